@@ -1,0 +1,1 @@
+"""The auditor: verifies an export or a live hub, trusting neither."""

@@ -1,0 +1,1 @@
+"""The national hub: intake, log, projection, routing."""

@@ -1,0 +1,1 @@
+"""How a local node reaches the hub."""

@@ -1,0 +1,1 @@
+"""The local node: it owns its complaints, records changes, pushes them."""
