@@ -1,0 +1,175 @@
+"""`simpul hub …`: the national hub's operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from node.cli.output import JsonFlag, console, emit, run
+
+app = typer.Typer(help="The national hub.", no_args_is_help=True)
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The hub's directory.")]
+Agency = Annotated[str, typer.Argument(metavar="AGENCY", help="Agency code, for example 33.75.")]
+
+
+@app.command("init")
+def init(
+    directory: Directory,
+    origin: Annotated[
+        str, typer.Option("--origin", metavar="NAME", help="The log's name, for example hub.lapor.go.id/log.")
+    ],
+    database_url: Annotated[str | None, typer.Option("--database-url", help="Default: SQLite in DIR.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Create keys, log and databases of a new hub."""
+    from node import wiring
+
+    document = run(wiring.init_hub(directory, origin=origin, database_url=database_url), as_json=as_json)
+
+    def human(done: dict[str, Any]) -> None:
+        console.print(Text(f"The hub {done['origin']} is ready in {directory}."))
+        console.print(Text(f"Log key (give it to every agency and auditor):\n  {done['vkey']}"))
+        console.print(Text(f"Next: simpul hub serve {directory}"))
+
+    emit(document, as_json=as_json, human=human)
+
+
+@app.command("serve")
+def serve(
+    directory: Directory,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: 8700.")] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Several need PostgreSQL.")] = 1,
+    as_json: JsonFlag = False,
+) -> None:
+    """Serve the hub until SIGTERM or Ctrl-C."""
+    from node import wiring
+
+    run(wiring.serve_hub(directory, host=host, port=port, processes=processes), as_json=as_json)
+
+
+@app.command("invite")
+def invite(directory: Directory, agency: Agency, as_json: JsonFlag = False) -> None:
+    """A one-time token with which an agency's node enrols."""
+    from node import wiring
+
+    document = run(wiring.invite(directory, agency), as_json=as_json)
+
+    def human(done: dict[str, Any]) -> None:
+        import segno
+
+        console.print(Text(f"Token for {done['agency']} (shown once, works once):\n  {done['token']}"))
+        console.print(Text(f"Log key:\n  {done['vkey']}"))
+        segno.make(f"simpul-enrol:{done['agency']}?token={done['token']}&vkey={done['vkey']}").terminal(compact=True)
+        console.print(
+            Text("Next, on the agency's machine: simpul node enrol DIR --hub URL --vkey … --agency … --token …")
+        )
+
+    emit(document, as_json=as_json, human=human)
+
+
+@app.command("revoke")
+def revoke(
+    directory: Directory,
+    agency: Agency,
+    kid: Annotated[str | None, typer.Option(help="Default: the key that speaks now.")] = None,
+    disputed_from: Annotated[int, typer.Option(min=0, help="First sequence in doubt; nothing is undone.")] = 0,
+    reason: Annotated[str, typer.Option(help="Reason code.")] = "unspecified",
+    as_json: JsonFlag = False,
+) -> None:
+    """End an agency's key, for good."""
+    from node import wiring
+
+    work = wiring.revoke(directory, agency, kid=kid, disputed_from=disputed_from, reason=reason)
+    document = run(work, as_json=as_json)
+    emit(
+        document,
+        as_json=as_json,
+        human=lambda d: console.print(Text(f"Key {d['kid']} of {agency} ended at log index {d['index']}.")),
+    )
+
+
+@app.command("status")
+def status(directory: Directory, as_json: JsonFlag = False) -> None:
+    """Log, agencies, freshness and troubles."""
+    from node import wiring
+
+    emit(run(wiring.hub_status(directory), as_json=as_json), as_json=as_json, human=_show_status)
+
+
+def _show_status(document: dict[str, Any]) -> None:
+    log = document["log"]
+    console.print(Text(f"Log: size {log['size']}, root {log['root']}, projected to {document['projected_to']}"))
+    table = Table("agency", "seq", "epoch", "last set, s ago", "lag", "troubles")
+    for line in document["agencies"]:
+        age = "never" if line["age_s"] is None else f"{line['age_s']:.0f}"
+        troubles = Text("; ".join(str(trouble) for trouble in line["troubles"]), style="red")
+        table.add_row(line["agency"], str(line["seq"]), str(line["epoch"]), age, str(line["lag"]), troubles)
+    console.print(table)
+
+
+@app.command("rebuild")
+def rebuild(directory: Directory, as_json: JsonFlag = False) -> None:
+    """Drop the projection and fold the whole log again; the state hash must come back the same."""
+    from node import wiring
+
+    document = run(wiring.rebuild(directory), as_json=as_json)
+    same = document["before"] == document["after"]
+    emit(
+        document,
+        as_json=as_json,
+        human=lambda d: console.print(
+            Text(f"before {d['before']}\nafter  {d['after']}\n" + ("equal" if same else "DIFFERENT"))
+        ),
+    )
+    if not same:
+        raise typer.Exit(1)
+
+
+@app.command("grant")
+def grant(
+    directory: Directory,
+    role: Annotated[str, typer.Argument(metavar="auditor")],
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    with_content: Annotated[bool, typer.Option("--with-content", help="May read content lines; recorded.")] = False,
+    revoke_grant: Annotated[bool, typer.Option("--revoke", help="End the tokens of that name.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """A revocable token for an auditor, shown once, kept hashed."""
+    from node import wiring
+
+    work = wiring.grant(directory, role=role, name=name, with_content=with_content, revoke=revoke_grant)
+    document = run(work, as_json=as_json)
+    text = (
+        f"Tokens of {name} are ended."
+        if revoke_grant
+        else f"Token for auditor {name} (shown once):\n  {document.get('token')}"
+    )
+    emit(document, as_json=as_json, human=lambda _: console.print(Text(text)))
+
+
+@app.command("export")
+def export(
+    directory: Directory,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that does not exist yet, or is empty.")],
+    with_content: Annotated[bool, typer.Option("--with-content", help="Content lines too; recorded.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Everything an auditor needs, as files."""
+    from node import wiring
+
+    document = run(wiring.export(directory, out, with_content=with_content), as_json=as_json)
+    emit(
+        document,
+        as_json=as_json,
+        human=lambda d: console.print(
+            Text(
+                f"Exported log size {d['size']} with {d['change_sets']} change sets to {out}.\nNext: simpul audit {out}"
+            )
+        ),
+    )

@@ -1,0 +1,73 @@
+"""The `simpul` command: one program, several roles. Commands parse and print; what they do is wired in node/wiring.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.cli import audit, hub, keys, node
+from node.cli.output import JsonFlag
+
+app = typer.Typer(
+    name="simpul",
+    help="Federated, signed, verifiable synchronisation of complaints.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(hub.app, name="hub")
+app.add_typer(node.app, name="node")
+app.add_typer(keys.app, name="keys")
+app.command("audit")(audit.audit)
+
+
+@app.command("demo")
+def demo(
+    agencies: Annotated[int, typer.Option(min=1, max=50, help="How many local nodes.")] = 3,
+    complaints: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many complaints, in all.")] = 200,
+    input_file: Annotated[
+        Path | None, typer.Option("--input", exists=True, dir_okay=False, help="An export, dealt out in turn.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Where the nodes live; default: a temporary folder.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when all is drained and audited.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Hub and local nodes on loopback: complaints flow, a link is cut and heals, the audit runs."""
+    from node.cli.demo import run_demo
+    from node.cli.output import run
+
+    ok = run(
+        run_demo(
+            agencies=agencies,
+            complaints=complaints,
+            input_file=input_file,
+            directory=directory,
+            once=once,
+            as_json=as_json,
+        ),
+        as_json=as_json,
+    )
+    if not ok:
+        raise typer.Exit(1)
+
+
+@app.command("version")
+def version(as_json: JsonFlag = False) -> None:
+    """The version of this program and of the protocol it speaks."""
+    from importlib.metadata import version as installed
+
+    from node.cli.output import emit
+
+    document = {"simpul": installed("simpul"), "protocol": 1, "fold": 1}
+    emit(document, as_json=as_json, human=lambda d: print(f"simpul {d['simpul']}, protocol 1, fold 1"))  # noqa: T201
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(args=sys.argv[1:], prog_name="simpul")

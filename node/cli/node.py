@@ -1,0 +1,198 @@
+"""`simpul node …`: an agency's IT officer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from node.cli.output import JsonFlag, console, emit, run, stderr
+
+app = typer.Typer(help="An agency's local node.", no_args_is_help=True)
+token_app = typer.Typer(help="API tokens of the intake.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The node's directory.")]
+
+
+@app.command("enrol")
+def enrol(
+    directory: Directory,
+    hub: Annotated[str, typer.Option("--hub", metavar="URL")],
+    vkey: Annotated[str, typer.Option("--vkey", help="The hub's log key, from the invitation.")],
+    agency: Annotated[str, typer.Option("--agency", metavar="CODE")],
+    token: Annotated[str, typer.Option("--token", help="One-time token, from the invitation.")],
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="CA of the hub's certificate, if not the system's.")
+    ] = None,
+    allow_plain_http: Annotated[bool, typer.Option("--allow-plain-http", help="Also beyond loopback.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Create this node's keys and have the hub enrol it. May be repeated with the same token."""
+    from node import wiring
+
+    work = wiring.enrol(
+        directory, hub=hub, vkey=vkey, agency=agency, token=token, ca_file=ca_file, allow_plain_http=allow_plain_http
+    )
+    document = run(work, as_json=as_json)
+    text = f"{agency} is enrolled at {hub} (log index {document['index']}).\nNext: simpul node serve {directory}"
+    emit(document, as_json=as_json, human=lambda _: console.print(Text(text)))
+
+
+@app.command("serve")
+def serve(
+    directory: Directory,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: 8800.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Serve the intake and push to the hub until SIGTERM or Ctrl-C."""
+    from node import wiring
+
+    run(wiring.serve_node(directory, host=host, port=port), as_json=as_json)
+
+
+@app.command("status")
+def status(directory: Directory, as_json: JsonFlag = False) -> None:
+    """Unsent, unacknowledged, age of the last receipt, the pusher's state and its next attempt."""
+    from node import wiring
+
+    emit(run(wiring.node_status(directory), as_json=as_json), as_json=as_json, human=_show_status)
+
+
+def _show_status(document: dict[str, Any]) -> None:
+    age = document["last_receipt_age_s"]
+    console.print(Text(f"Agency {document['agency']}: pusher {document['pusher']}"))
+    console.print(Text(f"unsent {document['unsent']}, unacknowledged {document['unacknowledged']}"))
+    console.print(Text("last receipt " + ("never" if age is None else f"{age:.0f} s ago")))
+    if document["next_attempt_at"]:
+        console.print(Text(f"next attempt at {document['next_attempt_at']}"))
+    for trouble in document["troubles"]:
+        console.print(Text(f"! {trouble}", style="red"))
+
+
+@token_app.command("create")
+def token_create(
+    directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonFlag = False
+) -> None:
+    """A token for a program or a person that takes in complaints; shown once, kept hashed."""
+    from node import wiring
+
+    document = run(wiring.create_token(directory, name), as_json=as_json)
+    emit(document, as_json=as_json, human=lambda d: console.print(Text(f"Token {name} (shown once):\n  {d['token']}")))
+
+
+@token_app.command("revoke")
+def token_revoke(
+    directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonFlag = False
+) -> None:
+    """End every token of that name."""
+    from node import wiring
+
+    document = run(wiring.revoke_token(directory, name), as_json=as_json)
+    emit(document, as_json=as_json, human=lambda d: console.print(Text(f"{d['revoked']} token(s) of {name} ended.")))
+    if not document["revoked"]:
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    directory: Directory,
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="sp4n|csv", help="Default: the header decides.")
+    ] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", exists=True, dir_okay=False, help="Column map for --format csv.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and judge every row; record nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Import an export of another system. Importing twice adds nothing; bad rows are named, the rest goes in."""
+    from node import wiring
+
+    work = wiring.import_file(directory, file, format_name=format_, map_file=map_file, dry_run=dry_run)
+    document = run(work, as_json=as_json)
+
+    def human(done: dict[str, Any]) -> None:
+        console.print(Text(f"read {done['read']}, imported {done['imported']}, already there {done['already_there']}"))
+        for row in done["refused"]:
+            console.print(Text(f"line {row['line']}: {row['reason']}", style="red"))
+
+    emit(document, as_json=as_json, human=human)
+    if document["refused"]:
+        raise typer.Exit(1)
+
+
+@app.command("push")
+def push(
+    directory: Directory,
+    until_drained: Annotated[bool, typer.Option("--until-drained", help="Go on until nothing is left.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds.")] = 60,
+    as_json: JsonFlag = False,
+) -> None:
+    """Push once, without serving. Hub away until the timeout: exit 3; halted: exit 1."""
+    from node import wiring
+
+    document = run(wiring.push(directory, until_drained=until_drained, timeout_s=timeout), as_json=as_json)
+    emit(document, as_json=as_json, human=_show_status)
+    if document["pusher"] == "halted":
+        raise typer.Exit(1)
+    if not document["reached"]:
+        stderr.print(
+            Text(
+                "The hub could not be reached in time. Nothing is lost; try again or leave `simpul node serve` running."
+            )
+        )
+        raise typer.Exit(3)
+
+
+@app.command("recover")
+def recover(
+    directory: Directory,
+    take_over: Annotated[bool, typer.Option("--take-over", help="This copy is the only one from now on.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Refill this node from the hub after an old backup, and clear a halt."""
+    from node import wiring
+
+    document = run(wiring.recover(directory, take_over=take_over), as_json=as_json)
+    emit(document, as_json=as_json, human=lambda d: console.print(Text(str(d["explanation"]))))
+
+
+@app.command("receipt")
+def receipt(
+    directory: Directory,
+    complaint: Annotated[str, typer.Argument(metavar="COMPLAINT", help="Complaint id or tracking number.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+    as_json: JsonFlag = False,
+) -> None:
+    """For the citizen: every line of the complaint with its proofs, in one file that `simpul audit receipt` checks."""
+    _write_excerpt(directory, complaint, out, with_content=True, as_json=as_json)
+
+
+@app.command("excerpt")
+def excerpt(
+    directory: Directory,
+    complaint: Annotated[str, typer.Argument(metavar="COMPLAINT", help="Complaint id or tracking number.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT")],
+    with_content: Annotated[bool, typer.Option("--with-content", help="What was said, too.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """For another authority: the complaint's change lines with their proofs, what was said only on request."""
+    _write_excerpt(directory, complaint, out, with_content=with_content, as_json=as_json)
+
+
+def _write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool, as_json: bool) -> None:
+    from node import wiring
+
+    document = run(wiring.write_excerpt(directory, complaint, out, with_content=with_content), as_json=as_json)
+    emit(
+        document,
+        as_json=as_json,
+        human=lambda d: console.print(
+            Text(f"{d['lines']} lines of {d['complaint']} in {out}.\nCheck: simpul audit receipt {out}")
+        ),
+    )

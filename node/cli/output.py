@@ -1,0 +1,142 @@
+"""How a command speaks: one JSON document on stdout, or plain words; progress, logs and errors on stderr.
+
+An error is one sentence with the next step. Exit codes (docs/operations.md): 0 fine · 1 a check found something wrong ·
+2 wrong usage or configuration · 3 the other side cannot be reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sqlite3
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from sync_protocol.errors import Corrupt, Refused, SimpulError, Unavailable
+
+EXIT_FOUND_WRONG = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
+
+console = Console()
+stderr = Console(stderr=True)
+T = TypeVar("T")
+
+
+class UsageProblem(SimpulError):
+    """The command or its configuration is wrong; `next_step` says what to do."""
+
+    def __init__(self, sentence: str, next_step: str) -> None:
+        super().__init__(sentence)
+        self.detail = sentence
+        self.next_step = next_step
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a person or a script is told when a command ends badly."""
+
+    exit_code: int
+    kind: str
+    sentence: str
+    next_step: str
+
+
+def print_json(document: object) -> None:
+    """The one JSON document of a command, on stdout."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode("utf-8") + "\n")
+    sys.stdout.flush()
+
+
+def emit(document: T, *, as_json: bool, human: Callable[[T], None]) -> None:
+    """Either the JSON document or its form for people."""
+    if as_json:
+        print_json(document)
+    else:
+        human(document)
+
+
+def explain(error: BaseException) -> Failure | None:
+    """The failure that an error of ours, of the disk or of the database means; None for a defect of the program."""
+    next_step = str(getattr(error, "next_step", "") or "")
+    if isinstance(error, UsageProblem):
+        return Failure(EXIT_USAGE, "usage", error.detail, next_step)
+    if isinstance(error, Unavailable):
+        hint = next_step or "Check the address, the network and whether the other side runs; then try again."
+        return Failure(EXIT_UNREACHABLE, "unreachable", error.detail, hint)
+    if isinstance(error, Refused):
+        hint = next_step or str(error.members.get("next", "")) or "Correct what is named and try again."
+        code = EXIT_USAGE if error.kind in {"configuration", "unsafe-key-file"} else EXIT_FOUND_WRONG
+        return Failure(code, error.kind, str(error), hint)
+    if isinstance(error, Corrupt):
+        return Failure(EXIT_FOUND_WRONG, "corrupt", error.detail, error.next_step)
+    if isinstance(error, SimpulError):
+        return Failure(EXIT_FOUND_WRONG, type(error).__name__, str(error), next_step)
+    if isinstance(error, (DatabaseError, OperationalError, sqlite3.DatabaseError)):
+        return _explain_database(str(getattr(error, "orig", error)))
+    if isinstance(error, OSError):
+        return _explain_os_error(error)
+    return None
+
+
+def _explain_database(words: str) -> Failure:
+    if "full" in words:
+        return Failure(
+            1, "disk-full", f"The disk is full: {words}.", "Free some space and start again; nothing was lost."
+        )
+    if "malformed" in words or "not a database" in words or "disk image" in words:
+        step = "Stop, keep the file, and restore the newest backup (docs/operations.md, 'A damaged database')."
+        return Failure(1, "damaged-database", f"The database file is damaged: {words}.", step)
+    if "readonly" in words or "unable to open" in words:
+        return Failure(
+            2, "database", f"The database cannot be opened: {words}.", "Check the folder and its permissions."
+        )
+    return Failure(1, "database", f"The database answered: {words}.", "See docs/operations.md, 'Troubles'.")
+
+
+def _explain_os_error(error: OSError) -> Failure | None:
+    if error.errno == errno.EADDRINUSE:
+        return Failure(
+            2, "port-in-use", "That port is in use already.", "Stop the other program or choose another --port."
+        )
+    if error.errno == errno.ENOSPC:
+        return Failure(1, "disk-full", "The disk is full.", "Free some space and start again; nothing was lost.")
+    if isinstance(error, (FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)):
+        return Failure(2, "file", f"{error.strerror}: {error.filename}", "Check the path and its permissions.")
+    if isinstance(error, ConnectionError):
+        return Failure(3, "unreachable", f"The connection failed: {error}", "Check the address and the network.")
+    return None
+
+
+def fail(failure: Failure, *, as_json: bool) -> NoReturn:
+    """Says what went wrong and ends the command with its exit code."""
+    if as_json:
+        error = {"kind": failure.kind, "detail": failure.sentence, "next": failure.next_step}
+        print_json({"ok": False, "error": error})
+    stderr.print(Text(failure.sentence, style="bold red"))
+    if failure.next_step:
+        stderr.print(Text(failure.next_step))
+    raise typer.Exit(failure.exit_code)
+
+
+def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
+    """Runs a command's coroutine; what ends it badly becomes one sentence, a next step and an exit code."""
+    try:
+        return asyncio.run(work)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        failure = explain(error)
+        if failure is None:
+            raise
+        fail(failure, as_json=as_json)
