@@ -1,7 +1,7 @@
 """The error tree, ordered by who must act.
 
     SimpulError
-    ├── Refused       the input is wrong and will be wrong next time: never retry; `kind` is a problem type of protocol §7.3
+    ├── Refused       the input is wrong and will be wrong next time: never retry; `kind` is a problem of protocol §7.3
     ├── Unavailable   the other side cannot answer now: try later
     └── Corrupt       our own stored state contradicts itself: stop, page somebody
 

@@ -200,7 +200,7 @@ def format_tracking(prefix: str, random_bits: int) -> str:
 
 
 def parse_tracking(text: str, where: str = "tracking") -> str:
-    """The canonical spelling of what a person typed: case folded, blanks and hyphens ignored. Raises Refused(malformed)."""
+    """The canonical spelling of what a person typed: case, blanks, hyphens ignored. Raises Refused(malformed)."""
     bare = re.sub(r"[\s-]+", "", text[:64]).upper()
     prefix, letters, check = bare[:-13], bare[-13:-1], bare[-1:]
     canonical = "-".join((prefix, letters[0:4], letters[4:8], letters[8:12], check))

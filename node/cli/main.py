@@ -1,4 +1,4 @@
-"""The `simpul` command: one program, several roles. Commands parse and print; what they do is wired in node/wiring.py."""
+"""The `simpul` command: one program, several roles. Commands parse and print; node/wiring.py says what they do."""
 
 from __future__ import annotations
 
