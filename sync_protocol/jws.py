@@ -1,7 +1,7 @@
 """Signed statements: RFC 7515 compact JWS, in the one form that protocol §4.1 allows.
 
-The header names a key and a type, nothing else; it chooses neither algorithm nor key. Identity is the digest of the signing input,
-never the whole text: a lenient reader takes sixteen spellings of one signature.
+The header names a key and a type, nothing else; it chooses neither algorithm nor key. Identity is the digest of the
+signing input, never of the whole text: a lenient reader takes sixteen spellings of one signature.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _SIGNATURE_CHARACTERS: Final = 86
 class Jws:
     """A compact JWS of the allowed form. Parsed is not verified: see `verify_jws`.
 
-    `text` is what was received, character for character; `fields` are the members of the payload; `digest` is the SHA-256 of the
-    signing input.
+    `text` is what was received, character for character; `fields` are the members of the payload; `digest` is the
+    SHA-256 of the signing input.
     """
 
     text: str
@@ -81,7 +81,7 @@ def sign_jws(
 
 
 def verify_jws(jws: Jws, public_key: bytes) -> None:
-    """Whether the key (32 bytes, the one that the roster holds for `jws.kid`) signed it. Raises Refused(bad-signature)."""
+    """That this key (32 bytes; the one that the roster holds for `jws.kid`) signed it. Raises Refused(bad-signature)."""
     if ed25519.kid_of(public_key) != jws.kid:
         raise Refused("bad-signature", "the header names another key", where="jws header")
     ed25519.verify(public_key, jws.signature, jws.signing_input)

@@ -73,7 +73,10 @@ class SignedManifest:
 
 
 def parse_manifest(text: bytes | str | Jws) -> SignedManifest:
-    """From a compact JWS. Unknown members are kept in the text. Raises Refused (malformed, too-large, unsupported-version)."""
+    """From a compact JWS; unknown members are kept in its text.
+
+    Raises Refused (malformed, too-large, unsupported-version).
+    """
     jws = text if isinstance(text, Jws) else parse_jws(text)
     if jws.typ != CHANGE_SET_TYP:
         raise malformed(f"wants typ {CHANGE_SET_TYP}", "typ")

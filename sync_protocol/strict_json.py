@@ -1,7 +1,7 @@
 """JSON with one meaning: UTF-8, no duplicate keys, integers only, bounded nesting (protocol §1.1).
 
-For the small documents that are signed or steer something (JWS headers and payloads, bodies of calls). Change lines have their own,
-faster reader; content lines are not decoded on the way.
+For the small documents that are signed or steer something (JWS headers and payloads, bodies of calls). Change lines
+have their own, faster reader; content lines are not decoded on the way.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _BRACKET: Final = re.compile(rb"[\[\]{}]")
 def parse_object(data: bytes, *, where: str, depth_max: int = JSON_DEPTH_MAX) -> dict[str, Any]:
     """The JSON object in `data`; members are str, int, bool, None, list or dict of these.
 
-    The caller bounds the length of `data` first; time is linear in it. The object itself is depth 1. Raises Refused(malformed)
-    with `where` for anything else: not UTF-8, BOM, duplicate keys at any depth, floats, NaN, numbers beyond ±(2**53 - 1), "-0",
-    lone surrogates, deeper nesting.
+    The caller bounds the length of `data` first; time is linear in it. The object itself is depth 1. Raises
+    Refused(malformed) with `where` for anything else: not UTF-8, BOM, duplicate keys at any depth, floats, NaN, numbers
+    beyond ±(2**53 - 1), "-0", lone surrogates, deeper nesting.
     """
     try:
         text = data.decode("utf-8")
