@@ -81,7 +81,7 @@ def sign_jws(
 
 
 def verify_jws(jws: Jws, public_key: bytes) -> None:
-    """That this key (32 bytes; the one that the roster holds for `jws.kid`) signed it. Raises Refused(bad-signature)."""
+    """That this key (32 bytes; the roster holds it for `jws.kid`) signed it. Raises Refused(bad-signature)."""
     if ed25519.kid_of(public_key) != jws.kid:
         raise Refused("bad-signature", "the header names another key", where="jws header")
     ed25519.verify(public_key, jws.signature, jws.signing_input)
