@@ -153,6 +153,13 @@ def parse_uuid(text: str, where: str = "id") -> str:
     return text
 
 
+def make_uuid7(at_ms: int, random_bits: int) -> str:
+    """The UUIDv7 (RFC 9562 §5.7) of a moment, in milliseconds since 1970, and 74 random bits that the caller drew."""
+    value = (at_ms & 2**48 - 1) << 80 | 7 << 76 | (random_bits >> 62 & 0xFFF) << 64 | 2 << 62 | random_bits & 2**62 - 1
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def parse_integer(value: object, where: str, least: int = 0, most: int = INTEGER_MAX) -> int:
     """A JSON integer within bounds; bool and float are none. Raises Refused(malformed)."""
     if type(value) is not int or not least <= value <= most:
