@@ -1,0 +1,61 @@
+# Simpul. `make demo` and `make test` set everything up by themselves; all they need is python3 (3.11 or newer), python3-venv and make.
+# What sets up or checks speaks on stderr, so that `make demo ARGS="--once --json"` has nothing but JSON on stdout.
+
+PYTHON ?= python3
+UV ?= uv
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lock bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with what requirements.lock pins, and install simpul into it
+
+# The stamp is written last: an interrupted set-up is done again. flock: two makes at once do not share a half-made .venv.
+$(READY): requirements.lock pyproject.toml
+	@{ \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Simpul needs Python 3.11 or newer, and '$(PYTHON)' is not. Install it, or name another: make PYTHON=python3.12"; exit 1; }; \
+	$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "Python's venv module is missing. On Debian or Ubuntu: apt-get install python3-venv"; exit 1; }; \
+	echo "Setting up $(VENV) (first time, or something changed; about a minute) …"; \
+	exec 9<requirements.lock; flock 9; \
+	[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	touch $@; \
+	} >&2
+
+demo: $(READY) ## hub and three cities on this machine, from complaint to audit; for example ARGS="--once --json"
+	@$(BIN)/simpul demo $(ARGS)
+
+test: $(READY) ## all tests
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(READY) ## format, lint, types, layers and the fast tests: run it before every commit
+	@$(BIN)/ruff format --check . >&2
+	@$(BIN)/ruff check . >&2
+	@$(BIN)/mypy >&2
+	@$(BIN)/lint-imports >&2
+	@$(BIN)/python -m pytest -n 2 -m "not slow" >&2
+
+lock: ## pin all dependencies with hashes again (needs uv)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv on the PATH, or: make lock UV=path/to/uv" >&2; exit 1; }
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra dev \
+	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+bench: $(READY) ## the measured claims (15 minutes at most); the figures go to stdout
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean: ## remove .venv, caches and build output; no node's data
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
