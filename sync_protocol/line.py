@@ -1,44 +1,42 @@
 """Change lines and content lines: what was done, and what was said (protocol §2).
 
 A change line has exactly one spelling. `parse_change` takes nothing else and raises nothing but Refused, whatever the
-bytes; `format_change` writes what `parse_change` reads back. Parsing is the hot path of every audit, so it looks at a
-line in one pass of a loose pattern, and then at each part exactly: parts that come again and again (actors, codes,
-days, agencies, most `data` objects) are remembered once they have been found good, in caches of bounded size.
+bytes; `format_change` writes what `parse_change` reads back. One spelling is made sure of by writing the line again
+from what was read and comparing: that is both the shortest rule and the fastest.
 """
 
-from __future__ import annotations
-
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from sync_protocol.change_types import MEMBERS, Data, UnknownData
+from sync_protocol import line_values as values
+from sync_protocol.change_types import DATA_TYPES, Actor, Data, Part, Role, Timestamp, UnknownData
 from sync_protocol.errors import Refused, malformed, too_large
 from sync_protocol.limits import CHANGE_LINE_MAX_BYTES, CONTENT_LINE_MAX_BYTES, INTEGER_MAX
-from sync_protocol.line_faults import fault_of
-from sync_protocol.line_parts import DATA_PARSERS, Actor, parse_actor, parse_known_agency, parse_known_code
 from sync_protocol.strict_json import format_object, parse_object
-from sync_protocol.values import TIMESTAMP_PATTERN, b64u_decode, b64u_encode, is_calendar_day
+from sync_protocol.values import b64u_decode, b64u_encode
+
+__all__ = ["Actor", "Change", "check_line_bytes", "format_change", "format_content", "parse_change", "parse_content"]
 
 
-class Change(msgspec.Struct, frozen=True, gc=False):
-    """One change line, typed. `data` is the Struct that `change_types.MEMBERS` names for `type`, or UnknownData."""
+class Change(Part, frozen=True):
+    """One change line, typed. `data` is of the type that `change_types.DATA_TYPES` names, else UnknownData."""
 
     actor: Actor
-    at: str
+    at: Timestamp
     complaint: str
-    content: bool
+    content: Literal[0, 1]
     data: Data
     id: str
-    rev: int
+    rev: Annotated[int, msgspec.Meta(ge=1, le=INTEGER_MAX)]
     type: str
 
     @property
     def known(self) -> bool:
         """Whether the fold knows this type (protocol §9.3, `unknown_type`)."""
-        return self.type in MEMBERS
+        return self.type in DATA_TYPES
 
     @property
     def minted_by(self) -> str:
@@ -51,33 +49,57 @@ def parse_change(line: bytes) -> Change:
 
     A type that the fold does not know is not malformed: its data is UnknownData.
     """
+    if len(line) > CHANGE_LINE_MAX_BYTES:
+        raise malformed(f"longer than {CHANGE_LINE_MAX_BYTES} bytes", "change line")
+    reader = _READERS.get(line[line.rfind(b'"', 0, -2) + 1 : -2])  # canonical order puts `"type":"…"}` last
+    if reader is None:
+        return _parse_unknown(line)
+    decode, verify_data = reader
     try:
-        found = _LINE(line.decode("ascii"))
-    except UnicodeDecodeError:
-        raise fault_of(line) from None
-    if found is None or len(line) > CHANGE_LINE_MAX_BYTES:
-        raise fault_of(line)
-    actor, at, agency, uuid, content, data, change_id, rev, change_type = found.groups()
-    if (
-        (uuid + change_id).encode().translate(_SHAPE) != _TWO_UUIDS
-        or (uuid[14] != "7" or change_id[14] != "7" or uuid[19] not in "89ab" or change_id[19] not in "89ab")
-        or not is_calendar_day(at[:10])
-        or int(rev) > INTEGER_MAX
-    ):
-        raise fault_of(line)
+        change = decode(line)
+        canonical = _encode(change) == line
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise _fault(error) from None
+    if not canonical:
+        raise malformed("not canonical JSON (RFC 8785)", "change line")
+    values.check_timestamp(change.at)
+    values.check_uuids(change.complaint, change.id)
+    if change.actor.unit is not None:
+        values.check_code(change.actor.unit)
+    verify_data(change.data)
+    return change
+
+
+def _parse_unknown(line: bytes) -> Change:
+    """A type that is not in the table: any canonical `data` will do, what it means is for a later fold."""
+    if line.translate(None, _LINE_BYTES):
+        raise malformed("holds bytes from 0x21 to 0x7E only", "change line")
+    members = parse_object(line, where="change line")
+    if format_object(members) != line:
+        raise malformed("not canonical JSON (RFC 8785)", "change line")
+    data = members.get("data")
+    if not isinstance(data, dict):
+        raise malformed("wants an object", "data")
     try:
-        return Change(
-            parse_actor(actor),
-            at,
-            parse_known_agency(agency) + ":" + uuid,
-            content == "1",
-            DATA_PARSERS[change_type](data) if change_type in DATA_PARSERS else _unknown(change_type, data),
-            change_id,
-            int(rev),
-            change_type,
-        )
-    except Refused:
-        raise fault_of(line) from None
+        change = msgspec.convert({**members, "data": UnknownData(format_object(data).decode())}, Change)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise _fault(error) from None
+    values.check_timestamp(change.at)
+    values.check_uuids(change.complaint, change.id)
+    values.check_code(change.type)
+    if change.actor.unit is not None:
+        values.check_code(change.actor.unit)
+    return change
+
+
+def _fault(error: Exception) -> Refused:
+    """Which member is wrong. Never repeats what stood there: it may be what must not be in a log."""
+    text = str(error)
+    place = _PLACE.search(text)
+    where = place[1] if place else "change line"
+    if text.startswith("Object missing required field"):
+        return malformed(text.split(" - at", maxsplit=1)[0], where)
+    return malformed("not a value that protocol §2 allows here", where)
 
 
 def format_change(
@@ -87,13 +109,13 @@ def format_change(
     rev: int,
     type: str,  # noqa: A002 - the member's name on the wire
     at: str,
-    role: str,
+    role: Role | str,
     unit: str | None = None,
     data: Mapping[str, object],
     content: bool,
 ) -> bytes:
     """The canonical line, without LF. Raises Refused(malformed) for what the fold calls malformed or unknown_type."""
-    if type not in MEMBERS:
+    if type not in DATA_TYPES:
         raise malformed("not a type of change that this protocol knows", "type")
     actor = {"role": role} if unit is None else {"role": role, "unit": unit}
     members = {"actor": actor, "at": at, "complaint": complaint, "content": int(content)}
@@ -128,7 +150,7 @@ def _first_bad_line(lines: Sequence[bytes]) -> Refused:
 def format_content(fields: Mapping[str, object], salt: bytes) -> bytes:
     """One content line, without LF, from what was said and 16 fresh random bytes (protocol §2.3).
 
-    Raises Refused(malformed | too-large): a field named `salt`, a value that JSON cannot say strictly (floats, lone
+    Raises Refused(malformed | too-large): a field named `salt`, a value that strict JSON cannot say (floats, lone
     surrogates, nesting over 4), a line over 32 KiB.
     """
     if "salt" in fields or len(salt) != 16:
@@ -152,22 +174,47 @@ def parse_content(line: bytes) -> dict[str, Any]:
     return said
 
 
+_Check = Callable[[Any], None]
+
+
+def _verifier_of(struct: type[Part]) -> Callable[[Part], None]:
+    """The function that runs every check named in the annotations of a Struct, and of the Structs inside it."""
+    checks = [
+        (field.name, f"data.{field.encode_name}", check)
+        for field in msgspec.structs.fields(struct)
+        for check in _checks_in(get_type_hints(struct, include_extras=True)[field.name])
+    ]
+
+    def verify(part: Part) -> None:
+        for name, where, check in checks:
+            value = getattr(part, name)
+            if value is not None:
+                try:
+                    check(value)
+                except Refused as refused:
+                    raise malformed(refused.detail, where) from None
+
+    return verify
+
+
+def _checks_in(annotation: Any) -> list[_Check]:
+    """The check functions that an annotation carries, looking through `… | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [_verifier_of(annotation)]
+    if get_origin(annotation) is Annotated:
+        return [extra for extra in annotation.__metadata__ if callable(extra)]
+    return [check for inner in get_args(annotation) for check in _checks_in(inner)]
+
+
+def _reader_of(change_type: str, struct: type[Data]) -> tuple[Callable[[bytes], Change], Callable[[Part], None]]:
+    line_type = cast(
+        "type[Change]",
+        msgspec.defstruct(f"Change_{change_type}", [("data", struct)], bases=(Change,), frozen=True, gc=False),
+    )
+    return msgspec.json.Decoder(line_type).decode, _verifier_of(struct)
+
+
+_READERS: Final = {name.encode(): _reader_of(name, struct) for name, struct in DATA_TYPES.items()}
+_PLACE: Final = re.compile(r"at `\$\.([a-z_.]+)")
 _LINE_BYTES: Final = bytes(range(0x21, 0x7F))
-
-# Members stand in RFC 8785 order, so one pattern finds them all. It is loose where an exact look is cheaper afterwards:
-# uuids are compared by shape (a hexadecimal digit becomes `0`), the other parts by the functions of `line_parts.py`.
-_LINE: Final = re.compile(
-    r'\{"actor":(\{[^}]*\}),"at":"(' + TIMESTAMP_PATTERN + r')","complaint":"([a-z0-9.-]+):(.{36})","content":([01]),'
-    r'"data":(\{.*\}),"id":"(.{36})","rev":([1-9][0-9]{0,15}),"type":"([a-z0-9._-]+)"\}'
-).fullmatch
-_SHAPE: Final = bytes(0x30 if chr(byte) in "0123456789abcdef" else byte for byte in range(256))
-_TWO_UUIDS: Final = 2 * b"00000000-0000-0000-0000-000000000000"
-
-
-def _unknown(change_type: str, data: str) -> UnknownData:
-    """Any canonical object will do: what it means is for a later fold."""
-    parse_known_code(change_type)
-    text = data.encode()
-    if text.translate(None, _LINE_BYTES) or format_object(parse_object(text, where="data", depth_max=3)) != text:
-        raise malformed("not canonical JSON (RFC 8785) of bytes 0x21 to 0x7E", "data")
-    return UnknownData(data)
+_encode: Final = msgspec.json.Encoder().encode
