@@ -31,7 +31,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-def _pair(level: Sequence[bytes]) -> list[bytes]:
+def pair_up(level: Sequence[bytes]) -> list[bytes]:
     """The parents of an even number of siblings. The hot loop of the whole system: nothing but one hash a parent."""
     hash_of = sha256
     siblings = iter(level)
@@ -45,7 +45,7 @@ def tree_root(leaf_hashes: Sequence[bytes]) -> bytes:
     level = list(leaf_hashes)
     while len(level) > 1:
         odd = [level.pop()] if len(level) & 1 else []
-        level = _pair(level)
+        level = pair_up(level)
         level += odd
     return level[0]
 
@@ -93,13 +93,13 @@ class CompactRange:
                 row.insert(0, peaks.pop()[1])
             if len(row) & 1:
                 fresh.append((level, row.pop()))
-            row = _pair(row)
+            row = pair_up(row)
             level += 1
         peaks.extend(reversed(fresh))
 
     def root(self) -> bytes:
         """The root over everything added; EMPTY_ROOT at size 0."""
-        return _fold([subtree for _, subtree in self.peaks]) if self.peaks else EMPTY_ROOT
+        return fold_peaks([subtree for _, subtree in self.peaks]) if self.peaks else EMPTY_ROOT
 
     def _check_room(self, level: int, count: int) -> None:
         if not 0 <= level < PROOF_HASHES_MAX or self.size & ((1 << level) - 1):
@@ -108,7 +108,7 @@ class CompactRange:
             raise malformed("the tree would pass 2^63 leaves", "leaves")
 
 
-def _fold(peaks: list[bytes]) -> bytes:
+def fold_peaks(peaks: list[bytes]) -> bytes:
     """The root over complete subtrees of falling size."""
     root = peaks[-1]
     for peak in reversed(peaks[:-1]):
@@ -123,7 +123,7 @@ def _range_root(start: int, end: int, node: NodeReader) -> bytes:
         level = (end - start).bit_length() - 1
         peaks.append(node(level, start >> level))
         start += 1 << level
-    return _fold(peaks)
+    return fold_peaks(peaks)
 
 
 def _split(start: int, end: int) -> int:
