@@ -52,8 +52,10 @@ class Schedule:
         )
 
     def postponed(self, now_ms: int, retry_after_s: float) -> Schedule:
-        """After an attempt that the hub answered with a wish: not before that, up to one hour. Never sooner than planned."""
-        wish_ms = now_ms + int(min(max(retry_after_s, 0), RETRY_AFTER_LONGEST_MS / SECOND_MS) * SECOND_MS)
+        """When the hub named a time: not before it, up to one hour ahead, and never sooner than planned."""
+        if not retry_after_s > 0:  # nor NaN
+            return self
+        wish_ms = now_ms + int(min(retry_after_s * SECOND_MS, RETRY_AFTER_LONGEST_MS))
         return replace(self, next_attempt_at_ms=max(self.next_attempt_at_ms, wish_ms))
 
     def succeeded(self, now_ms: int) -> Schedule:
