@@ -18,14 +18,13 @@ from sync_protocol.hidden_lines import (
     fill_in,
     has_hidden_line,
     hide_where,
-    is_hidden_line,
     leaf_hashes,
     read_pieces,
     root_of,
     write_pieces,
 )
-from sync_protocol.limits import CONTENT_LINE_MAX_BYTES, JWS_MAX_BYTES, SET_MAX_BYTES, SET_MAX_LEAVES
-from sync_protocol.line import check_line_bytes
+from sync_protocol.limits import JWS_MAX_BYTES, SET_MAX_BYTES, SET_MAX_LEAVES
+from sync_protocol.line_blocks import check_change_block, check_content_block, split_block
 from sync_protocol.manifest import Manifest, SignedManifest, parse_manifest, sign_manifest
 from sync_protocol.merkle import tree_root
 from sync_protocol.values import AgencyId, Digest
@@ -99,9 +98,9 @@ def draft_change_set(change_lines: Sequence[bytes], content_lines: Sequence[byte
     content_block = b"".join([line + b"\n" for line in content_lines])
     if MANIFEST_LINE_MAX_BYTES + len(change_block) + len(content_block) > SET_MAX_BYTES:
         raise too_large("change set", SET_MAX_BYTES)
-    checked_changes = _check_change_block(change_block, len(change_lines))
-    checked_contents = _check_content_block(content_block, len(content_lines))
-    if has_hidden_line(content_block) and any(map(is_hidden_line, checked_contents)):
+    checked_changes = check_change_block(change_block, len(change_lines))
+    checked_contents = check_content_block(content_block, len(content_lines))
+    if has_hidden_line(checked_contents):
         raise malformed("a line to be signed has the form of a hidden line", "content lines")
     change_leaves = leaf_hashes(checked_changes)
     content_leaves = leaf_hashes(checked_contents)
@@ -145,14 +144,14 @@ def parse_change_set(head: bytes, contents: bytes) -> ChangeSet:
     """The set in two parts; reads the manifest only. Raises Refused (too-large, malformed, unsupported-version)."""
     if len(head) + len(contents) > SET_MAX_BYTES:
         raise too_large("change set", SET_MAX_BYTES)
-    return ChangeSet(_parse_manifest_line(head), head, contents)
+    return ChangeSet(parse_manifest_line(head), head, contents)
 
 
 def split_parts(text: bytes) -> tuple[bytes, bytes]:
     """Head and contents of a set that came as one document. Raises Refused as `parse_change_set` does."""
     if len(text) > SET_MAX_BYTES:
         raise too_large("change set", SET_MAX_BYTES)
-    changes = _parse_manifest_line(text).manifest.changes
+    changes = parse_manifest_line(text).manifest.changes
     lines = text.split(b"\n", changes + 1)
     if len(lines) < changes + 2:
         raise malformed("fewer change lines than the manifest says", "change lines")
@@ -166,10 +165,10 @@ def verify_lines(change_set: ChangeSet) -> VerifiedLines:
     Costs about two hashes a line and no decoding. Raises Refused: malformed, too-large, root-mismatch.
     """
     manifest = change_set.manifest.manifest
-    change_lines = _check_change_block(change_set.change_block, manifest.changes)
-    content_lines = _check_content_block(change_set.contents, manifest.size - manifest.changes)
+    change_lines = check_change_block(change_set.change_block, manifest.changes)
+    content_lines = check_content_block(change_set.contents, manifest.size - manifest.changes)
     change_leaves = leaf_hashes(change_lines)
-    if has_hidden_line(change_set.contents):
+    if has_hidden_line(content_lines):
         pieces = read_pieces(content_lines, manifest.changes, manifest.size)
         content_leaves = [piece.root for piece in pieces]
         hidden_leaves = sum(piece.leaves for piece in pieces if piece.line is None)
@@ -191,7 +190,7 @@ def hide_contents(change_set: ChangeSet, leaves: Collection[bytes] | None = None
     hashes; None: all) hidden, in the fewest lines.
     """
     manifest = change_set.manifest.manifest
-    pieces = read_pieces(_split(change_set.contents), manifest.changes, manifest.size)
+    pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
     return write_pieces(hide_where(pieces, lambda piece: leaves is None or piece.root in leaves))
 
 
@@ -203,7 +202,9 @@ def merge_contents(held: ChangeSet, shown: ChangeSet, erased: Collection[bytes] 
     """
     manifest = held.manifest.manifest
     bounds = manifest.changes, manifest.size
-    pieces = fill_in(read_pieces(_split(held.contents), *bounds), read_pieces(_split(shown.contents), *bounds))
+    pieces = fill_in(
+        read_pieces(split_block(held.contents), *bounds), read_pieces(split_block(shown.contents), *bounds)
+    )
     merged = write_pieces(hide_where(pieces, lambda piece: piece.root in erased))
     verify_lines(ChangeSet(held.manifest, held.head, merged))
     return merged
@@ -226,49 +227,13 @@ def content_leaf_indices(change_lines: Sequence[bytes], size: int) -> list[int |
     return indices
 
 
-def _parse_manifest_line(head: bytes) -> SignedManifest:
+def parse_manifest_line(head: bytes) -> SignedManifest:
+    """The manifest in the first line of a set or an excerpt.
+
+    Raises Refused (malformed, too-large, unsupported-version).
+    """
     end = head.find(b"\n", 0, MANIFEST_LINE_MAX_BYTES)
     line = head[: end + 1]
     if not line.startswith(MANIFEST_PREFIX) or not line.endswith(MANIFEST_SUFFIX):
         raise malformed("does not begin with a manifest line", "manifest")
     return parse_manifest(line[len(MANIFEST_PREFIX) : -len(MANIFEST_SUFFIX)])
-
-
-def _check_change_block(block: bytes, changes: int) -> list[bytes]:
-    """Exactly `changes` literal change lines, without LF."""
-    if block.count(b"\n") != changes:
-        raise malformed("not as many change lines as the manifest says", "change lines")
-    lines = check_line_bytes(block)
-    if not all(lines):
-        raise malformed("an empty line", "change lines")
-    if has_hidden_line(block) and any(map(is_hidden_line, lines)):
-        raise malformed("a change line is hidden", "change lines")
-    return lines
-
-
-def _check_content_block(block: bytes, lines_max: int) -> list[bytes]:
-    """At most `lines_max` content lines, without LF, literal or hidden."""
-    if not block:
-        return []
-    if block.count(b"\n") > lines_max:
-        raise malformed("more content lines than the manifest says", "content lines")
-    lines = _split(block)
-    if not all(lines):
-        raise malformed("an empty line", "content lines")
-    if max(map(len, lines)) > CONTENT_LINE_MAX_BYTES:
-        raise too_large("content line", CONTENT_LINE_MAX_BYTES)
-    if b"\r" in block:
-        raise malformed("a content line holds a CR", "content lines")
-    try:
-        block.decode("utf-8")
-    except UnicodeDecodeError:
-        raise malformed("a content line is not UTF-8", "content lines") from None
-    return lines
-
-
-def _split(block: bytes) -> list[bytes]:
-    """The lines of a block, each of which ends in LF."""
-    lines = block.split(b"\n")
-    if lines.pop():
-        raise malformed("the last line has no LF", "content lines")
-    return lines

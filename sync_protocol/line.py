@@ -124,16 +124,16 @@ def format_change(
     return line
 
 
-def check_line_bytes(block: bytes) -> list[bytes]:
+def check_line_bytes(block: bytes, count: int | None = None) -> list[bytes]:
     """What intake asks of change lines (protocol §2.1): bytes 0x21 … 0x7E, 2,048 at most. Returns the lines without LF.
 
-    `block` is all change lines, each with its LF. Raises Refused(malformed | too-large) naming the first line at fault.
+    `block` is all change lines, each with its LF; `count`, if given, is how many there must be, and no more are split
+    off. Raises Refused(malformed | too-large) naming the first line at fault.
     """
-    if block and block[-1] != 0x0A:
-        raise malformed("the last change line has no LF", "change lines")
-    lines = block.split(b"\n")
-    lines.pop()
-    if block.translate(None, _LINE_BYTES + b"\n") or (lines and max(map(len, lines)) > CHANGE_LINE_MAX_BYTES):
+    lines = block.split(b"\n", -1 if count is None else count)
+    if lines.pop() or (count is not None and len(lines) != count):
+        raise malformed("not as many change lines as announced, or the last one has no LF", "change lines")
+    if block.translate(None, _BLOCK_BYTES) or (lines and max(map(len, lines)) > CHANGE_LINE_MAX_BYTES):
         raise _first_bad_line(lines)
     return lines
 
@@ -217,4 +217,5 @@ def _reader_of(change_type: str, struct: type[Data]) -> tuple[Callable[[bytes], 
 _READERS: Final = {name.encode(): _reader_of(name, struct) for name, struct in DATA_TYPES.items()}
 _PLACE: Final = re.compile(r"at `\$\.([a-z_.]+)")
 _LINE_BYTES: Final = bytes(range(0x21, 0x7F))
+_BLOCK_BYTES: Final = _LINE_BYTES + b"\n"
 _encode: Final = msgspec.json.Encoder().encode

@@ -1,0 +1,75 @@
+"""Excerpts: some lines of a signed set, and proof that they stand in it (protocol §3.2).
+
+What a citizen or another authority is handed: the manifest, the lines that concern them, and the fewest hashes that
+make the signed root out of these. Change lines may be hidden here, so nobody folds or judges over an excerpt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sync_protocol.change_set import ChangeSet, parse_manifest_line, verify_lines
+from sync_protocol.errors import Refused, malformed, too_large
+from sync_protocol.hidden_lines import hide_where, read_pieces, root_of, write_pieces
+from sync_protocol.limits import SET_MAX_BYTES
+from sync_protocol.line_blocks import check_change_block, check_content_block
+from sync_protocol.manifest import Manifest, SignedManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Lines (without LF) by leaf index; those below `manifest.manifest.changes` are change lines.
+
+    The root was checked, the signature was not.
+    """
+
+    manifest: SignedManifest
+    lines: Mapping[int, bytes]
+
+
+def make_excerpt(change_set: ChangeSet, keep: Collection[int]) -> bytes:
+    """The set with every leaf hidden but those at the indices in `keep`.
+
+    Raises Refused: not-found for a leaf that the set does not have or hides itself, and as `verify_lines` does.
+    """
+    verified = verify_lines(change_set)
+    manifest = change_set.manifest.manifest
+    pieces = read_pieces(verified.change_lines + verified.content_lines, 0, manifest.size)
+    missing = set(keep).difference(piece.start for piece in pieces if piece.line is not None)
+    if missing:
+        raise Refused("not-found", f"line {min(missing)} is not shown in this set")
+    end = change_set.head.index(b"\n") + 1
+    return change_set.head[:end] + write_pieces(hide_where(pieces, lambda piece: piece.start not in keep))
+
+
+def parse_excerpt(data: bytes) -> Excerpt:
+    """The shown lines, found to belong to the manifest's root. A full set is an excerpt too.
+
+    Raises Refused: malformed, too-large, root-mismatch, unsupported-version. Verify the manifest's signature apart.
+    """
+    if len(data) > SET_MAX_BYTES:
+        raise too_large("excerpt", SET_MAX_BYTES)
+    signed = parse_manifest_line(data)
+    manifest = signed.manifest
+    lines = data.split(b"\n", manifest.size + 1)[1:]
+    if lines.pop():
+        raise malformed("more lines than the manifest says, or the last one has no LF", "excerpt")
+    pieces = read_pieces(lines, 0, manifest.size)
+    if root_of((), pieces) != manifest.root:
+        raise Refused("root-mismatch", "the lines are not the ones that were signed", where="root")
+    shown = {piece.start: piece.line for piece in pieces if piece.line is not None}
+    _check_bytes(shown, manifest)
+    return Excerpt(signed, shown)
+
+
+def _check_bytes(shown: Mapping[int, bytes], manifest: Manifest) -> None:
+    """A shown line obeys the rules of its kind, as it had to where the set was taken in."""
+    changes = [line for index, line in shown.items() if index < manifest.changes]
+    contents = [line for index, line in shown.items() if index >= manifest.changes]
+    check_change_block(_block(changes), len(changes))
+    check_content_block(_block(contents), len(contents))
+
+
+def _block(lines: Collection[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
