@@ -15,7 +15,6 @@ from sync_protocol.values import (
     AREA_PATTERN,
     TIMESTAMP_PATTERN,
     TRACKING_ALPHABET,
-    TRACKING_PATTERN,
     AgencyId,
     b64u_decode,
     is_calendar_day,
@@ -61,8 +60,8 @@ def check_timestamp(text: str) -> None:
 def check_uuids(complaint: str, change_id: str) -> None:
     """A complaint id and a change id, looked at together because every line has both."""
     minted, uuid = complaint[:-37], complaint[-37:]
-    shape = (uuid + change_id).encode().translate(_SHAPE)  # every hexadecimal digit becomes 0
-    if shape != _TWO_UUIDS or (uuid[15] != "7" or change_id[14] != "7"):
+    shape = (uuid + change_id).encode().translate(_HEX_DIGITS)  # every hexadecimal digit becomes 0
+    if shape != _TWO_UUIDS or uuid[15] != "7" or change_id[14] != "7":
         raise malformed("not UUIDv7s in lower case", "id")
     if uuid[20] not in "89ab" or change_id[19] not in "89ab":
         raise malformed("not UUIDs of the RFC 9562 variant", "id")
@@ -71,13 +70,13 @@ def check_uuids(complaint: str, change_id: str) -> None:
 
 def check_tracking(text: str) -> None:
     """A tracking number in its canonical spelling, with its check character (ISO 7064 MOD 37,36)."""
-    if not _TRACKING(text):
-        raise malformed("not a tracking number", "tracking")
-    prefix, first, second, third, check = text.split("-")
-    product = _after_prefix(prefix)
-    letters = first + second + third
-    for place in range(0, 12, 2):
-        product = _PAIRS[letters[place : place + 2]][product]
+    try:
+        prefix, first, second, third, check = text.split("-")
+        product = _after_prefix(prefix)
+        for four in (first, second, third):  # anything but four letters of the alphabet has no pair in the table
+            product = _PAIRS[four[2:]][_PAIRS[four[:2]][product]]
+    except (ValueError, KeyError):
+        raise malformed("not a tracking number", "tracking") from None
     if _MOD36[(37 - product) % 36] != check:
         raise malformed("a tracking number whose check character is wrong", "tracking")
 
@@ -100,6 +99,9 @@ def check_leaf_hashes(texts: tuple[str, ...]) -> None:
 
 @lru_cache(_CACHE)
 def _after_prefix(prefix: str) -> int:
+    """Where the check stands after an agency's prefix. Raises KeyError for a character that is none of a prefix."""
+    if not 1 <= len(prefix) <= 8:
+        raise KeyError(prefix)
     product = 36
     for character in prefix:
         product = _STEPS[character][product]
@@ -110,8 +112,7 @@ _AREA: Final = re.compile(AREA_PATTERN).fullmatch
 _MEDIA_TYPE: Final = re.compile("[a-z0-9.+-]{1,30}/[a-z0-9.+-]{1,40}").fullmatch
 _LONG_DIGITS: Final = re.compile("[0-9]{10}").search
 _TIMESTAMP: Final = re.compile(TIMESTAMP_PATTERN).fullmatch
-_TRACKING: Final = re.compile(TRACKING_PATTERN).fullmatch
-_SHAPE: Final = bytes(0x30 if chr(byte) in "0123456789abcdef" else byte for byte in range(256))
+_HEX_DIGITS: Final = bytes(0x30 if chr(byte) in "0123456789abcdef" else byte for byte in range(256))
 _TWO_UUIDS: Final = b":00000000-0000-0000-0000-000000000000" + b"00000000-0000-0000-0000-000000000000"
 
 # The inner step of the check as tables: character, or pair of characters -> (product before -> product after).
