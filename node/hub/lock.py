@@ -1,0 +1,93 @@
+"""The lock store as a file: the newest signed checkpoint, apart from the database (protocol §6.3).
+
+`DIR/lock/checkpoint` is replaced by rename after an fsync, so that it always holds one whole note.
+`DIR/lock/append.lock` is flock'ed while an append runs: tasks queue in the process, processes wait for the kernel's
+lock, and a process that dies lets go. The folder must never be restored from a backup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from sync_protocol.errors import Corrupt
+
+LOCK_POLL_S: Final = 0.005  # between looks at a lock that another process holds; an append takes a few milliseconds
+
+
+class FileLockStore:
+    """See LockStore in node/hub/ports.py. One object per process and folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._note_path = folder / "checkpoint"
+        self._folder = folder
+        self._descriptor = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._turn = asyncio.Lock()
+        self._held = False
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        async with self._turn:
+            await self._take()
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    async def _take(self) -> None:
+        """Polls instead of blocking in a thread: a cancelled waiter then never leaves a lock behind."""
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await asyncio.sleep(LOCK_POLL_S)
+            else:
+                return
+
+    async def read(self) -> bytes | None:
+        return self._read()
+
+    def _read(self) -> bytes | None:
+        try:
+            return self._note_path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    async def swap(self, expected: bytes | None, note: bytes) -> None:
+        if not self._held:
+            raise AssertionError("swap without holding the lock")
+        await asyncio.get_running_loop().run_in_executor(None, self._swap, expected, note)
+
+    def _swap(self, expected: bytes | None, note: bytes) -> None:
+        if self._read() != expected:
+            raise Corrupt(
+                f"the lock file {self._note_path} holds another checkpoint than this process published",
+                next_step="Make sure that no other program writes there; then start the hub again.",
+            )
+        fresh = self._note_path.with_suffix(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, note)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        # A crash before the rename leaves the old note whole; after it, and before the folder is on the disk, one of
+        # the two. Both are right: the database holds the newer one already (see log.py).
+        fresh.rename(self._note_path)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        os.close(self._descriptor)

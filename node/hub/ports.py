@@ -1,0 +1,202 @@
+"""What the hub asks of the world: a log store, a projection store, a lock store. The docstrings are the contracts;
+one suite (tests/store) runs on every implementation.
+
+Errors of all ports: what the database or the disk says (full, damaged, away) comes out as it is and means *unknown
+outcome* for a write; the caller reads the state again before it goes on. Nobody but the caller retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from node.store.hub_records import (
+    Commit,
+    Fork,
+    Grant,
+    Invitation,
+    LogLeaf,
+    StoredCheckpoint,
+    StoredHead,
+    StoredSet,
+    StoredStatement,
+)
+from node.store.projection_records import (
+    ComplaintRow,
+    Cursor,
+    ProjectionStep,
+    RefusedChange,
+)
+
+
+class LockStore(Protocol):
+    """The newest signed checkpoint, apart from the database, never restored from a backup (protocol §6.3).
+
+    Durable: what `swap` returned from survives a power cut. One holder at a time among all processes of this hub.
+    """
+
+    def hold(self) -> AbstractAsyncContextManager[None]:
+        """The append lock, exclusive among tasks and processes; waits. A holder that dies lets go."""
+        ...
+
+    async def read(self) -> bytes | None:
+        """The newest note, None before the first. May be called without holding."""
+        ...
+
+    async def swap(self, expected: bytes | None, note: bytes) -> None:
+        """Replaces `expected` by `note`, durably; only while holding. Raises Corrupt if something else is there."""
+        ...
+
+
+class HubStore(Protocol):
+    """The log plane. Writes are atomic and durable when they return; readers see whole commits only."""
+
+    async def newest_checkpoint(self) -> StoredCheckpoint | None:
+        """The last one committed; it may not be published yet."""
+        ...
+
+    async def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
+        """The one of exactly this size, if one was signed."""
+        ...
+
+    async def checkpoint_covering(self, index: int) -> StoredCheckpoint | None:
+        """The smallest one that covers the leaf at `index`."""
+        ...
+
+    async def append(self, commit: Commit) -> None:
+        """One transaction. Raises Unavailable, writing nothing, unless the newest size is `commit.follows`."""
+        ...
+
+    async def entries(self, start: int, end: int) -> list[bytes]:
+        """The leaves [start, end) as far as they exist."""
+        ...
+
+    async def tiles(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        """The widest content of those hash tiles (level, number) that exist."""
+        ...
+
+    async def statements(self, start: int = 0) -> list[StoredStatement]:
+        """All statements from index `start` on, in order."""
+        ...
+
+    async def heads(self) -> list[StoredHead]:
+        """Of every agency that has a set, by agency."""
+        ...
+
+    async def head(self, agency: str) -> StoredHead | None:
+        """Of one agency."""
+        ...
+
+    async def find_sets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], StoredSet]:
+        """Those of the given (agency, seq) that exist."""
+        ...
+
+    async def sets_of(self, agency: str, from_seq: int, limit: int) -> list[StoredSet]:
+        """An agency's sets from a seq on, in order."""
+        ...
+
+    async def set_at(self, index: int) -> StoredSet | None:
+        """The set at a place in the log."""
+        ...
+
+    async def set_parts(self, index: int) -> tuple[bytes, bytes] | None:
+        """Its two frames: changes, contents."""
+        ...
+
+    async def replace_contents(
+        self, before: StoredSet, after: StoredSet, frame: bytes, erased: Sequence[bytes]
+    ) -> bool:
+        """New contents and counts for one set, and the hashes of its leaves erased for good, in one transaction.
+
+        False, writing nothing, if the set is no longer as `before` says: read it again.
+        """
+        ...
+
+    async def erased_leaves(self, index: int) -> set[bytes]:
+        """Hashes of the leaves of that set that are erased for good."""
+        ...
+
+    async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
+        """Whole leaves from `start`, in order, below `end`, at least one if there is one, then until `bytes_max`."""
+        ...
+
+    async def add_invitation(self, invitation: Invitation) -> None:
+        """Keeps a token's hash."""
+        ...
+
+    async def invitation(self, token_hash: bytes) -> Invitation | None:
+        """By hash."""
+        ...
+
+    async def add_grant(self, grant: Grant) -> None:
+        """Keeps an auditor's token."""
+        ...
+
+    async def grant(self, token_hash: bytes) -> Grant | None:
+        """By hash, whether ended or not."""
+        ...
+
+    async def end_grants(self, name: str, at_ms: int) -> int:
+        """Ends every token of that name that has not ended; how many."""
+        ...
+
+    async def record_content_read(self, reader: str, what: str, at_ms: int) -> None:
+        """Before content lines are shown to somebody who does not own them."""
+        ...
+
+    async def forks(self) -> list[Fork]:
+        """All evidence."""
+        ...
+
+    async def set_condition(self, name: str, detail: bytes | None, at_ms: int) -> None:
+        """Keeps a lasting condition, or ends it (None)."""
+        ...
+
+    async def condition(self, name: str) -> bytes | None:
+        """Its detail, None if it does not hold."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the database; the store is of no further use."""
+        ...
+
+
+class ProjectionStore(Protocol):
+    """The query tables. May be dropped at any time; `commit` and the cursor move together: exactly once."""
+
+    async def cursor(self) -> Cursor:
+        """How far the fold came; size 0 with the start hash when empty."""
+        ...
+
+    async def load(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The packed state of those complaints that exist, in one query."""
+        ...
+
+    async def commit(self, step: ProjectionStep) -> None:
+        """One transaction. Raises Unavailable, writing nothing, if the cursor is not where the step begins."""
+        ...
+
+    async def complaint(self, key: bytes) -> ComplaintRow | None:
+        """One complaint with its pointers into the log."""
+        ...
+
+    async def totals(self) -> dict[str, int]:
+        """Every figure by its name (protocol §9.6)."""
+        ...
+
+    async def last_heard(self) -> Mapping[str, int]:
+        """For each agency the newest tick that stood before its last accepted set (§9.4)."""
+        ...
+
+    async def refused(self, agency: str, from_seq: int, to_seq: int) -> list[RefusedChange]:
+        """Refused changes of an agency's sets [from_seq, to_seq], in order."""
+        ...
+
+    async def clear(self) -> None:
+        """Back to empty, in one transaction."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the database."""
+        ...

@@ -1,0 +1,113 @@
+"""The smaller registers of `hub.db`: invitations, grants, evidence, conditions (node/hub/ports.py HubStore)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from node.store.hub_records import Fork, Grant, Invitation
+from node.store.hub_tables import ConditionRow, ContentReadRow, ForkRow, GrantRow, InvitationRow, table_of
+
+_INVITATION, _GRANT, _FORK = table_of(InvitationRow), table_of(GrantRow), table_of(ForkRow)
+_READ, _CONDITION = table_of(ContentReadRow), table_of(ConditionRow)
+
+
+class SqlHubRegister:
+    """What the hub keeps beside the log itself."""
+
+    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+        self.writer = writer
+        self.readers = readers
+
+    async def read_rows(self, query: Any) -> Sequence[Row[Any]]:
+        """All rows of a query, in a snapshot of its own."""
+        async with self.readers.connect() as connection:
+            return (await connection.execute(query)).all()
+
+    async def close(self) -> None:
+        await self.readers.dispose()
+        await self.writer.dispose()
+
+    async def add_invitation(self, invitation: Invitation) -> None:
+        row = {
+            "token_hash": invitation.token_hash,
+            "agency": invitation.agency,
+            "created_at_ms": invitation.created_at_ms,
+        }
+        async with self.writer.begin() as connection:
+            await connection.execute(_INVITATION.insert().values(row))
+
+    async def invitation(self, token_hash: bytes) -> Invitation | None:
+        rows = await self.read_rows(select(_INVITATION).where(_INVITATION.c.token_hash == token_hash))
+        if not rows:
+            return None
+        row = rows[0]
+        return Invitation(row.token_hash, row.agency, row.created_at_ms, row.used_by, row.used_idx)
+
+    async def add_grant(self, grant: Grant) -> None:
+        row = {
+            "token_hash": grant.token_hash,
+            "name": grant.name,
+            "with_content": grant.with_content,
+            "created_at_ms": grant.created_at_ms,
+        }
+        async with self.writer.begin() as connection:
+            await connection.execute(_GRANT.insert().values(row))
+
+    async def grant(self, token_hash: bytes) -> Grant | None:
+        rows = await self.read_rows(select(_GRANT).where(_GRANT.c.token_hash == token_hash))
+        if not rows:
+            return None
+        row = rows[0]
+        return Grant(row.token_hash, row.name, row.with_content, row.created_at_ms, row.ended_at_ms)
+
+    async def end_grants(self, name: str, at_ms: int) -> int:
+        async with self.writer.begin() as connection:
+            ended = await connection.execute(
+                update(_GRANT).where(_GRANT.c.name == name, _GRANT.c.ended_at_ms.is_(None)).values(ended_at_ms=at_ms)
+            )
+        return ended.rowcount
+
+    async def record_content_read(self, reader: str, what: str, at_ms: int) -> None:
+        async with self.writer.begin() as connection:
+            await connection.execute(_READ.insert().values(reader=reader, what=what, at_ms=at_ms))
+
+    async def content_reads(self) -> list[tuple[int, str, str]]:
+        """(when, who, what) of every time content was shown to somebody who does not own it."""
+        return [(row.at_ms, row.reader, row.what) for row in await self.read_rows(select(_READ).order_by(_READ.c.id))]
+
+    async def forks(self) -> list[Fork]:
+        rows = await self.read_rows(select(_FORK).order_by(_FORK.c.id))
+        return [
+            Fork(
+                agency=row.agency,
+                epoch=row.epoch,
+                seq=row.seq,
+                held_digest=row.held_digest,
+                other_digest=row.other_digest,
+                held=row.held,
+                other=row.other,
+                at_ms=row.at_ms,
+                statement_index=row.statement_idx,
+            )
+            for row in rows
+        ]
+
+    async def set_condition(self, name: str, detail: bytes | None, at_ms: int) -> None:
+        async with self.writer.begin() as connection:
+            if detail is None:
+                await connection.execute(delete(_CONDITION).where(_CONDITION.c.name == name))
+                return
+            row = {"name": name, "detail": detail, "at_ms": at_ms}
+            added = insert(_CONDITION).values(row)
+            await connection.execute(
+                added.on_conflict_do_update(index_elements=["name"], set_={"detail": detail, "at_ms": at_ms})
+            )
+
+    async def condition(self, name: str) -> bytes | None:
+        rows = await self.read_rows(select(_CONDITION.c.detail).where(_CONDITION.c.name == name))
+        return rows[0].detail if rows else None

@@ -1,0 +1,80 @@
+"""What the projection's store takes and gives: plain frozen records (see node/hub/ports.py ProjectionStore).
+
+A complaint's *key* is the 16 bytes of its UUID and then its minting agency in ASCII: UUIDv7 first, so that new
+complaints stand at the end of the index. A *pointer* is 8 bytes, big-endian: log index << 16 | position in the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from sync_protocol.values import ComplaintId
+
+POINTER_BYTES: Final = 8
+START_HASH: Final = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The fold has seen the leaves 0 … size - 1; `state_hash` is h after the last of them (protocol §9.5)."""
+
+    size: int = 0
+    state_hash: bytes = START_HASH
+    updated_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ComplaintRow:
+    """One complaint: its packed state and the pointers to every change that named it, applied or not."""
+
+    key: bytes
+    state: bytes
+    pointers: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedChange:
+    """A change that the fold refused; `change_id` is empty where the line names none."""
+
+    index: int
+    position: int
+    agency: str
+    seq: int
+    change_id: str
+    verdict: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStep:
+    """Everything that folding the leaves `begins` … `cursor.size - 1` changes.
+
+    `complaints` carry their whole new state, and only the new pointers; `totals` are differences.
+    """
+
+    begins: int
+    cursor: Cursor
+    complaints: Sequence[ComplaintRow] = ()
+    refused: Sequence[RefusedChange] = ()
+    totals: Mapping[str, int] = field(default_factory=dict)
+    last_heard: Mapping[str, int] = field(default_factory=dict)
+
+
+def complaint_key(complaint: str) -> bytes:
+    """The key of a complaint id, which must be well-formed."""
+    agency, _, uuid = complaint.rpartition(":")
+    return bytes.fromhex(uuid.replace("-", "")) + agency.encode("ascii")
+
+
+def complaint_of(key: bytes) -> ComplaintId:
+    """The complaint id behind a key."""
+    return ComplaintId(f"{key[16:].decode('ascii')}:{UUID(bytes=key[:16])}")
+
+
+def read_pointers(pointers: bytes) -> Iterator[tuple[int, int]]:
+    """(log index, position) of every change that named the complaint, in order of the log."""
+    for start in range(0, len(pointers), POINTER_BYTES):
+        number = int.from_bytes(pointers[start : start + POINTER_BYTES], "big")
+        yield number >> 16, number & 0xFFFF

@@ -1,0 +1,67 @@
+"""SQLite engines with the settings that the guarantees rest on: WAL, one writer, chosen durability.
+
+A writer engine has one connection and begins every transaction IMMEDIATE, so that a write waits for its turn at the
+beginning and never fails in the middle. A reader engine sees one consistent snapshot for each transaction.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+BUSY_TIMEOUT_S: Final = 30  # longer than any write transaction of ours; then somebody else holds the file
+READERS: Final = 3  # more would only queue for the same two cores
+PAGE_BYTES: Final = 8_192  # rows of some hundred bytes: fewer levels than with 4 KiB pages
+WAL_KEEP_BYTES: Final = 64 * 1024 * 1024  # a write-ahead log that grew in a rush is cut back to this
+
+Durability = Literal["FULL", "NORMAL"]
+
+
+def sqlite_url(path: Path) -> str:
+    """The database URL of a file, with its driver named."""
+    return URL.create("sqlite+aiosqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def open_writer(url: str, *, durability: Durability) -> AsyncEngine:
+    """The one connection that writes. FULL: a returned commit survives a power cut; NORMAL: it survives a crash."""
+    engine = create_async_engine(
+        url, pool_size=1, max_overflow=0, pool_timeout=BUSY_TIMEOUT_S * 2, connect_args={"timeout": BUSY_TIMEOUT_S}
+    )
+    _prepare(engine, begin="BEGIN IMMEDIATE", pragmas=[*_SHARED, f"synchronous={durability}"])
+    return engine
+
+
+def open_readers(url: str) -> AsyncEngine:
+    """Connections that cannot write."""
+    engine = create_async_engine(
+        url,
+        pool_size=READERS,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_S * 2,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+    )
+    _prepare(engine, begin="BEGIN", pragmas=[*_SHARED, "query_only=1"])
+    return engine
+
+
+_SHARED: Final = (f"page_size={PAGE_BYTES}", "journal_mode=WAL", f"journal_size_limit={WAL_KEEP_BYTES}")
+
+
+def _prepare(engine: AsyncEngine, *, begin: str, pragmas: list[str]) -> None:
+    """Transactions begin when we say so, not when the driver guesses."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)

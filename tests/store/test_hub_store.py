@@ -1,0 +1,193 @@
+"""The contract of HubStore (node/hub/ports.py), run on every implementation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node.hub.ports import HubStore
+from node.store.hub_records import Fork, Grant, Invitation, LogLeaf
+from node.store.hub_store import SqlHubStore
+from sync_protocol.errors import Corrupt, Unavailable
+from tests.store.hub_samples import a_set, a_statement, checkpoint, commit_of
+
+Opener = Callable[[Path], Awaitable[HubStore]]
+IMPLEMENTATIONS: dict[str, tuple[Opener, Opener]] = {"sqlite": (SqlHubStore.create, SqlHubStore.open)}
+
+
+@pytest.fixture(params=sorted(IMPLEMENTATIONS))
+def opener(request: pytest.FixtureRequest) -> tuple[Opener, Opener]:
+    return IMPLEMENTATIONS[request.param]
+
+
+@pytest.fixture
+async def store(opener: tuple[Opener, Opener], tmp_path: Path) -> AsyncIterator[HubStore]:
+    opened = await opener[0](tmp_path / "hub.db")
+    yield opened
+    await opened.close()
+
+
+async def test_an_empty_store_has_nothing(store: HubStore) -> None:
+    assert await store.newest_checkpoint() is None
+    assert await store.checkpoint_covering(0) is None
+    assert await store.entries(0, 10) == []
+    assert await store.heads() == []
+    assert await store.leaves(0, 10, 1_000) == []
+    assert await store.condition("recovering") is None
+
+
+async def test_what_was_appended_is_read_back_whole(store: HubStore) -> None:
+    first, second = a_set(1, "33.75", 1, hidden=1), a_set(2, "35.71", 1)
+    await store.append(commit_of(0, a_statement(0), first, second))
+    assert await store.newest_checkpoint() == checkpoint(3, 0)
+    assert await store.entries(0, 99) == [b"statement 0", b"manifest 1", b"manifest 2"]
+    assert await store.entries(1, 2) == [b"manifest 1"]
+    assert await store.statements() == [a_statement(0)]
+    assert [head.agency for head in await store.heads()] == ["33.75", "35.71"]
+    assert await store.find_sets([("33.75", 1), ("33.75", 2)]) == {("33.75", 1): first.stored}
+    assert await store.set_at(2) == second.stored
+    assert await store.set_parts(1) == (b"changes 1", b"contents 1")
+    assert await store.set_parts(0) is None
+
+
+async def test_a_head_is_the_newest_set_of_its_agency(store: HubStore) -> None:
+    await store.append(commit_of(0, a_set(0, "33.75", 1), a_set(1, "33.75", 2)))
+    await store.append(commit_of(2, a_set(2, "33.75", 3)))
+    head = await store.head("33.75")
+    assert head is not None
+    assert (head.seq, head.index, head.received_at_ms) == (3, 2, 5_002)
+    assert await store.head("35.71") is None
+    assert [found.seq for found in await store.sets_of("33.75", 2, 10)] == [2, 3]
+    assert [found.seq for found in await store.sets_of("33.75", 1, 1)] == [1]
+
+
+async def test_an_append_that_does_not_follow_the_newest_checkpoint_writes_nothing(store: HubStore) -> None:
+    await store.append(commit_of(0, a_statement(0)))
+    with pytest.raises(Unavailable):
+        await store.append(commit_of(0, a_set(0, "33.75", 1)))
+    with pytest.raises(Unavailable):
+        await store.append(commit_of(2, a_set(2, "33.75", 1)))
+    assert await store.newest_checkpoint() == checkpoint(1, 0)
+    assert await store.heads() == []
+
+
+async def test_an_append_that_fails_half_way_leaves_nothing_behind(store: HubStore) -> None:
+    await store.append(commit_of(0, a_set(0, "33.75", 1)))
+    with pytest.raises(Exception, match=r"(?i)unique|constraint"):
+        await store.append(commit_of(1, a_statement(1), a_set(2, "33.75", 1)))
+    assert await store.newest_checkpoint() == checkpoint(1, 0)
+    assert await store.statements() == []
+    assert await store.entries(0, 9) == [b"manifest 0"]
+
+
+async def test_of_two_appends_at_once_one_wins(store: HubStore) -> None:
+    await store.append(commit_of(0, a_statement(0)))
+    rivals = [store.append(commit_of(1, a_set(1, agency, 1))) for agency in ("33.75", "35.71", "13.71")]
+    outcomes = await asyncio.gather(*rivals, return_exceptions=True)
+    assert sum(outcome is None for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, Unavailable) for outcome in outcomes) == 2
+    assert len(await store.heads()) == 1
+
+
+async def test_checkpoints_are_found_by_size_and_by_what_they_cover(store: HubStore) -> None:
+    await store.append(commit_of(0, a_statement(0), a_statement(1)))
+    await store.append(commit_of(2, a_statement(2), a_statement(3)))
+    assert await store.checkpoint_of(2) == checkpoint(2, 0)
+    assert await store.checkpoint_of(3) is None
+    assert await store.checkpoint_covering(1) == checkpoint(2, 0)
+    assert await store.checkpoint_covering(2) == checkpoint(4, 2)
+    assert await store.checkpoint_covering(4) is None
+
+
+async def test_tiles_widen_and_are_found_by_level_and_number(store: HubStore) -> None:
+    await store.append(replace(commit_of(0, a_statement(0)), tiles={(0, 0): b"a", (7, 2**40): b"far"}))
+    await store.append(replace(commit_of(1, a_statement(1)), tiles={(0, 0): b"ab", (1, 0): b"c"}))
+    found = await store.tiles([(0, 0), (1, 0), (7, 2**40), (0, 1)])
+    assert found == {(0, 0): b"ab", (1, 0): b"c", (7, 2**40): b"far"}
+
+
+async def test_leaves_come_in_order_and_bounded_but_never_none(store: HubStore) -> None:
+    await store.append(commit_of(0, a_statement(0), a_set(1, "33.75", 1), a_set(2, "33.75", 2)))
+    whole = await store.leaves(0, 3, 10_000)
+    assert whole == [
+        LogLeaf(0, b"statement 0", None),
+        LogLeaf(1, b"manifest 1", b"changes 1"),
+        LogLeaf(2, b"manifest 2", b"changes 2"),
+    ]
+    assert await store.leaves(1, 3, 1) == whole[1:2]
+    assert await store.leaves(0, 2, 10_000) == whole[:2]
+
+
+async def test_contents_are_replaced_only_if_nobody_else_did(store: HubStore) -> None:
+    new = a_set(0, "33.75", 1, hidden=2)
+    await store.append(commit_of(0, new))
+    completed = replace(new.stored, hidden=1, erased=1)
+    assert await store.replace_contents(new.stored, completed, b"more", [b"L" * 32])
+    assert not await store.replace_contents(new.stored, completed, b"stale", [])
+    assert await store.set_parts(0) == (b"changes 0", b"more")
+    assert await store.erased_leaves(0) == {b"L" * 32}
+    found = await store.set_at(0)
+    assert found is not None
+    assert (found.hidden, found.erased) == (1, 1)
+
+
+async def test_an_invitation_keeps_the_first_key_that_used_it(store: HubStore) -> None:
+    invitation = Invitation(b"t" * 32, "33.75", 7)
+    await store.add_invitation(invitation)
+    assert await store.invitation(b"t" * 32) == invitation
+    assert await store.invitation(b"u" * 32) is None
+    used = replace(invitation, used_by="kid", used_index=0)
+    await store.append(replace(commit_of(0, a_statement(0)), used_invitations=[used]))
+    again = replace(invitation, used_by="other", used_index=1)
+    await store.append(replace(commit_of(1, a_statement(1)), used_invitations=[again]))
+    assert await store.invitation(b"t" * 32) == used
+
+
+async def test_grants_end_by_name(store: HubStore) -> None:
+    await store.add_grant(Grant(b"a" * 32, "bpk", with_content=True, created_at_ms=1))
+    await store.add_grant(Grant(b"b" * 32, "kpk", with_content=False, created_at_ms=1))
+    assert await store.end_grants("bpk", 9) == 1
+    assert await store.end_grants("bpk", 10) == 0
+    ended, kept = await store.grant(b"a" * 32), await store.grant(b"b" * 32)
+    assert ended is not None
+    assert ended.ended_at_ms == 9
+    assert kept is not None
+    assert kept.ended_at_ms is None
+    assert await store.grant(b"c" * 32) is None
+
+
+async def test_a_pair_of_forked_manifests_is_kept_once(store: HubStore) -> None:
+    fork = Fork("33.75", 1, 4, b"h" * 32, b"o" * 32, b"held", b"other", 9, 0)
+    await store.append(replace(commit_of(0, a_statement(0)), forks=[fork]))
+    await store.append(replace(commit_of(1, a_statement(1)), forks=[replace(fork, statement_index=1)]))
+    assert await store.forks() == [fork]
+
+
+async def test_a_condition_lasts_until_it_is_ended(store: HubStore) -> None:
+    await store.set_condition("recovering", b"evidence", 1)
+    await store.set_condition("recovering", b"more", 2)
+    assert await store.condition("recovering") == b"more"
+    await store.set_condition("recovering", None, 3)
+    assert await store.condition("recovering") is None
+
+
+async def test_everything_survives_reopening(opener: tuple[Opener, Opener], tmp_path: Path) -> None:
+    create, open_ = opener
+    first = await create(tmp_path / "hub.db")
+    await first.append(commit_of(0, a_set(0, "33.75", 1)))
+    await first.close()
+    again = await open_(tmp_path / "hub.db")
+    try:
+        assert await again.newest_checkpoint() == checkpoint(1, 0)
+        assert await again.set_parts(0) == (b"changes 0", b"contents 0")
+    finally:
+        await again.close()
+
+
+async def test_a_database_without_schema_is_not_opened(opener: tuple[Opener, Opener], tmp_path: Path) -> None:
+    with pytest.raises(Corrupt, match="schema"):
+        await opener[1](tmp_path / "empty.db")
