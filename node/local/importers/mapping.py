@@ -6,21 +6,22 @@ A map is a TOML file written by an operator: whatever is wrong with it is said i
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from node.local.importers.rows import CHANNELS, CLASSES, CLOSERS, STATES, VISIBILITIES, quote, unusable
+from node.local.importers.rows import STATES, quote, unusable
+from sync_protocol.change_types import CHANNELS, CLASSES, CLOSERS, VISIBILITIES
 from sync_protocol.errors import Refused
 from sync_protocol.values import parse_code
 
 MAP_MAX_BYTES: Final = 1024 * 1024
 MAP_PIECES_MAX: Final = 100
 
-_FIELDS: Final[Mapping[str, frozenset[str] | None]] = {
+_FIELDS: Final[Mapping[str, Collection[str] | None]] = {
     "area": None,
     "category": None,
     "channel": CHANNELS,

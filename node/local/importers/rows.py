@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
+from sync_protocol.change_types import CHANNELS, CLASSES, CLOSERS, VISIBILITIES, StateLabel
 from sync_protocol.errors import Refused
 from sync_protocol.limits import CODE_MAX, CONTENT_LINE_MAX_BYTES
 from sync_protocol.values import AREA_PATTERN, parse_code, parse_source_id
@@ -19,41 +20,9 @@ LISTED_REFUSALS_MAX: Final = 10_000  # a file that is damaged throughout must no
 
 SALT_MEMBER_BYTES: Final = 64  # `,"salt":"…"` takes 33; some room for the recorder's own spelling
 
-STATES: Final = frozenset(
-    [
-        "received",
-        "awaiting_information",
-        "verified",
-        "assigned",
-        "in_progress",
-        "answered",
-        "on_hold",
-        "closed",
-        "archived",
-    ]
-)
-CLASSES: Final = frozenset(["complaint_oversight", "complaint_ordinary", "information_request", "aspiration"])
-VISIBILITIES: Final = frozenset(["public", "anonymous", "confidential", "anonymous-confidential"])
-CHANNELS: Final = frozenset(
-    [
-        "web",
-        "android",
-        "ios",
-        "sms",
-        "desk",
-        "outreach",
-        "twitter",
-        "whatsapp",
-        "email",
-        "phone",
-        "letter",
-        "open311",
-        "other",
-    ]
-)
-CLOSERS: Final = frozenset(["reporter", "officer", "system"])
+STATES: Final[tuple[str, ...]] = get_args(StateLabel)
 
-_VOCABULARIES: Final[Mapping[str, frozenset[str]]] = {
+_VOCABULARIES: Final[Mapping[str, Collection[str]]] = {
     "state": STATES,
     "class": CLASSES,
     "visibility": VISIBILITIES,

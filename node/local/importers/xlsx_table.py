@@ -52,10 +52,11 @@ def open_xlsx(path: Path, is_header: HeaderRule) -> Iterator[Table]:
     from openpyxl.utils.exceptions import InvalidFileException
 
     _check_package(path)
-    with warnings.catch_warnings():
+    # Opened here, because openpyxl would judge a path by its ending.
+    with path.open("rb") as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"openpyxl\.")  # about styles and extensions that nobody reads here
         try:
-            book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
         except (*_DAMAGE, InvalidFileException) as problem:
             raise unusable(f"{path.name} is no workbook that can be read ({problem})", _SAVE_AGAIN) from None
         try:
