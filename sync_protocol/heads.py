@@ -1,0 +1,135 @@
+"""Whose history is longer: a node's chain compared with the hub's (protocol §10.2, §10.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from sync_protocol.values import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SetRef:
+    """A signed set of ours: its place and digest."""
+
+    epoch: int
+    seq: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class HubHead:
+    """The head as the hub tells it, its manifest verified. `is_ours`: signed by a key that this node holds (or held).
+
+    Before the first set: seq 0, epoch 1, the enrolment's digest, `is_ours` True.
+    """
+
+    epoch: int
+    seq: int
+    digest: Digest
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OwnChain:
+    """Our side of the comparison, read in one transaction.
+
+    `epoch` is the one that we sign with. `signed_seq` is our newest set, `acknowledged_seq` the newest with a verified
+    receipt and none missing below it. `at_hub_head` is what we hold at the hub's head seq: the set, or for seq 0 the
+    enrolment (epoch 1); None if we hold nothing there.
+    """
+
+    epoch: int
+    signed_seq: int
+    acknowledged_seq: int
+    at_hub_head: SetRef | None
+
+
+class Finding(Enum):
+    """What a comparison of heads says; rows of §10.3."""
+
+    IN_STEP = auto()  # equal, or the hub only lacks sets that we hold no receipt for
+    HUB_LOST = auto()  # the hub lacks sets that it gave us receipts for
+    HUB_AHEAD = auto()  # sets of ours that we do not hold: we are an old backup
+    COPY_ALIVE = auto()  # the same, while running
+    FOREIGN = auto()  # somebody else's key stands at the head
+    FORKED = auto()  # another set at the same place
+    CONTRADICTION = auto()  # another set at a place for which we hold a receipt
+
+
+def compare_heads(hub: HubHead, own: OwnChain, *, is_starting: bool) -> Finding:
+    """One row of §10.3."""
+    held = own.at_hub_head
+    is_equal = held is not None and held.digest == hub.digest
+    if hub.seq <= own.acknowledged_seq and held is not None and not is_equal:
+        return Finding.FOREIGN if hub.seq == 0 else Finding.CONTRADICTION
+    if hub.seq < own.acknowledged_seq:
+        return Finding.HUB_LOST
+    if is_equal:
+        return Finding.IN_STEP
+    if not hub.is_ours:
+        return Finding.FOREIGN
+    if held is not None and held.epoch == hub.epoch:
+        return Finding.FORKED
+    return Finding.HUB_AHEAD if is_starting else Finding.COPY_ALIVE
+
+
+class Adoption(Enum):
+    """What becomes of one of the hub's sets that an old backup meets."""
+
+    ACKNOWLEDGE = auto()  # we hold the very same: its receipt is all that was missing
+    TAKE = auto()  # we hold nothing there, or a set of another epoch that the hub never took
+    FORKED = auto()  # this node signed two sets for one (epoch, seq): halt
+
+
+def judge_adoption(own: SetRef | None, theirs: SetRef) -> Adoption:
+    """For each set that `Adopt` fetches, against what we hold, without receipt, at its seq."""
+    if own is None:
+        return Adoption.TAKE
+    if own.digest == theirs.digest:
+        return Adoption.ACKNOWLEDGE
+    return Adoption.FORKED if own.epoch == theirs.epoch else Adoption.TAKE
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one process knows of the hub since its start. Never stored.
+
+    `is_starting` until heads were in step once, or an adoption was completed: only so long may sets be adopted.
+    `compared_epoch` is our own epoch at the comparison: raising it asks for another one.
+    """
+
+    is_starting: bool = True
+    hub: HubHead | None = None
+    finding: Finding | None = None
+    compared_epoch: int | None = None
+    answered_at_ms: int | None = None
+    hub_seen_at_ms: int | None = None
+
+    def compared(self, hub: HubHead, own: OwnChain, now_ms: int) -> Session:
+        """After the hub told its head and we looked at ours."""
+        finding = compare_heads(hub, own, is_starting=self.is_starting)
+        return replace(
+            self,
+            is_starting=self.is_starting and finding is not Finding.IN_STEP,
+            hub=hub,
+            finding=finding,
+            compared_epoch=own.epoch,
+            answered_at_ms=now_ms,
+        )
+
+    def answered(self, now_ms: int) -> Session:
+        """After any answer by which the hub confirmed our head (a receipt)."""
+        return replace(self, answered_at_ms=now_ms)
+
+    def doubted(self) -> Session:
+        """After an answer that does not fit our picture (`behind`, `recovering`), and after a recovery was posted."""
+        return replace(self, finding=None)
+
+    def adopted(self) -> Session:
+        """After an adoption: heads are compared once more, and what is ahead then is alive."""
+        return replace(self, is_starting=False, finding=None)
+
+    def saw_hub(self, now_ms: int) -> Session:
+        """After any sign of life of the hub: a waiting attempt is due at once."""
+        return replace(self, hub_seen_at_ms=now_ms)
