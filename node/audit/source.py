@@ -1,0 +1,125 @@
+"""Where an audit reads from: a folder that the hub exported, or a live hub. Bytes only; nothing is believed here.
+
+Layout of an export: `hub.json` (what the hub says of itself), `checkpoint`, `tile/…` (C2SP: hash tiles, entry bundles),
+`sets/<agency>/<seq, nine digits>.jsonl.zst` (two frames, protocol §3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from sync_protocol.errors import Refused, malformed, too_large
+from sync_protocol.limits import NOTE_MAX_BYTES, WIRE_MAX_BYTES
+from sync_protocol.strict_json import parse_object
+from sync_protocol.tiles import TILE_WIDTH, entries_path
+
+DESCRIPTION_MAX_BYTES: Final = 4 * 1024 * 1024  # totals by agency, state and class of the whole country
+ENTRY_BUNDLE_MAX_BYTES: Final = 256 * 65_537  # 256 entries of at most 65,535 bytes with their length
+HASH_TILE_BYTES: Final = TILE_WIDTH * 32
+
+
+@dataclass(frozen=True)
+class ClaimedFigures:
+    """What the hub says its own projection came to; compared, never used."""
+
+    size: int
+    state_hash: str
+    totals: Mapping[str, Any]
+
+
+class AuditSource(Protocol):
+    """Read-only access to one hub's log. Raises Refused for what has not the form asked for, Unavailable when away."""
+
+    name: str
+
+    async def description(self) -> Mapping[str, Any]:
+        """The hub's own words: origin, vkey and more."""
+        ...
+
+    async def checkpoint(self) -> bytes:
+        """The newest checkpoint note."""
+        ...
+
+    async def entry_bundle(self, index: int, width: int) -> bytes:
+        """C2SP entry bundle `index` with at least `width` entries."""
+        ...
+
+    async def hash_tile(self, path: str) -> bytes | None:
+        """A hash tile as published, or None where the source has none."""
+        ...
+
+    async def change_set(self, agency: str, seq: int) -> bytes | None:
+        """A set in its two zstd frames, or None where it cannot be had."""
+        ...
+
+    async def claimed_figures(self) -> ClaimedFigures | None:
+        """The hub's own figures, or None where it tells none."""
+        ...
+
+    async def close(self) -> None:
+        """Ends connections."""
+        ...
+
+
+def set_path(agency: str, seq: int) -> str:
+    """Where a set lies in an export."""
+    return f"sets/{agency}/{seq:09d}.jsonl.zst"
+
+
+def claimed_from(document: Mapping[str, Any], size: object) -> ClaimedFigures | None:
+    """The hub's figures out of a JSON document, if they are there at all."""
+    state_hash, totals = document.get("state_hash"), document.get("totals")
+    if isinstance(state_hash, str) and isinstance(totals, dict) and type(size) is int:
+        return ClaimedFigures(size, state_hash, totals)
+    return None
+
+
+class DirectorySource:
+    """An export, as `simpul hub export` writes it."""
+
+    def __init__(self, root: Path) -> None:
+        self.name = str(root)
+        self._root = root
+
+    async def description(self) -> Mapping[str, Any]:
+        return parse_object(self._read("hub.json", DESCRIPTION_MAX_BYTES), where="hub.json", depth_max=8)
+
+    async def checkpoint(self) -> bytes:
+        return self._read("checkpoint", NOTE_MAX_BYTES)
+
+    async def entry_bundle(self, index: int, width: int) -> bytes:
+        return self._read(entries_path(index, width), ENTRY_BUNDLE_MAX_BYTES)
+
+    async def hash_tile(self, path: str) -> bytes | None:
+        return self._read(path, HASH_TILE_BYTES) if (self._root / path).is_file() else None
+
+    async def change_set(self, agency: str, seq: int) -> bytes | None:
+        path = set_path(agency, seq)
+        return self._read(path, WIRE_MAX_BYTES) if (self._root / path).is_file() else None
+
+    async def claimed_figures(self) -> ClaimedFigures | None:
+        document = await self.description()
+        return claimed_from(document, document.get("projected_to"))
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    def _read(self, name: str, limit: int) -> bytes:
+        path = self._root / name
+        if not path.is_file():
+            raise Refused("incomplete-export", f"{name} is missing", where=name)
+        if path.stat().st_size > limit:
+            raise too_large(name, limit)
+        return path.read_bytes()
+
+
+def open_directory(root: Path) -> DirectorySource:
+    """Raises Refused where `root` is no export."""
+    if not root.is_dir():
+        raise Refused("configuration", f"{root} is neither a folder nor an http(s) address", where=str(root))
+    if not (root / "hub.json").is_file():
+        raise malformed(f"{root} holds no hub.json: it is not what `simpul hub export` writes", str(root))
+    return DirectorySource(root)

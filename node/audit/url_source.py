@@ -1,0 +1,104 @@
+"""An audit of a live hub over HTTP. Without a token the public part alone: log, statements, chains of manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ssl import SSLContext
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from node.audit.source import (
+    DESCRIPTION_MAX_BYTES,
+    ENTRY_BUNDLE_MAX_BYTES,
+    HASH_TILE_BYTES,
+    ClaimedFigures,
+    claimed_from,
+)
+from sync_protocol.errors import Refused, Unavailable, too_large
+from sync_protocol.limits import NOTE_MAX_BYTES, WIRE_MAX_BYTES
+from sync_protocol.strict_json import parse_object
+from sync_protocol.tiles import entries_path
+
+TOTAL_TIMEOUT_S: Final = 60.0
+CONNECT_TIMEOUT_S: Final = 10.0
+_ATTEMPTS: Final = 3
+
+
+class UrlSource:
+    """A hub's public addresses, and with a token the sets and figures as well."""
+
+    def __init__(self, url: str, *, token: str | None, tls: SSLContext | None = None) -> None:
+        self.name = url
+        self._base = URL(url.rstrip("/") + "/")
+        self._token = token
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            auto_decompress=False,
+        )
+
+    async def description(self) -> Mapping[str, Any]:
+        return parse_object(await self._need("v1/hub", DESCRIPTION_MAX_BYTES), where="v1/hub", depth_max=8)
+
+    async def checkpoint(self) -> bytes:
+        return await self._need("checkpoint", NOTE_MAX_BYTES)
+
+    async def entry_bundle(self, index: int, width: int) -> bytes:
+        bundle = await self._get(entries_path(index, width), ENTRY_BUNDLE_MAX_BYTES)
+        # A partial bundle may have been deleted once the full one exists (C2SP): fall back to it.
+        return bundle if bundle is not None else await self._need(entries_path(index), ENTRY_BUNDLE_MAX_BYTES)
+
+    async def hash_tile(self, path: str) -> bytes | None:
+        return await self._get(path, HASH_TILE_BYTES)
+
+    async def change_set(self, agency: str, seq: int) -> bytes | None:
+        if self._token is None:
+            return None
+        return await self._get(f"v1/agencies/{agency}/change-sets/{seq}", WIRE_MAX_BYTES)
+
+    async def claimed_figures(self) -> ClaimedFigures | None:
+        if self._token is None:
+            return None
+        body = await self._get("v1/totals", DESCRIPTION_MAX_BYTES)
+        if body is None:
+            return None
+        document = parse_object(body, where="v1/totals", depth_max=8)
+        as_of = document.get("as_of")
+        return claimed_from(document, as_of.get("size") if isinstance(as_of, dict) else None)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _need(self, path: str, limit: int) -> bytes:
+        body = await self._get(path, limit)
+        if body is None:
+            raise Refused("not-found", f"{self.name} has no /{path}", where=path)
+        return body
+
+    async def _get(self, path: str, limit: int) -> bytes | None:
+        """The body, or None for 404. Raises Unavailable, or Refused for any other answer."""
+        last: Exception | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._get_once(path, limit)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                last = error
+        raise Unavailable(f"{self.name} did not answer: {type(last).__name__} {last}")
+
+    async def _get_once(self, path: str, limit: int) -> bytes | None:
+        async with self._session.get(self._base.join(URL(path))) as response:
+            if response.status == 404:
+                return None
+            if response.status in {401, 403}:
+                raise Refused("unauthorised", f"{self.name} wants another token for /{path}", where=path)
+            if response.status != 200:
+                raise Unavailable(f"{self.name} answered {response.status} for /{path}")
+            body = bytearray()
+            async for piece in response.content.iter_chunked(65_536):
+                body += piece
+                if len(body) > limit:
+                    raise too_large(path, limit)
+            return bytes(body)
