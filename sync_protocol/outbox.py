@@ -3,8 +3,8 @@
     step = next_step(view, now_ms)  →  the pusher does it, stores the outcome, and asks again
 
 Nothing is remembered between two calls but the view, so a crash between any two steps needs no code of its own: the
-same question is asked again. A Session (heads.py) is what a process has learnt since its start and forgets when it dies; that
-forgetting is what forces a new comparison of heads before anything is signed.
+same question is asked again. A Session (heads.py) is what a process has learnt since its start and forgets when it
+dies; that forgetting is what forces a new comparison of heads before anything is signed.
 """
 
 from __future__ import annotations
