@@ -132,11 +132,10 @@ def _rows(sheet: Any) -> Iterator[TableRow | RefusedRow]:
     sheet.reset_dimensions()  # the size that a sheet claims may cut off columns
     line = 0
     try:
-        for line, values in enumerate(
-            sheet.iter_rows(max_row=ROWS_MAX, max_col=COLUMNS_MAX, values_only=True),
-            1,
-        ):
-            yield TableRow(line, tuple(_text(value) for value in values))
+        cells = sheet.iter_rows(max_row=ROWS_MAX, max_col=COLUMNS_MAX, values_only=True)
+        for line, values in enumerate(cells, 1):
+            if values.count(None) < len(values):  # a lying row number makes openpyxl fill in a million empty ones
+                yield TableRow(line, tuple(_text(value) for value in values))
     except _DAMAGE as problem:
         yield refused_row(line + 1, f"the sheet is damaged from here on: {problem}")
 
