@@ -18,7 +18,16 @@ from sync_protocol.limits import CHANGE_LINE_MAX_BYTES, CONTENT_LINE_MAX_BYTES, 
 from sync_protocol.strict_json import format_object, parse_object
 from sync_protocol.values import b64u_decode, b64u_encode
 
-__all__ = ["Actor", "Change", "check_line_bytes", "format_change", "format_content", "parse_change", "parse_content"]
+__all__ = [
+    "Actor",
+    "Change",
+    "check_line_bytes",
+    "complaints_in",
+    "format_change",
+    "format_content",
+    "parse_change",
+    "parse_content",
+]
 
 
 class Change(Part, frozen=True):
@@ -138,6 +147,14 @@ def check_line_bytes(block: bytes, count: int | None = None) -> list[bytes]:
     return lines
 
 
+def complaints_in(block: bytes) -> set[str]:
+    """Every complaint that a block of change lines may name: a quick look, so that states can be fetched before a fold.
+
+    Holds at least the complaint of each line that parses; what else it holds exists nowhere and does no harm.
+    """
+    return {found.decode("ascii") for found in _COMPLAINTS(block)}
+
+
 def _first_bad_line(lines: Sequence[bytes]) -> Refused:
     for number, line in enumerate(lines):
         if len(line) > CHANGE_LINE_MAX_BYTES:
@@ -216,6 +233,7 @@ def _reader_of(change_type: str, struct: type[Data]) -> tuple[Callable[[bytes], 
 
 _READERS: Final = {name.encode(): _reader_of(name, struct) for name, struct in DATA_TYPES.items()}
 _PLACE: Final = re.compile(r"at `\$\.([a-z_.]+)")
+_COMPLAINTS: Final = re.compile(rb'"complaint":"([a-z0-9.-]{1,64}:[0-9a-f-]{36})"').findall
 _LINE_BYTES: Final = bytes(range(0x21, 0x7F))
 _BLOCK_BYTES: Final = _LINE_BYTES + b"\n"
 _encode: Final = msgspec.json.Encoder().encode
