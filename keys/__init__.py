@@ -1,1 +1,1 @@
-"""Keys at rest and in use: creation, files, rotation, revocation. Code only; never a key."""
+"""Keys: signers, their files, and what is signed when a key comes or goes. Code only; never a key (protocol §5)."""
