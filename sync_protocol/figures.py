@@ -72,6 +72,10 @@ class Figures(msgspec.Struct):
         found = self.by_key("complaints", agency)
         return {state.label: found[state.label] for state in State if state.label in found}
 
+    def named(self) -> dict[str, int]:
+        """All counts under one name each, `figure/agency/key/class`: how a hub tells its totals."""
+        return {"/".join(place): count for place, count in sorted(self.counts.items())}
+
     def rows(self) -> list[tuple[str, str, str, str, int]]:
         """All counts as sorted rows (figure, agency, key, class, count)."""
         return [(*place, count) for place, count in sorted(self.counts.items())]
