@@ -9,6 +9,8 @@ from datetime import datetime, time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from node.local.importers import csv_table, xlsx_table
@@ -227,3 +229,26 @@ def test_flipped_bytes_in_a_workbook_raise_nothing_but_refused(tmp_path: Path) -
         with suppress(Refused):
             read_all(path)
         whole[position] ^= 0x10
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    noise=st.binary(min_size=1, max_size=40)
+    | st.sampled_from([b'"', b'""', b"\r", b"\n", b"\x00", b",", b'",', b"\xef\xbb\xbf"]),
+    place=st.floats(min_value=0, max_value=1),
+)
+def test_noise_anywhere_in_a_csv_is_refused_by_line_or_as_a_whole(
+    tmp_path_factory: pytest.TempPathFactory, noise: bytes, place: float
+) -> None:
+    path = write_csv(tmp_path_factory.getbasetemp() / "noise.csv", [sp4n_row(n) for n in range(1, 8)])
+    whole = path.read_bytes()
+    at = int(place * len(whole))
+    path.write_bytes(whole[:at] + noise + whole[at:])
+    try:
+        rows = read_all(path)
+    except Refused as refusal:
+        kind = refusal.kind
+    else:
+        kind = "configuration"
+        assert len(sound(rows)) >= 5  # one damaged place costs one row, at most the neighbour that it joins
+    assert kind == "configuration"

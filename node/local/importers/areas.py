@@ -1,5 +1,7 @@
-"""Area codes by the names that an export gives. In doubt the wider area or none, never one of two (docs: Pekalongan is a
-city and a regency)."""
+"""Area codes by the names that an export gives.
+
+In doubt the wider area or none, never one of two: Pekalongan is a city and a regency.
+"""
 
 from __future__ import annotations
 

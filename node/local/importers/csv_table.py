@@ -99,6 +99,7 @@ def open_csv(path: Path, is_header: HeaderRule, *, delimiter: str | None, encodi
             rows = _records(lines, candidate)
             header = _find_header(rows, is_header)
             if header is not None:
+                _check_header(header)
                 yield Table(header, _sound_rows(rows, lines, len(header)), partial(_fraction_read, file, total))
                 return
     raise unusable(
@@ -121,6 +122,11 @@ def _find_header(rows: Iterator[TableRow | RefusedRow], is_header: HeaderRule) -
         if number >= HEADER_SEARCH_LINES:
             break
     return None
+
+
+def _check_header(header: tuple[str, ...]) -> None:
+    if any("\x00" in cell or _BROKEN.search(cell) for cell in header):
+        raise unusable("the header holds bytes that are no text", "Save the file again as “CSV UTF-8” and import that.")
 
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[TableRow | RefusedRow]:
