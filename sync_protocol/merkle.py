@@ -57,11 +57,11 @@ def pair_up(row: Sequence[bytes]) -> list[bytes]:
     return parents
 
 
-def tree_root(leaf_hashes: Sequence[bytes]) -> bytes:
+def tree_root(leaves: Sequence[bytes]) -> bytes:
     """The root over these leaf hashes; EMPTY_ROOT for none. An odd last node moves up as it is (RFC 6962)."""
-    if not leaf_hashes:
+    if not leaves:
         return EMPTY_ROOT
-    level = list(leaf_hashes)
+    level = list(leaves)
     while len(level) > 1:
         odd = [level.pop()] if len(level) & 1 else []
         level = pair_up(level)
@@ -96,9 +96,9 @@ class CompactRange:
             level += 1
         peaks.append((level, subtree))
 
-    def extend(self, leaf_hashes: Sequence[bytes]) -> None:
+    def extend(self, leaves: Sequence[bytes]) -> None:
         """Add many leaf hashes, level by level: one hash a new node."""
-        self.extend_subtrees(0, leaf_hashes)
+        self.extend_subtrees(0, leaves)
 
     def extend_subtrees(self, level: int, subtrees: Sequence[bytes]) -> None:
         """Add complete subtrees of 2^level leaves each. Raises Refused(malformed) if the first is not aligned."""
