@@ -18,11 +18,14 @@ from sync_protocol.limits import CHANGE_LINE_MAX_BYTES, CONTENT_LINE_MAX_BYTES, 
 from sync_protocol.strict_json import format_object, parse_object
 from sync_protocol.values import b64u_decode, b64u_encode
 
+CONTENT_MARK_CHARACTERS: Final = 12  # 48 random bits: no two changes of one set share them by chance
+
 __all__ = [
     "Actor",
     "Change",
     "check_line_bytes",
     "complaints_in",
+    "content_mark",
     "format_change",
     "format_content",
     "parse_change",
@@ -164,15 +167,23 @@ def _first_bad_line(lines: Sequence[bytes]) -> Refused:
     raise AssertionError("called for a block without fault")
 
 
-def format_content(fields: Mapping[str, object], salt: bytes) -> bytes:
+def content_mark(change_id: str) -> str:
+    """What a content line says of the change that it belongs to: `of`, twelve characters (protocol §2.3)."""
+    return change_id[-CONTENT_MARK_CHARACTERS:]
+
+
+def format_content(fields: Mapping[str, object], salt: bytes, change_id: str | None = None) -> bytes:
     """One content line, without LF, from what was said and 16 fresh random bytes (protocol §2.3).
+
+    With the id of its change it can be shown in excerpts; a node always gives it.
 
     Raises Refused(malformed | too-large): a field named `salt`, a value that strict JSON cannot say (floats, lone
     surrogates, nesting over 4), a line over 32 KiB.
     """
-    if "salt" in fields or len(salt) != 16:
-        raise malformed("wants 16 bytes of salt, and no field of that name", "content")
-    line = format_object({**fields, "salt": b64u_encode(salt)})
+    if "salt" in fields or "of" in fields or len(salt) != 16:
+        raise malformed("wants 16 bytes of salt, and no field called salt or of", "content")
+    mark = {} if change_id is None else {"of": content_mark(change_id)}
+    line = format_object({**fields, **mark, "salt": b64u_encode(salt)})
     parse_content(line)
     return line
 
