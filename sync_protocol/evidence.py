@@ -56,7 +56,7 @@ class EvidenceFile(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ProvenChange:
-    """A change line of the complaint at its place in the log; `content` is what was said, None where it is not shown."""
+    """A change of the complaint at its place in the log; `content` is what was said, None where it is not shown."""
 
     index: int
     agency: str
