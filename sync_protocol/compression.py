@@ -20,6 +20,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+__all__ = ["ENCODINGS", "Parts", "compress_frames", "compress_part", "decode_body", "decompress_part", "zstd"]
+
 ENCODINGS: Final = ("zstd", "gzip", "identity")
 
 _MAGIC: Final = b"\x28\xb5\x2f\xfd"  # of a data frame; skippable frames have others and are refused
