@@ -1,0 +1,201 @@
+"""Settings: one file, one environment, one plain sentence for whatever is wrong in them."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from keys.signer import Ed25519Signer
+from node.config_data import config_file
+from node.settings import HubSettings, NodeSettings
+from node.settings_file import check_environment, format_settings, load_settings, make_settings, write_settings
+from node.system import SystemClock, SystemRandomness
+from sync_protocol.errors import Refused
+from sync_protocol.note import vkey_for
+
+VKEY = vkey_for("hub.example/log", Ed25519Signer.from_seed(bytes(32)).public_key).format()
+HUB = {"role": "hub", "origin": "hub.example/log"}
+NODE = {"role": "node", "agency": "33.75", "hub_url": "https://hub.example", "vkey": VKEY}
+
+
+def toml(values: dict[str, Any]) -> str:
+    return "".join(f"{name} = {value!r}\n".replace("True", "true") for name, value in values.items())
+
+
+def directory_with(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "simpul.toml").write_text(text)
+    return tmp_path
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    with pytest.raises(Refused) as caught:
+        load_settings(directory_with(tmp_path, text))
+    assert caught.value.kind == "configuration"
+    assert caught.value.members["next"]
+    return f"{caught.value.detail} · {caught.value.members['next']}"
+
+
+def test_a_hub_and_a_node_need_no_more_than_what_only_they_can_know(tmp_path: Path) -> None:
+    hub = load_settings(directory_with(tmp_path, toml(HUB)), HubSettings)
+    assert (hub.host, hub.port, hub.origin) == ("127.0.0.1", 8700, "hub.example/log")
+    assert hub.database == f"sqlite+aiosqlite:///{tmp_path}/hub.db"
+    assert hub.projection == f"sqlite+aiosqlite:///{tmp_path}/projection.db"
+    node = load_settings(directory_with(tmp_path, toml(NODE)), NodeSettings)
+    assert (node.port, node.agency, node.database) == (8800, "33.75", f"sqlite+aiosqlite:///{tmp_path}/node.db")
+    assert node.keys_directory == tmp_path / "keys"
+
+
+def test_settings_cannot_be_changed_once_read(tmp_path: Path) -> None:
+    settings = load_settings(directory_with(tmp_path, toml(NODE)))
+    with pytest.raises(ValidationError):
+        settings.port = 1
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIMPUL_PORT", "9999")
+    assert load_settings(directory_with(tmp_path, toml({**HUB, "port": 1}))).port == 9999
+
+
+def test_an_unknown_setting_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
+    words = refusal(tmp_path, toml({**NODE, "push_intervall_s": 3}))
+    assert "unknown setting push_intervall_s" in words
+    assert "Did you mean push_interval_s?" in words
+    assert str(tmp_path / "simpul.toml") in words
+
+
+def test_an_unknown_setting_in_the_environment_is_named_too() -> None:
+    with pytest.raises(Refused, match="unknown setting SIMPUL_DATABSE_URL") as caught:
+        check_environment({"SIMPUL_DATABSE_URL": "x", "HOME": "y"})
+    assert "SIMPUL_DATABASE_URL" in str(caught.value.members["next"])
+    check_environment({"SIMPUL_AUDIT_TOKEN": "x", "SIMPUL_HUB_URL": "y", "simpul_port": "1"})
+
+
+@pytest.mark.parametrize("name", ["SIMPUL_DIRECTORY", "SIMPUL_ROLE"])
+def test_what_a_directory_is_cannot_be_changed_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "hub")
+    assert "unknown setting" in refusal(tmp_path, toml(NODE))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"port": 70_000}, "setting port"),
+        ({"port": "many"}, "setting port"),
+        ({"agency": "Kota Pekalongan"}, "setting agency"),
+        ({"hub_url": "ftp://hub.example"}, "setting hub_url"),
+        ({"vkey": "hub.example/log+00000000+AAAA"}, "setting vkey"),
+        ({"database_url": "mysql://x"}, "sqlite+aiosqlite://, postgresql+asyncpg://"),
+        ({"retention_days": 30}, "setting retention_days"),
+        ({"tls_cert": "cert.pem"}, "tls_cert and tls_key belong together"),
+        ({"directory": "elsewhere"}, "unknown setting directory"),
+        ({"key_passphrase": "secret words"}, "does not belong"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file(tmp_path: Path, values: dict[str, Any], words: str) -> None:
+    said = refusal(tmp_path, toml({**NODE, **values}))
+    assert words in said
+    assert "simpul.toml" in said
+
+
+@pytest.mark.parametrize("origin", ["", "https://hub.example/log", "a b", "a+b", "x\u2003y", "n" * 300])
+def test_an_origin_that_could_not_be_a_key_name_is_refused(tmp_path: Path, origin: str) -> None:
+    with pytest.raises(Refused, match="setting origin"):
+        make_settings(HubSettings, {"directory": tmp_path, "origin": origin})
+
+
+def test_a_wrong_value_from_the_environment_blames_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIMPUL_PORT", "many")
+    assert "in SIMPUL_PORT is wrong" in refusal(tmp_path, toml(NODE))
+
+
+def test_a_password_in_a_wrong_database_url_is_not_repeated(tmp_path: Path) -> None:
+    assert "geheim" not in refusal(tmp_path, toml({**NODE, "database_url": "mysql://u:geheim@db/x"}))
+
+
+def test_a_missing_setting_a_missing_file_and_broken_toml_are_said_plainly(tmp_path: Path) -> None:
+    assert "setting vkey is missing" in refusal(tmp_path, toml({**NODE, "vkey": None}).replace("vkey = None\n", ""))
+    assert "is not TOML" in refusal(tmp_path, "role = hub\n")
+    assert "role" in refusal(tmp_path, "")
+    with pytest.raises(Refused, match="no directory of a hub or a node") as caught:
+        load_settings(tmp_path / "elsewhere")
+    assert "simpul hub init" in str(caught.value.members["next"])
+
+
+def test_a_hubs_directory_is_not_taken_for_a_nodes(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="directory of a hub"):
+        load_settings(directory_with(tmp_path, toml(HUB)), NodeSettings)
+
+
+def test_written_settings_are_read_back_equal_and_belong_to_their_owner_alone(tmp_path: Path) -> None:
+    values = {**NODE, "directory": tmp_path, "port": 0, "ca_file": 'a "quoted" ca.pem', "allow_plain_http": True}
+    settings = make_settings(NodeSettings, values)
+    path = write_settings(settings)
+    assert load_settings(tmp_path) == settings
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["simpul.toml"]
+
+
+def test_every_setting_is_in_the_file_with_its_default_and_what_it_does(tmp_path: Path) -> None:
+    text = format_settings(make_settings(HubSettings, {**HUB, "directory": tmp_path}))
+    for name, field in HubSettings.model_fields.items():
+        if name not in ("directory", "key_passphrase"):
+            assert f"{name} = " in text
+            assert str(field.description) in text
+    uncommented = "".join(line.removeprefix("# ") for line in text.splitlines(keepends=True) if " = " in line)
+    load_settings(directory_with(tmp_path, uncommented))
+
+
+def test_writing_again_changes_nothing_and_other_values_are_not_lost_silently(tmp_path: Path) -> None:
+    settings = make_settings(HubSettings, {**HUB, "directory": tmp_path})
+    write_settings(settings)
+    write_settings(settings)
+    directory_with(tmp_path, toml({**HUB, "port": 1}))
+    with pytest.raises(Refused, match="says something else"):
+        write_settings(settings)
+    write_settings(settings, replace=True)
+    assert load_settings(tmp_path) == settings
+
+
+def test_the_passphrase_comes_from_a_private_file_or_the_environment_and_is_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("empat kata yang lepas\n")
+    secret.chmod(0o600)
+    settings = load_settings(directory_with(tmp_path, toml({**NODE, "key_passphrase_file": "passphrase"})))
+    assert settings.passphrase() == "empat kata yang lepas"
+    secret.chmod(0o640)
+    with pytest.raises(Refused, match="others may read"):
+        settings.passphrase()
+    secret.unlink()
+    with pytest.raises(Refused, match="cannot be read"):
+        settings.passphrase()
+    monkeypatch.setenv("SIMPUL_KEY_PASSPHRASE", "kata dari lingkungan")
+    settings = load_settings(tmp_path)
+    assert settings.passphrase() == "kata dari lingkungan"
+    assert "lingkungan" not in repr(settings) + format_settings(settings) + str(settings.model_dump())
+
+
+def test_a_data_file_is_found_and_a_path_out_of_the_folder_is_not() -> None:
+    assert config_file("generator.toml").is_file()
+    for name in ("no-such-file.toml", "../pyproject.toml"):
+        with pytest.raises(Refused, match="not part of this installation"):
+            config_file(name)
+
+
+async def test_the_systems_clock_and_randomness_keep_their_ports_promises() -> None:
+    clock, randomness = SystemClock(), SystemRandomness()
+    before = clock.monotonic_s()
+    await clock.sleep(0.01)
+    assert clock.monotonic_s() - before >= 0.009
+    assert clock.now_ms() > 1_700_000_000_000
+    assert len({randomness.bytes(16) for _ in range(100)}) == 100
+    assert all(0 <= randomness.fraction() < 1 for _ in range(1_000))
