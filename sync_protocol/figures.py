@@ -4,7 +4,8 @@ A figure is a count under four words: which figure, which agency, and up to two 
 to the figures before it like table rows, and a database can keep them as one table.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Final, TypeAlias, cast
 
 import msgspec
@@ -81,11 +82,20 @@ class Figures(msgspec.Struct):
         return [(*place, count) for place, count in sorted(self.counts.items())]
 
 
-def count_complaint(figures: Figures, before: ComplaintState | None, after: ComplaintState) -> None:
-    """Move a complaint from where it was counted to where it belongs now."""
-    if before is not None:
-        figures.add("complaints", before.owner, before.state.label, before.class_ or UNCLASSIFIED, -1)
-    figures.add("complaints", after.owner, after.state.label, after.class_ or UNCLASSIFIED)
+def count_complaints(
+    figures: Figures, before: Collection[ComplaintState | None], after: Collection[ComplaintState]
+) -> None:
+    """Move complaints from where they were counted before (None: nowhere) to where they belong now."""
+    for states, sign in ((after, 1), (before, -1)):
+        places = Counter(
+            [
+                ("complaints", state.owner, _LABELS[state.state], state.class_ or UNCLASSIFIED)
+                for state in states
+                if state is not None
+            ]
+        )
+        for place, count in places.items():
+            figures.add(*place, count=sign * count)
 
 
 def count_verdicts(figures: Figures, agency: str, verdicts: list[Verdict]) -> None:
@@ -98,10 +108,8 @@ def count_verdicts(figures: Figures, agency: str, verdicts: list[Verdict]) -> No
 
 
 def count_event(figures: Figures, before: ComplaintState | None, after: ComplaintState, change: Change) -> None:
-    """What one applied change did, under the agency that owned the complaint when it happened."""
-    counted = _EVENTS.get(change.type)
-    if counted is not None:
-        counted(figures, before or after, after, change)
+    """What one applied change of a type in `COUNTED_TYPES` did, under the agency that owned the complaint then."""
+    _EVENTS[change.type](figures, before or after, after, change)
 
 
 _Count: TypeAlias = Callable[[Figures, ComplaintState, ComplaintState, Change], None]
@@ -157,3 +165,5 @@ _EVENTS: Final[dict[str, _Count]] = {
     "declined": _declined,
     "rated": _rated,
 }
+COUNTED_TYPES: Final = frozenset(_EVENTS)
+_LABELS: Final = tuple(state.label for state in State)

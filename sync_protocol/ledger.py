@@ -14,12 +14,13 @@ import msgspec
 from sync_protocol import statement as st
 from sync_protocol.complaint import ComplaintState, FoldContext, fold
 from sync_protocol.errors import Corrupt, Refused, malformed
-from sync_protocol.figures import Figures, count_complaint, count_event, count_verdicts
+from sync_protocol.figures import COUNTED_TYPES, Figures, count_complaints, count_event, count_verdicts
 from sync_protocol.jws import Jws
-from sync_protocol.line import Change, parse_change
+from sync_protocol.line import Change
+from sync_protocol.line_columns import parse_changes
 from sync_protocol.manifest import CHANGE_SET_TYP, Manifest, parse_manifest
 from sync_protocol.roster import Roster
-from sync_protocol.transitions import Verdict
+from sync_protocol.transitions import State, Verdict
 from sync_protocol.values import format_timestamp, parse_timestamp
 
 STATE_HASH_START: Final = bytes(32)
@@ -70,7 +71,7 @@ class Ledger:
         self.state_hash = state_hash
         self.figures = Figures() if figures is None else figures
         self.last_heard: dict[str, int | None] = {} if last_heard is None else last_heard
-        self._tails: dict[tuple[str, int], bytes] = {}
+        self._tails: dict[str, list[list[bytes]]] = {}
 
     def apply(
         self,
@@ -137,8 +138,7 @@ class Ledger:
             folded.changes = [None] * len(lines)
             tail = self._tail(Verdict.UNAUTHORISED, None)
             transcript = b"".join([leaf + tail for leaf in leaves])
-        for complaint, before in folded.touched.items():
-            count_complaint(folded.figures, before, self.complaints[complaint])
+        count_complaints(folded.figures, folded.touched.values(), [self.complaints[name] for name in folded.touched])
         count_verdicts(folded.figures, manifest.agency, folded.verdicts)
         folded.state_hash = self._step(index, transcript)
         return folded
@@ -147,28 +147,28 @@ class Ledger:
         self, folded: FoldedLeaf, lines: Sequence[bytes], leaves: Sequence[bytes], context: FoldContext
     ) -> bytes:
         """Every line in order: verdict, new state, and its part of the transcript, which is returned."""
-        complaints, touched, figures = self.complaints, folded.touched, folded.figures
+        complaints, touched, verdicts = self.complaints, folded.touched, folded.verdicts
         oldest, newest = self._plausible_times(context.index)
+        folded.changes = parse_changes(lines)
         transcript: list[bytes] = []
-        for line, leaf in zip(lines, leaves, strict=True):
-            try:
-                change = parse_change(line)
-            except Refused:
-                folded.changes.append(None)
-                folded.verdicts.append(_MALFORMED)
-                transcript.append(leaf + self._tail(_MALFORMED, None))
-                continue
-            before = complaints.get(change.complaint)
-            verdict, after = fold(before, change, leaf, context)
-            if verdict is _APPLIED and after is not None:
-                touched.setdefault(change.complaint, before)
-                complaints[change.complaint] = after
-                count_event(figures, before, after, change)
-                if not oldest <= change.at <= newest:
-                    figures.add("stale" if change.at < oldest else "ahead", context.agency)
-            folded.changes.append(change)
-            folded.verdicts.append(verdict)
-            transcript.append(leaf + self._tail(verdict, after))
+        after: ComplaintState | None
+        for change, leaf in zip(folded.changes, leaves, strict=True):
+            if change is None:
+                verdict, after = _MALFORMED, None
+            else:
+                name = change.complaint
+                before = complaints.get(name)
+                verdict, after = fold(before, change, leaf, context)
+                if verdict is _APPLIED and after is not None:
+                    if name not in touched:
+                        touched[name] = before
+                    complaints[name] = after
+                    if change.type in COUNTED_TYPES:
+                        count_event(folded.figures, before, after, change)
+                    if not oldest <= change.at <= newest:
+                        folded.figures.add("stale" if change.at < oldest else "ahead", context.agency)
+            verdicts.append(verdict)
+            transcript += (leaf, self._tail(verdict, after))
         return b"".join(transcript)
 
     def _context(self, index: int, manifest: Manifest) -> FoldContext:
@@ -195,17 +195,22 @@ class Ledger:
 
     def _tail(self, verdict: Verdict, after: ComplaintState | None) -> bytes:
         """What follows the leaf hash in the transcript: verdict, owner, state (protocol §9.5)."""
-        owner, state = ("", 0) if after is None else (after.owner, after.state)
-        code = verdict * 16 + state
-        tail = self._tails.get((owner, code))
-        if tail is None:
-            name = owner.encode("ascii")
-            tail = self._tails[owner, code] = bytes((verdict, len(name))) + name + bytes((state,))
-        return tail
+        if after is None:
+            return bytes((verdict, 0, 0))
+        tails = self._tails.get(after.owner)
+        if tails is None:
+            tails = self._tails[after.owner] = _tails_of(after.owner)
+        return tails[verdict][after.state]
 
     def _step(self, index: int, transcript: bytes) -> bytes:
         self.state_hash = sha256(self.state_hash + index.to_bytes(8, "big") + sha256(transcript).digest()).digest()
         return self.state_hash
+
+
+def _tails_of(owner: str) -> list[list[bytes]]:
+    """By verdict and state; made once for an owner, because every change needs one."""
+    name = bytes((len(owner),)) + owner.encode("ascii")
+    return [[bytes((verdict,)) + name + bytes((state,)) for state in State] for verdict in Verdict]
 
 
 def format_state_hash(state_hash: bytes) -> str:

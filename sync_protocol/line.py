@@ -7,7 +7,7 @@ from what was read and comparing: that is both the shortest rule and the fastest
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -63,13 +63,12 @@ def parse_change(line: bytes) -> Change:
     """
     if len(line) > CHANGE_LINE_MAX_BYTES:
         raise malformed(f"longer than {CHANGE_LINE_MAX_BYTES} bytes", "change line")
-    reader = _READERS.get(line[line.rfind(b'"', 0, -2) + 1 : -2])  # canonical order puts `"type":"…"}` last
-    if reader is None:
+    decode = DECODERS.get(type_on(line))
+    if decode is None:
         return _parse_unknown(line)
-    decode, verify_data = reader
     try:
         change = decode(line)
-        canonical = _encode(change) == line
+        canonical = encode_change(change) == line
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _fault(error) from None
     if not canonical:
@@ -78,8 +77,13 @@ def parse_change(line: bytes) -> Change:
     values.check_uuids(change.complaint, change.id)
     if change.actor.unit is not None:
         values.check_code(change.actor.unit)
-    verify_data(change.data)
+    _VERIFIERS[change.type](change.data)
     return change
+
+
+def type_on(line: bytes) -> bytes:
+    """The type of a line in canonical order, where `"type":"…"}` stands last; of any other line, any bytes."""
+    return line[line.rfind(b'"', 0, -2) + 1 : -2]
 
 
 def _parse_unknown(line: bytes) -> Change:
@@ -202,16 +206,31 @@ def parse_content(line: bytes) -> dict[str, Any]:
     return said
 
 
-_Check = Callable[[Any], None]
+Check: TypeAlias = Callable[[Any], None]
+
+
+def checks_of(struct: type[Part]) -> list[tuple[str, str, Check]]:
+    """Every check named in the annotations of a Struct: Python's name of the field, the wire's name, the check."""
+    hints = get_type_hints(struct, include_extras=True)
+    return [
+        (field.name, field.encode_name, check)
+        for field in msgspec.structs.fields(struct)
+        for check in _checks_in(hints[field.name])
+    ]
+
+
+def _checks_in(annotation: Any) -> list[Check]:
+    """The check functions that an annotation carries, looking through `… | None` and into Structs."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return [_verifier_of(annotation)]
+    if get_origin(annotation) is Annotated:
+        return [extra for extra in annotation.__metadata__ if callable(extra)]
+    return [check for inner in get_args(annotation) for check in _checks_in(inner)]
 
 
 def _verifier_of(struct: type[Part]) -> Callable[[Part], None]:
-    """The function that runs every check named in the annotations of a Struct, and of the Structs inside it."""
-    checks = [
-        (field.name, f"data.{field.encode_name}", check)
-        for field in msgspec.structs.fields(struct)
-        for check in _checks_in(get_type_hints(struct, include_extras=True)[field.name])
-    ]
+    """The function that runs every check of a Struct, and of the Structs inside it."""
+    checks = [(name, f"data.{written}", check) for name, written, check in checks_of(struct)]
 
     def verify(part: Part) -> None:
         for name, where, check in checks:
@@ -225,26 +244,19 @@ def _verifier_of(struct: type[Part]) -> Callable[[Part], None]:
     return verify
 
 
-def _checks_in(annotation: Any) -> list[_Check]:
-    """The check functions that an annotation carries, looking through `… | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, Part):
-        return [_verifier_of(annotation)]
-    if get_origin(annotation) is Annotated:
-        return [extra for extra in annotation.__metadata__ if callable(extra)]
-    return [check for inner in get_args(annotation) for check in _checks_in(inner)]
-
-
-def _reader_of(change_type: str, struct: type[Data]) -> tuple[Callable[[bytes], Change], Callable[[Part], None]]:
+def _decoder_of(change_type: str, struct: type[Data]) -> Callable[[bytes], Change]:
     line_type = cast(
         "type[Change]",
         msgspec.defstruct(f"Change_{change_type}", [("data", struct)], bases=(Change,), frozen=True, gc=False),
     )
-    return msgspec.json.Decoder(line_type).decode, _verifier_of(struct)
+    return msgspec.json.Decoder(line_type).decode
 
 
-_READERS: Final = {name.encode(): _reader_of(name, struct) for name, struct in DATA_TYPES.items()}
+#: type, as it stands on the line -> decoder of its lines, which knows JSON types and vocabularies
+DECODERS: Final = {name.encode(): _decoder_of(name, struct) for name, struct in DATA_TYPES.items()}
+encode_change: Final = msgspec.json.Encoder().encode
+_VERIFIERS: Final = {name: _verifier_of(struct) for name, struct in DATA_TYPES.items()}
 _PLACE: Final = re.compile(r"at `\$\.([a-z_.]+)")
 _COMPLAINTS: Final = re.compile(rb'"complaint":"([a-z0-9.-]{1,64}:[0-9a-f-]{36})"').findall
 _LINE_BYTES: Final = bytes(range(0x21, 0x7F))
 _BLOCK_BYTES: Final = _LINE_BYTES + b"\n"
-_encode: Final = msgspec.json.Encoder().encode

@@ -1,0 +1,107 @@
+"""Many change lines at once, column by column: what `line.parse_change` says, in half the time (protocol §2.1).
+
+Nearly all lines of nearly all sets are in order, and then it is enough to look at each distinct unit or day once, and
+at all ids and times in one go. If anything at all is not as it should be, every line is parsed by itself instead: this
+module can only ever say "all are in order".
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
+
+from sync_protocol import line_values as values
+from sync_protocol.change_types import DATA_TYPES, Data
+from sync_protocol.errors import Refused, malformed
+from sync_protocol.limits import CHANGE_LINE_MAX_BYTES
+from sync_protocol.line import DECODERS, Change, Check, checks_of, encode_change, parse_change
+from sync_protocol.values import is_calendar_day
+
+
+def parse_changes(lines: Sequence[bytes]) -> list[Change | None]:
+    """For each line what `parse_change` gives, or None where it would raise."""
+    changes = _read_all(lines)
+    if changes is not None:
+        try:
+            _check_all(changes)
+        except Refused:
+            changes = None
+    return [_parse_or_none(line) for line in lines] if changes is None else list(changes)
+
+
+def _parse_or_none(line: bytes) -> Change | None:
+    try:
+        return parse_change(line)
+    except Refused:
+        return None
+
+
+def _read_all(lines: Sequence[bytes]) -> list[Change] | None:
+    """All lines by JSON type, vocabulary and spelling; None if one of them fails or is of an unknown type."""
+    if lines and max(map(len, lines)) > CHANGE_LINE_MAX_BYTES:
+        return None
+    decoders = DECODERS
+    try:  # `type_on` is written out here: a call for each line would cost as much as the reading
+        changes = [decoders[line[line.rfind(b'"', 0, -2) + 1 : -2]](line) for line in lines]
+        return changes if list(map(encode_change, changes)) == list(lines) else None
+    except (KeyError, msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def _check_all(changes: Sequence[Change]) -> None:
+    """The checks of single values, by columns. Raises Refused for any fault anywhere."""
+    by_type: dict[str, list[Data]] = {}
+    for change in changes:
+        by_type.setdefault(change.type, []).append(change.data)
+    _check_times([change.at for change in changes])
+    complaints = [change.complaint for change in changes]
+    _check_uuids([*map(_ID, changes), *[complaint[-36:] for complaint in complaints]])
+    for minter in {complaint[:-36] for complaint in complaints}:
+        if minter[-1:] != ":":
+            raise malformed("not a complaint id", "complaint")
+        values.check_agency(minter[:-1])
+    _check_each({actor.unit for actor in map(_ACTOR, changes)}, values.check_code)
+    for change_type, parts in by_type.items():
+        for get, check in _COLUMNS[change_type]:
+            _BULK_CHECKS.get(check, _check_each)(set(map(get, parts)), check)
+
+
+def _check_each(column: Iterable[Any], check: Check) -> None:
+    for value in column:
+        if value is not None:
+            check(value)
+
+
+def _check_times(column: Collection[str | None], _check: Check | None = None) -> None:
+    """Timestamps: all digits and signs in one comparison, then the few days, hours, minutes and seconds there are."""
+    texts = [text for text in column if text is not None]
+    joined = "".join(texts)
+    same_length = set(map(len, texts)) <= {24}
+    if not same_length or joined.encode().translate(_DIGITS) != b"0000-00-00T00:00:00.000Z" * len(texts):
+        raise malformed("not a timestamp", "at")
+    late_hours = {hour for hour in set(zip(joined[11::24], joined[12::24], strict=True)) if hour > ("2", "3")}
+    if late_hours or max(joined[14::24], default="0") > "5" or max(joined[17::24], default="0") > "5":
+        raise malformed("a time that does not exist", "at")
+    if not all(map(is_calendar_day, {text[:10] for text in texts})):
+        raise malformed("a day that does not exist", "at")
+
+
+def _check_uuids(texts: Collection[str]) -> None:
+    """UUIDv7s in lower case: all digits and hyphens in one comparison, then version and variant."""
+    joined = "".join(texts)
+    if not set(map(len, texts)) <= {36} or joined.encode().translate(_HEX_DIGITS) != _UUID * len(texts):
+        raise malformed("not a uuid", "id")
+    if not (set(joined[14::36]) <= {"7"} and set(joined[19::36]) <= set("89ab")):
+        raise malformed("not a UUIDv7", "id")
+
+
+_ID: Final = attrgetter("id")
+_ACTOR: Final = attrgetter("actor")
+_UUID: Final = b"00000000-0000-0000-0000-000000000000"
+_DIGITS: Final = bytes(0x30 if chr(byte) in "0123456789" else byte for byte in range(256))
+_HEX_DIGITS: Final = bytes(0x30 if chr(byte) in "0123456789abcdef" else byte for byte in range(256))
+_BULK_CHECKS: Final[dict[Check, Callable[[Collection[Any], Check], None]]] = {values.check_timestamp: _check_times}
+_COLUMNS: Final = {
+    name: [(attrgetter(field), check) for field, _, check in checks_of(struct)] for name, struct in DATA_TYPES.items()
+}
