@@ -1,0 +1,340 @@
+"""What a local node asks of the world: a store, a link to the hub, and its keys. The docstrings are the contracts.
+
+Errors of the store: what the database or the disk says (full, damaged, locked) comes out as it is and means *unknown
+outcome* for a write; the caller reads the state again before it goes on. Several processes may hold one store: `serve`
+and `node push` share a directory. Nobody but the caller retries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from node.store.local_records import (
+    Acknowledgement,
+    Answer,
+    ApiToken,
+    ChainEnd,
+    ComplaintFilter,
+    HeldChange,
+    HeldComplaint,
+    HeldSet,
+    HeldStatement,
+    NodeIdentity,
+    Seen,
+    SetAside,
+    SignedSet,
+    UnsentLine,
+    WrittenChange,
+    WrittenComplaint,
+)
+from sync_protocol.backoff import Schedule
+from sync_protocol.compression import Parts
+from sync_protocol.ed25519 import Signer
+from sync_protocol.halts import Halt
+from sync_protocol.outbox import OutboxView
+from sync_protocol.wire import (
+    EnrolmentRequest,
+    Entered,
+    HeadAnswer,
+    HubDescription,
+    RecoveryAnswer,
+    RecoveryRequest,
+    StatementLine,
+)
+
+
+class LocalTransaction(Protocol):
+    """Everything in it happens or nothing does; while it is open nobody else writes, in no process.
+
+    What it reads includes what it has written.
+    """
+
+    async def complaints(self, keys: Collection[bytes]) -> dict[bytes, HeldComplaint]:
+        """Those of the complaints that exist."""
+        ...
+
+    async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Key of a complaint for each (system, id) that has one."""
+        ...
+
+    async def answers(self, keys: Collection[bytes]) -> dict[bytes, Answer]:
+        """Answers given before, by the hash of the Idempotency-Key."""
+        ...
+
+    async def record(
+        self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange], answers: Sequence[Answer] = ()
+    ) -> int:
+        """Writes states, appends changes at the end of the outbox, keeps answers. The number of the last change.
+
+        Every complaint that a change names is among `complaints`, or existed before.
+        """
+        ...
+
+    async def chain_end(self, up_to_seq: int | None = None) -> ChainEnd:
+        """The newest live set (of those up to a seq)."""
+        ...
+
+    async def live_set(self, seq: int) -> HeldSet | None:
+        """The set of that seq that was not withdrawn."""
+        ...
+
+    async def changes(self, after_no: int) -> list[tuple[HeldChange, bytes]]:
+        """All changes after a number, in order, each with its complaint's key."""
+        ...
+
+    async def history(self, keys: Collection[bytes], up_to_no: int) -> list[tuple[bytes, bytes]]:
+        """(key, change line) of every change of those complaints up to a number, in order."""
+        ...
+
+    async def forget_changes(self, after_no: int, complaints: Collection[bytes]) -> None:
+        """Takes all changes after a number out, and the rows of those complaints; the caller writes both anew."""
+        ...
+
+    async def withdraw_sets(self, from_seq: int) -> int:
+        """Takes the live sets without receipt from that seq on out of the chain, for good; how many."""
+        ...
+
+    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
+        """A set over changes that are there. Raises Corrupt if (epoch, seq) is taken."""
+        ...
+
+    async def acknowledge(self, receipt: Acknowledgement) -> None:
+        """Keeps the receipt of a live set, and the checkpoint unless a newer one is there."""
+        ...
+
+    async def set_epoch(self, epoch: int) -> None:
+        """The epoch to sign with from now on; never lowers it."""
+        ...
+
+    async def add_set_aside(self, changes: Sequence[SetAside]) -> None:
+        """Keeps changes for the operator."""
+        ...
+
+
+class LocalStore(Protocol):
+    """The node's database. Writes are atomic and durable (they survive a power cut) when they return.
+
+    Readers see whole transactions only. Writers, also of other processes, wait for each other.
+    """
+
+    def transaction(self) -> AbstractAsyncContextManager[LocalTransaction]:
+        """Commits at the end; an exception undoes everything and goes on."""
+        ...
+
+    async def enrol(self, identity: NodeIdentity, statements: Sequence[HeldStatement], seen: Seen) -> None:
+        """Who this node is. Again with the same agency and origin: statements are added, epoch and chain stay."""
+        ...
+
+    async def identity(self) -> NodeIdentity | None:
+        """None before the enrolment."""
+        ...
+
+    async def statements(self) -> list[HeldStatement]:
+        """All, in order of the log."""
+        ...
+
+    async def add_statements(self, statements: Sequence[HeldStatement]) -> None:
+        """Those not held yet; a receipt is added to one that had none."""
+        ...
+
+    async def seen(self) -> Seen:
+        """The newest verified checkpoint."""
+        ...
+
+    async def move_seen(self, seen: Seen) -> None:
+        """A newer verified checkpoint; an older one changes nothing."""
+        ...
+
+    async def outbox(self) -> OutboxView:
+        """What the next step depends on, as of one moment, with a Session of a process that knows nothing."""
+        ...
+
+    async def chain_end(self) -> ChainEnd:
+        """The newest live set."""
+        ...
+
+    async def unsent_lines(self, after_no: int, limit: int) -> list[UnsentLine]:
+        """Changes after a number, in order: raw bytes."""
+        ...
+
+    async def cut(self, end: ChainEnd, last_no: int, sign: Callable[[], SignedSet]) -> bool:
+        """`sign()` runs within the transaction, in a thread, if `end` still is the end of the chain.
+
+        The set it gives covers the changes up to `last_no`. False, with nothing signed, if the chain has moved on.
+        """
+        ...
+
+    async def live_set(self, seq: int) -> HeldSet | None:
+        """The set of that seq that was not withdrawn."""
+        ...
+
+    async def live_sets(self, from_seq: int, limit: int) -> list[HeldSet]:
+        """Live sets from a seq on, in order."""
+        ...
+
+    async def set_frames(self, set_id: int) -> tuple[bytes, bytes]:
+        """The exact bytes of a set: two zstd frames. Raises Corrupt if retention removed them."""
+        ...
+
+    async def set_receipt(self, set_id: int) -> bytes | None:
+        """Its receipt."""
+        ...
+
+    async def sets_with_hidden(self, shown_again_max: int, limit: int) -> list[HeldSet]:
+        """Acknowledged sets of which the hub lacks lines, shown again less often than that."""
+        ...
+
+    async def record_attempt(self, schedule: Schedule, seq: int | None = None, *, shown_again: bool = False) -> None:
+        """Before an attempt is made; `seq` is the set that is about to be pushed."""
+        ...
+
+    async def set_schedule(self, schedule: Schedule, *, trouble: str | None, hub_seen_at_ms: int | None = None) -> None:
+        """After an attempt: the schedule, and what an operator should know (None: nothing)."""
+        ...
+
+    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> None:
+        """Receipt, checkpoint and schedule in one transaction."""
+        ...
+
+    async def halt(self, halt: Halt, at_ms: int) -> None:
+        """Stops the pusher for good; an earlier halt stays."""
+        ...
+
+    async def clear_halt(self) -> None:
+        """An operator's decision."""
+        ...
+
+    async def signing_kids(self) -> set[str]:
+        """Keys that signed the sets that this node holds."""
+        ...
+
+    async def retire_sets(self, before_ms: int, keep_newest: int) -> int:
+        """Drops frames and receipts of settled sets that are older than that and not among the newest; how many."""
+        ...
+
+    async def last_receipt_at_ms(self) -> int | None:
+        """When the newest receipt was stored."""
+        ...
+
+    async def unacknowledged(self) -> int:
+        """Changes in signed sets that have no receipt yet."""
+        ...
+
+    async def trouble(self) -> str | None:
+        """What the last attempt left behind."""
+        ...
+
+    async def complaint(self, key: bytes) -> HeldComplaint | None:
+        """One complaint."""
+        ...
+
+    async def complaints(self, wanted: ComplaintFilter) -> list[HeldComplaint]:
+        """A page, newest first."""
+        ...
+
+    async def complaint_changes(self, complaint_no: int) -> list[HeldChange]:
+        """Its whole history, in order."""
+        ...
+
+    async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+        """Key of a complaint for each (system, id) that has one."""
+        ...
+
+    async def answer(self, key: bytes) -> Answer | None:
+        """An answer given before."""
+        ...
+
+    async def set_aside(self) -> list[SetAside]:
+        """All that is kept for the operator."""
+        ...
+
+    async def add_token(self, token: ApiToken) -> None:
+        """Keeps a token's hash."""
+        ...
+
+    async def token(self, token_hash: bytes) -> ApiToken | None:
+        """By hash, whether ended or not."""
+        ...
+
+    async def end_tokens(self, name: str, at_ms: int) -> int:
+        """Ends every token of that name that has not ended; how many."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the database; the store is of no further use."""
+        ...
+
+
+class HubLink(Protocol):
+    """The hub, as one agency reaches it. Every call may be repeated for ever.
+
+    Raises Unavailable for everything that may pass (Unreachable: no answer; Recovering: the hub lost something),
+    Refused for a problem of §7.3, nothing else. It has tried again over blips of seconds before it raises. What it
+    returns was parsed and bounded, never verified.
+    """
+
+    async def describe(self) -> HubDescription:
+        """`GET /v1/hub`."""
+        ...
+
+    async def head(self) -> HeadAnswer:
+        """The agency's head."""
+        ...
+
+    async def push(self, seq: int, body: bytes, from_size: int) -> Entered:
+        """PUT of a set, its two zstd frames as they are; `from_size` is the checkpoint that we know."""
+        ...
+
+    async def fetch_set(self, seq: int) -> Parts:
+        """A set of our own, decompressed, nothing verified."""
+        ...
+
+    async def fetch_receipt(self, seq: int) -> bytes:
+        """The receipt of a set of our own."""
+        ...
+
+    async def consistency(self, from_size: int, to_size: int) -> list[bytes]:
+        """Hashes that prove that the log only grew."""
+        ...
+
+    async def statements(self) -> list[StatementLine]:
+        """What an agency needs to hold a roster of its own."""
+        ...
+
+    async def submit_statement(self, statement: str) -> Entered:
+        """A rotation or revocation."""
+        ...
+
+    async def enrol(self, request: EnrolmentRequest) -> Entered:
+        """With a one-time token."""
+        ...
+
+    async def recover(self, request: RecoveryRequest) -> RecoveryAnswer:
+        """Hands a restored hub what it lost."""
+        ...
+
+    async def close(self) -> None:
+        """Closes connections."""
+        ...
+
+
+class SigningKeys(Protocol):
+    """The agency's signing keys (keys/key_directory.py), read each time: a rotation in another process is seen."""
+
+    def current(self) -> Signer:
+        """The key in use. Raises Refused or Corrupt with the operator's next step."""
+        ...
+
+    def pending(self) -> Signer | None:
+        """The key that is to follow, if a rotation was asked for."""
+        ...
+
+    def promote(self, public_key: bytes) -> Signer:
+        """Puts the pending key into use, after the hub's receipt. Repeatable."""
+        ...
+
+    def kids(self) -> set[str]:
+        """Every key that this node ever held."""
+        ...

@@ -1,0 +1,264 @@
+"""From what somebody wants to record to lines and states: pure but for the identifiers it draws (protocol §2, §9).
+
+A command is judged by the same fold as the national log will be judged by, on the state before it. What that fold would
+refuse is refused here, with its verdict, and never recorded; so an honest node's changes are refused by the log only
+where another agency was faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from node.ports import Clock, Randomness
+from node.store.local_records import (
+    Answer,
+    HeldComplaint,
+    WrittenChange,
+    WrittenComplaint,
+    complaint_key,
+    complaint_of,
+)
+from sync_protocol.complaint import ComplaintState, FoldContext, FoldRules, Verdict, fold
+from sync_protocol.errors import Refused
+from sync_protocol.line import format_change, format_content, parse_change
+from sync_protocol.merkle import leaf_hash
+from sync_protocol.transitions import TRANSITIONS, By
+from sync_protocol.values import AgencyId, ComplaintId, format_timestamp, format_tracking, make_uuid7
+
+CHANGE_REFUSED: Final = "change-refused"
+KEY_REUSED: Final = "idempotency-key-reused"
+
+SourceRef = tuple[str, str]  # (system, its own number)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What makes a request repeatable: SHA-256 of who asks and their Idempotency-Key, and of what they ask."""
+
+    key: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One change that somebody wants. `complaint` None mints one (`received`, `imported`; `tracking` is minted too).
+
+    `data` is as protocol §2.2, `content` what was said, without salt. `expected_rev` is what the caller looked at. With
+    `once_for`, a complaint that has this source already is the answer, and nothing is recorded.
+    """
+
+    type: str
+    data: Mapping[str, object] = field(default_factory=dict)
+    content: Mapping[str, object] = field(default_factory=dict)
+    complaint: str | None = None
+    role: str = "officer"
+    unit: str | None = None
+    at_ms: int | None = None
+    expected_rev: int | None = None
+    once_for: SourceRef | None = None
+    request: RequestKey | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """A change that is in the outbox for good. `state` is the complaint's state after it."""
+
+    complaint: str
+    tracking: str
+    change: str
+    type: str
+    rev: int
+    state: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one command. `is_repeat`: it was recorded before, by an equal request or from the same source."""
+
+    recorded: Recorded
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRules:
+    """The rules as far as this node knows them; without a desk nobody here recalls or directs."""
+
+    desk: str = ""
+    bounce_limit: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Minting:
+    """What identifiers and verdicts of this node depend on. `is_agency`: whether a complaint may be offered there."""
+
+    agency: AgencyId
+    tracking_prefix: str
+    clock: Clock
+    randomness: Randomness
+    rules: FoldRules = field(default_factory=LocalRules)
+    is_agency: Callable[[str], bool] = lambda _: True
+
+    def context(self) -> FoldContext:
+        """The fold's view of a change recorded here and now."""
+        return FoldContext(0, self.agency, self.rules, self.is_agency, lambda _: False)
+
+    def uuid(self, at_ms: int) -> str:
+        """A fresh UUIDv7."""
+        return make_uuid7(at_ms, int.from_bytes(self.randomness.bytes(10), "big") >> 6)
+
+    def tracking(self) -> str:
+        """A fresh tracking number."""
+        return format_tracking(self.tracking_prefix, int.from_bytes(self.randomness.bytes(8), "big") >> 4)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Commands judged one after the other on the states that were loaded for them; then what is to be written.
+
+    `states`, `answers` and `sources` hold what the store has; a command sees those before it.
+    """
+
+    minting: Minting
+    states: dict[bytes, ComplaintState]
+    answers: dict[bytes, Answer]
+    sources: dict[SourceRef, bytes]
+    outcomes: list[Outcome | Refused] = field(default_factory=list)
+    changes: list[WrittenChange] = field(default_factory=list)
+    new_answers: list[Answer] = field(default_factory=list)
+    _touched: dict[bytes, int] = field(default_factory=dict)
+
+    @classmethod
+    def over(
+        cls,
+        minting: Minting,
+        held: Mapping[bytes, HeldComplaint],
+        answers: Mapping[bytes, Answer],
+        sources: Mapping[SourceRef, bytes],
+    ) -> Batch:
+        """On what a transaction has loaded."""
+        return cls(minting, {key: one.state for key, one in held.items()}, dict(answers), dict(sources))
+
+    def judge(self, commands: Sequence[Command]) -> None:
+        """Adds one outcome for each command; a refused one leaves nothing else behind."""
+        for command in commands:
+            try:
+                self.outcomes.append(self._one(command))
+            except Refused as refused:
+                self.outcomes.append(refused)
+
+    def complaints(self) -> list[WrittenComplaint]:
+        """The states that changed."""
+        return [WrittenComplaint(key, self.states[key], at_ms) for key, at_ms in self._touched.items()]
+
+    def _one(self, command: Command) -> Outcome:
+        repeat = self._repeat(command)
+        if repeat is not None:
+            return repeat
+        now_ms = self.minting.clock.now_ms()
+        recorded = self._record(command, now_ms)
+        if command.request is not None:
+            request = command.request
+            answer = Answer(request.key, request.body, msgspec.json.encode(recorded), now_ms)
+            self.answers[request.key] = answer
+            self.new_answers.append(answer)
+        return Outcome(recorded)
+
+    def _repeat(self, command: Command) -> Outcome | None:
+        """The answer that was given before, if there is one. Raises Refused for a key used for something else."""
+        before = None if command.request is None else self.answers.get(command.request.key)
+        if before is not None and command.request is not None:
+            if before.body != command.request.body:
+                raise Refused(KEY_REUSED, "this Idempotency-Key was used for another request")
+            return Outcome(msgspec.json.decode(before.answer, type=Recorded), is_repeat=True)
+        key = None if command.once_for is None else self.sources.get(command.once_for)
+        if key is None:
+            return None
+        return Outcome(_first_change(key, self.states[key]), is_repeat=True)
+
+    def _record(self, command: Command, now_ms: int) -> Recorded:
+        minting = self.minting
+        at_ms = now_ms if command.at_ms is None else command.at_ms
+        key, data = self._place(command, now_ms)
+        state = self.states.get(key)
+        if command.expected_rev is not None and state is not None and command.expected_rev != state.rev:
+            raise change_refused(Verdict.WRONG_REV, f"the complaint is at rev {state.rev} by now", state)
+        line = format_change(
+            id=minting.uuid(now_ms),
+            complaint=complaint_of(key),
+            rev=1 if state is None else state.rev + 1,
+            type=command.type,
+            at=format_timestamp(at_ms),
+            role=command.role,
+            unit=command.unit,
+            data=data,
+            content=bool(command.content),
+        )
+        content = format_content(command.content, minting.randomness.bytes(16)) if command.content else None
+        change = parse_change(line)
+        verdict, after = fold(state, change, leaf_hash(line), minting.context())
+        if verdict is not Verdict.APPLIED or after is None:
+            raise change_refused(verdict, f"a change of type {command.type} is not possible now", state)
+        self.states[key] = after
+        self._touched[key] = now_ms
+        self.changes.append(WrittenChange(key, line, content))
+        if after.source is not None and state is None:
+            self.sources.setdefault((after.source.system, after.source.id), key)
+        return Recorded(
+            complaint=complaint_of(key),
+            tracking=after.tracking,
+            change=change.id,
+            type=change.type,
+            rev=after.rev,
+            state=after.state.label,
+            at=change.at,
+        )
+
+    def _place(self, command: Command, now_ms: int) -> tuple[bytes, Mapping[str, object]]:
+        """Key of the complaint, and the data; both completed where the complaint is minted."""
+        row = TRANSITIONS.get(command.type)
+        if command.complaint is not None:
+            return complaint_key(ComplaintId.parse(command.complaint)), command.data
+        if row is None or row.by is not By.MINTER:
+            raise Refused("malformed", "this type of change needs a complaint", where="complaint")
+        complaint = f"{self.minting.agency}:{self.minting.uuid(now_ms)}"
+        return complaint_key(complaint), {"tracking": self.minting.tracking(), **command.data}
+
+
+def change_refused(verdict: Verdict, detail: str, state: ComplaintState | None) -> Refused:
+    """What the fold says, as a problem: `verdict` of protocol §9.3, and where the complaint stands."""
+    members: dict[str, object] = {"verdict": verdict.label}
+    if state is not None:
+        members |= {"state": state.state.label, "rev": state.rev}
+    return Refused(CHANGE_REFUSED, detail, members=members)
+
+
+def keys_of(commands: Sequence[Command]) -> tuple[set[bytes], set[bytes], set[SourceRef]]:
+    """What has to be loaded for them: complaint keys, request keys, sources. Ill-formed ids are left to the judge."""
+    complaints: set[bytes] = set()
+    for command in commands:
+        if command.complaint is not None:
+            try:
+                complaints.add(complaint_key(ComplaintId.parse(command.complaint)))
+            except Refused:
+                continue
+    requests = {command.request.key for command in commands if command.request is not None}
+    sources = {command.once_for for command in commands if command.once_for is not None}
+    return complaints, requests, sources
+
+
+def _first_change(key: bytes, state: ComplaintState) -> Recorded:
+    """What a complaint that was there already answers."""
+    first = state.ids[:16].hex()
+    return Recorded(
+        complaint=complaint_of(key),
+        tracking=state.tracking,
+        change=f"{first[:8]}-{first[8:12]}-{first[12:16]}-{first[16:20]}-{first[20:]}",
+        type="received",
+        rev=state.rev,
+        state=state.state.label,
+        at=state.received_at,
+    )

@@ -1,0 +1,103 @@
+"""What all parts of a local node's store stand on: its two engines, and the spelling of rows (node/local/ports.py)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import msgspec
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from node.store.local_records import HeldComplaint, HeldSet, SetStatus
+from sync_protocol.complaint import ComplaintState
+from sync_protocol.values import Digest
+
+VARIABLES_MAX: Final = 500  # values of one IN (…): far below SQLite's limit, and the statement stays readable in a log
+
+T = TypeVar("T")
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(ComplaintState).decode
+
+
+class LocalBase:
+    """One writer connection, some readers; any number of processes on the same file."""
+
+    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+        self.writer = writer
+        self.readers = readers
+
+    async def read_rows(self, query: Any) -> Sequence[Row[Any]]:
+        """All rows of a query, in a snapshot of its own."""
+        async with self.readers.connect() as connection:
+            return (await connection.execute(query)).all()
+
+    async def read_scalar(self, query: Any) -> Any:
+        """The one value of a query, None without a row."""
+        async with self.readers.connect() as connection:
+            return (await connection.execute(query)).scalar()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction on the one connection that writes; waits for its turn."""
+        async with self.writer.begin() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """See LocalStore."""
+        await self.readers.dispose()
+        await self.writer.dispose()
+
+
+def driver_of(connection: Any) -> Any:
+    """The driver's own connection (aiosqlite): for bulk calls that must not become one object per row."""
+    driver = connection.driver_connection
+    assert driver is not None
+    return driver
+
+
+def in_bunches(items: Iterable[T], size: int = VARIABLES_MAX) -> Iterable[list[T]]:
+    """Lists of at most `size` items."""
+    remaining = iter(items)
+    while bunch := list(islice(remaining, size)):
+        yield bunch
+
+
+def pack_state(state: ComplaintState) -> bytes:
+    """A complaint's state as it is stored."""
+    return _pack(state)
+
+
+def unpack_state(packed: bytes) -> ComplaintState:
+    """The state that `pack_state` stored."""
+    return _unpack(packed)
+
+
+def held_complaint(row: Any) -> HeldComplaint:
+    """From a row with no, key, packed, changed_at_ms."""
+    return HeldComplaint(row.no, row.key, unpack_state(row.packed), row.changed_at_ms)
+
+
+def held_set(row: Any) -> HeldSet:
+    """From a whole row of `change_set`."""
+    return HeldSet(
+        id=row.id,
+        epoch=row.epoch,
+        seq=row.seq,
+        digest=Digest(row.digest),
+        kid=row.kid,
+        first_no=row.first_no,
+        last_no=row.last_no,
+        changes=row.changes,
+        size=row.size,
+        status=SetStatus(row.status),
+        at_ms=row.at_ms,
+        attempts=row.attempts,
+        index=row.idx,
+        hidden=row.hidden,
+        erased=row.erased,
+        manifest=row.manifest.decode("ascii"),
+    )

@@ -1,0 +1,223 @@
+"""What a local node's store takes and gives: plain frozen records (node/local/ports.py LocalStore).
+
+A complaint's *key* is the 16 bytes of its UUID and then its minting agency in ASCII: UUIDv7 first, so that new
+complaints stand at the end of the index. Changes are numbered (`no`) in the order of recording; numbers only grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from uuid import UUID
+
+from sync_protocol.complaint import ComplaintState, State
+from sync_protocol.values import ComplaintId, Digest
+
+
+class SetStatus(IntEnum):
+    """Where a signed set stands."""
+
+    SIGNED = 0
+    ACKNOWLEDGED = 1
+    WITHDRAWN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The newest checkpoint of the hub that this node verified: what every manifest countersigns (protocol §4.2)."""
+
+    size: int
+    root: Digest
+    signature: bytes
+    note: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """Who this node is, from its enrolment on.
+
+    `vkey` is the one that the invitation named, `enrolment` the digest of the newest enrolment statement.
+    """
+
+    agency: str
+    origin: str
+    vkey: str
+    enrolment: Digest
+    enrolled_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStatement:
+    """A statement at its place in the log, with the receipt (tlog-proof) if the hub gave one."""
+
+    index: int
+    digest: Digest
+    statement: str
+    receipt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldComplaint:
+    """A complaint after its last recorded change."""
+
+    no: int
+    key: bytes
+    state: ComplaintState
+    changed_at_ms: int
+
+    @property
+    def id(self) -> ComplaintId:
+        """`<agency>:<uuid>`."""
+        return complaint_of(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenComplaint:
+    """A complaint's state after the changes that are written with it."""
+
+    key: bytes
+    state: ComplaintState
+    changed_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenChange:
+    """A change line and its content line, without LF. `content` is None where there is none, or not here."""
+
+    key: bytes
+    line: bytes = field(repr=False)
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request with this Idempotency-Key was answered. Key and body are SHA-256."""
+
+    key: bytes
+    body: bytes
+    answer: bytes
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldChange:
+    """A change as stored; `seq` of the set it is in (None: unsent), `index` of that in the log (None: no receipt)."""
+
+    no: int
+    line: bytes
+    content: bytes | None
+    seq: int | None = None
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSet:
+    """A signed set without its lines; covers the changes first_no … last_no."""
+
+    id: int
+    epoch: int
+    seq: int
+    digest: Digest
+    kid: str
+    first_no: int
+    last_no: int
+    changes: int
+    size: int
+    status: SetStatus
+    at_ms: int
+    attempts: int
+    index: int | None
+    hidden: int
+    erased: int
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedSet:
+    """A set just signed, or fetched and verified: everything but its place among the changes. Frames are zstd."""
+
+    epoch: int
+    seq: int
+    digest: Digest
+    kid: str
+    changes: int
+    size: int
+    at_ms: int
+    manifest: str
+    head_frame: bytes = field(repr=False)
+    contents_frame: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """A verified receipt for a set, and the checkpoint that it brought (None: not newer than what we have)."""
+
+    seq: int
+    index: int
+    receipt: bytes
+    hidden: int
+    erased: int
+    at_ms: int
+    seen: Seen | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEnd:
+    """The newest live set: where the next one goes on. `seq` 0 with the enrolment's digest before the first."""
+
+    seq: int
+    epoch: int
+    digest: Digest
+    last_no: int
+
+
+UnsentLine = tuple[
+    int, bytes, bytes | None
+]  # number, change line, content line: what a cut reads, straight from the driver
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A change that is kept for the operator and never sent, with the reason."""
+
+    complaint: str
+    change_id: str
+    reason: str
+    at_ms: int
+    line: bytes = field(repr=False)
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A bearer token of the intake, by its hash."""
+
+    hash: bytes
+    name: str
+    created_at_ms: int
+    ended_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComplaintFilter:
+    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly."""
+
+    states: Sequence[State] = ()
+    unit: str | None = None
+    source_system: str | None = None
+    source_id: str | None = None
+    tracking: str | None = None
+    before_no: int | None = None
+    limit: int = 50
+
+
+def complaint_key(complaint: str) -> bytes:
+    """The key of a complaint id, which must be well-formed."""
+    agency, _, uuid = complaint.rpartition(":")
+    return bytes.fromhex(uuid.replace("-", "")) + agency.encode("ascii")
+
+
+def complaint_of(key: bytes) -> ComplaintId:
+    """The complaint id behind a key."""
+    return ComplaintId(f"{key[16:].decode('ascii')}:{UUID(bytes=key[:16])}")

@@ -1,0 +1,56 @@
+"""A local node's database, `local.db`: SQLite, WAL, synchronous=FULL, one writer (node/local/ports.py LocalStore)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+from node.store.local_outbox import LocalOutbox
+from node.store.local_reading import LocalReading
+from node.store.local_tables import LOCAL_REVISION
+from node.store.local_transaction import SqlLocalTransaction
+from node.store.migration import check_revision, migrate
+from node.store.sqlite import open_readers, open_writer, sqlite_url
+
+
+class SqlLocalStore(LocalReading, LocalOutbox):
+    """See LocalStore. Durability FULL: a recorded complaint and a stored receipt survive a power cut."""
+
+    @classmethod
+    async def create(cls, place: Path | str) -> Self:
+        """A new or older database brought to the newest schema. `place` is a file, or a URL that names its driver."""
+        store = cls._open(place)
+        try:
+            await migrate(store.writer, "local")
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    @classmethod
+    async def open(cls, place: Path | str) -> Self:
+        """An existing database. Raises Corrupt if it has another schema."""
+        store = cls._open(place)
+        try:
+            await check_revision(store.readers, LOCAL_REVISION, "node's database")
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    @classmethod
+    def _open(cls, place: Path | str) -> Self:
+        url = sqlite_url(place) if isinstance(place, Path) else place
+        return cls(open_writer(url, durability="FULL"), open_readers(url))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqlLocalTransaction]:
+        async with self.writing() as connection:
+            yield SqlLocalTransaction(connection)
+
+
+async def open_local_store(place: Path | str, *, create: bool = False) -> SqlLocalStore:
+    """The store of a node's directory; `create` makes the database or brings it to the newest schema."""
+    return await (SqlLocalStore.create(place) if create else SqlLocalStore.open(place))

@@ -1,0 +1,173 @@
+"""Tables of a local node, `local.db` (protocol §10). Rows are dumb: invariants live in sync_protocol.
+
+The outbox is no table: changes are numbered by `no` as they were recorded, a set covers a range of them, and what
+comes after the last set is unsent. So recording a change is one row, and cutting a set touches none of them. What is
+big (lines, frames, receipts) stands apart from what is looked up. Times are milliseconds since 1970.
+"""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Index, LargeBinary, Table, UniqueConstraint
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+LOCAL_REVISION: Final = "0001"
+
+
+class LocalTable(SQLModel, registry=registry()):
+    """Base of this database's tables; its metadata is this database's alone."""
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The Core table behind a table model: hot paths use Core or the driver, never the ORM."""
+    table = model.__dict__["__table__"]
+    assert isinstance(table, Table)
+    return table
+
+
+class NodeRow(LocalTable, table=True):
+    """The one row (id 1) that says who this node is, and how far it and the hub have come."""
+
+    __tablename__ = "node"
+    id: int | None = Field(default=None, primary_key=True)
+    agency: str
+    origin: str
+    vkey: str
+    enrolment: bytes = Field(sa_type=LargeBinary)
+    enrolled_at_ms: int = Field(sa_type=BigInteger)
+    epoch: int = Field(sa_type=BigInteger)
+    seen_size: int = Field(sa_type=BigInteger)
+    seen_root: bytes = Field(sa_type=LargeBinary)
+    seen_sig: bytes = Field(sa_type=LargeBinary)
+    seen_note: bytes = Field(sa_type=LargeBinary)
+    failures: int = 0
+    failing_since_ms: int | None = Field(default=None, sa_type=BigInteger)
+    attempted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    next_attempt_at_ms: int = Field(default=0, sa_type=BigInteger)
+    hub_seen_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    last_receipt_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    halt_reason: str | None = None
+    halt_detail: str | None = None
+    halted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    trouble: str | None = None
+
+
+class ComplaintRow(LocalTable, table=True):
+    """The state of one complaint after its last change, packed, and the parts of it that are asked for."""
+
+    __tablename__ = "complaint"
+    __table_args__ = (
+        Index("complaint_by_state", "state", "no"),
+        Index("complaint_by_source", "source_id", "source_system"),
+    )
+    no: int | None = Field(default=None, primary_key=True)
+    key: bytes = Field(sa_type=LargeBinary, unique=True)
+    tracking: str = Field(index=True)
+    source_system: str | None = None
+    source_id: str | None = None
+    state: int
+    rev: int = Field(sa_type=BigInteger)
+    unit: str | None = None
+    received_at_ms: int = Field(sa_type=BigInteger)
+    changed_at_ms: int = Field(sa_type=BigInteger)
+    packed: bytes = Field(sa_type=LargeBinary)
+
+
+class ChangeRow(LocalTable, table=True):
+    """One change in the order of recording: its line, and its content line as long as we hold it."""
+
+    __tablename__ = "change"
+    __table_args__ = (Index("change_of_complaint", "complaint_no", "no"), {"sqlite_autoincrement": True})
+    no: int | None = Field(default=None, primary_key=True)
+    complaint_no: int
+    line: bytes = Field(sa_type=LargeBinary)
+    content: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class ChangeSetRow(LocalTable, table=True):
+    """One signed set. It covers the changes first_no … last_no; a heartbeat covers none (last_no = first_no - 1)."""
+
+    __tablename__ = "change_set"
+    __table_args__ = (
+        UniqueConstraint("epoch", "seq"),
+        Index("change_set_by_seq", "seq"),
+        Index("change_set_by_no", "first_no"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    epoch: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
+    digest: bytes = Field(sa_type=LargeBinary)
+    kid: str
+    first_no: int
+    last_no: int
+    changes: int
+    size: int
+    status: int  # 0 signed, 1 acknowledged, 2 withdrawn (signed, never accepted, cut anew under a higher epoch)
+    at_ms: int = Field(sa_type=BigInteger)
+    attempts: int = 0
+    idx: int | None = Field(default=None, sa_type=BigInteger)
+    receipt_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    hidden: int = 0
+    erased: int = 0
+    shown_again: int = 0
+    manifest: bytes = Field(sa_type=LargeBinary)
+
+
+class SetFramesRow(LocalTable, table=True):
+    """The exact bytes of a set as they are pushed: two zstd frames."""
+
+    __tablename__ = "set_frames"
+    set_id: int = Field(primary_key=True)
+    head: bytes = Field(sa_type=LargeBinary)
+    contents: bytes = Field(sa_type=LargeBinary)
+
+
+class SetReceiptRow(LocalTable, table=True):
+    """The hub's receipt (tlog-proof) for a set, as it came, verified before it was stored."""
+
+    __tablename__ = "set_receipt"
+    set_id: int = Field(primary_key=True)
+    receipt: bytes = Field(sa_type=LargeBinary)
+
+
+class StatementRow(LocalTable, table=True):
+    """Genesis, registrar rotations, statements about this agency: what a roster and a hub are refilled from."""
+
+    __tablename__ = "statement"
+    idx: int = Field(primary_key=True)
+    digest: bytes = Field(sa_type=LargeBinary, unique=True)
+    statement: bytes = Field(sa_type=LargeBinary)
+    receipt: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class AnswerRow(LocalTable, table=True):
+    """What a request with an Idempotency-Key was answered, for ever: key and body as SHA-256."""
+
+    __tablename__ = "answer"
+    key: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    body: bytes = Field(sa_type=LargeBinary)
+    answer: bytes = Field(sa_type=LargeBinary)
+    at_ms: int = Field(sa_type=BigInteger)
+
+
+class ApiTokenRow(LocalTable, table=True):
+    """Bearer tokens of the intake, hashed."""
+
+    __tablename__ = "api_token"
+    hash: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    name: str = Field(index=True)
+    created_at_ms: int = Field(sa_type=BigInteger)
+    ended_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class SetAsideRow(LocalTable, table=True):
+    """A change of an old backup that is no longer legal after adoption: kept for the operator, never sent."""
+
+    __tablename__ = "set_aside"
+    id: int | None = Field(default=None, primary_key=True)
+    at_ms: int = Field(sa_type=BigInteger)
+    complaint: str
+    change_id: str
+    reason: str
+    line: bytes = Field(sa_type=LargeBinary)
+    content: bytes | None = Field(default=None, sa_type=LargeBinary)
