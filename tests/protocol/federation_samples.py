@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+import pytest
+
 from sync_protocol.checkpoint import Checkpoint
+from sync_protocol.errors import Refused
 from sync_protocol.jws import Jws, sign_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.manifest import Manifest, SignedManifest, sign_manifest
@@ -157,3 +161,18 @@ def resigned(statement: Signable, signer: FixedSigner, changes: Mapping[str, Any
     members = {**format_members(statement), **changes}
     present = {name: value for name, value in members.items() if value is not None}
     return sign_jws(typ or statement.TYP, present, signer, max_bytes=FORK_JWS_MAX_BYTES)
+
+
+def contents(roster: Roster) -> object:
+    """Everything that the roster holds, to be compared."""
+    return copy.deepcopy(vars(roster))
+
+
+def refused(federation: Federation, jws: Jws, kind: str, index: int | None = None) -> Refused:
+    """Refused for this reason, and the roster as before."""
+    before = contents(federation.roster)
+    with pytest.raises(Refused) as caught:
+        federation.enter(jws, index)
+    assert caught.value.kind == kind, str(caught.value)
+    assert contents(federation.roster) == before
+    return caught.value
