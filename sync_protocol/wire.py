@@ -39,7 +39,7 @@ FOLD_VERSION: Final = 1
 SIGNATURE_TAG: Final = "simpul-1"  # RFC 9421 `tag` of signed requests
 CHANGE_SET_MEDIA_TYPE: Final = "application/vnd.simpul.change-set"
 BODY_MAX_BYTES: Final = 8 * 1024 * 1024  # a page of verdicts or statements; sets have their own reader
-BODY_DEPTH_MAX: Final = 6  # a page of sets of lists of objects
+BODY_DEPTH_MAX: Final = 8  # a page of sets of lists of objects, with room for what is added
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
