@@ -20,26 +20,22 @@ from sync_protocol.errors import Corrupt
 LOCK_POLL_S: Final = 0.005  # between looks at a lock that another process holds; an append takes a few milliseconds
 
 
-class FileLockStore:
-    """See LockStore in node/hub/ports.py. One object per process and folder."""
+class FileTurn:
+    """Exclusive among tasks and processes, by flock on one file. One object per process and file."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._note_path = folder / "checkpoint"
-        self._folder = folder
-        self._descriptor = os.open(folder / "append.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._turn = asyncio.Lock()
-        self._held = False
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
+        """Waits for its turn. A process that dies gives it up."""
         async with self._turn:
             await self._take()
-            self._held = True
             try:
                 yield
             finally:
-                self._held = False
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     async def _take(self) -> None:
@@ -51,6 +47,29 @@ class FileLockStore:
                 await asyncio.sleep(LOCK_POLL_S)
             else:
                 return
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        os.close(self._descriptor)
+
+
+class FileLockStore:
+    """See LockStore in node/hub/ports.py. One object per process and folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._append = FileTurn(folder / "append.lock")
+        self._note_path = folder / "checkpoint"
+        self._folder = folder
+        self._held = False
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        async with self._append.hold():
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
 
     async def read(self) -> bytes | None:
         return self._read()
@@ -90,4 +109,4 @@ class FileLockStore:
 
     def close(self) -> None:
         """Gives the descriptor back."""
-        os.close(self._descriptor)
+        self._append.close()

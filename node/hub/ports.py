@@ -7,7 +7,7 @@ outcome* for a write; the caller reads the state again before it goes on. Nobody
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -49,6 +49,14 @@ class LockStore(Protocol):
         ...
 
 
+class Turn(Protocol):
+    """Exclusive among all tasks and processes of this hub: who projects, for one."""
+
+    def hold(self) -> AbstractAsyncContextManager[None]:
+        """Waits for its turn. A holder that dies gives it up."""
+        ...
+
+
 class HubStore(Protocol):
     """The log plane. Writes are atomic and durable when they return; readers see whole commits only."""
 
@@ -72,12 +80,20 @@ class HubStore(Protocol):
         """The leaves [start, end) as far as they exist."""
         ...
 
+    async def entries_at(self, indices: Sequence[int]) -> dict[int, bytes]:
+        """The leaves at these places that exist."""
+        ...
+
     async def tiles(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The widest content of those hash tiles (level, number) that exist."""
         ...
 
     async def statements(self, start: int = 0) -> list[StoredStatement]:
         """All statements from index `start` on, in order."""
+        ...
+
+    async def statement_of(self, digest: bytes) -> int | None:
+        """Where the statement of that digest stands."""
         ...
 
     async def heads(self) -> list[StoredHead]:
@@ -145,6 +161,10 @@ class HubStore(Protocol):
         """Before content lines are shown to somebody who does not own them."""
         ...
 
+    async def record_fork(self, fork: Fork) -> None:
+        """Keeps evidence that has no statement in the log; a pair once."""
+        ...
+
     async def forks(self) -> list[Fork]:
         """All evidence."""
         ...
@@ -185,8 +205,8 @@ class ProjectionStore(Protocol):
         """Every figure by its name (protocol §9.6)."""
         ...
 
-    async def last_heard(self) -> Mapping[str, int]:
-        """For each agency the newest tick that stood before its last accepted set (§9.4)."""
+    async def last_heard(self) -> dict[str, int | None]:
+        """For each agency the newest tick that stood before its last accepted set, None if there was none (§9.4)."""
         ...
 
     async def refused(self, agency: str, from_seq: int, to_seq: int) -> list[RefusedChange]:

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from node.store.hub_records import Commit
+from node.store.hub_records import Commit, Fork
 from node.store.hub_tables import (
     TILE_LEVEL_SHIFT,
     ChangeSetRow,
@@ -119,15 +119,20 @@ async def _write_evidence(connection: AsyncConnection, commit: Commit) -> None:
             .values(used_by=used.used_by, used_idx=used.used_index)
         )
     for fork in commit.forks:
-        row = {
-            "agency": fork.agency,
-            "epoch": fork.epoch,
-            "seq": fork.seq,
-            "held_digest": fork.held_digest,
-            "other_digest": fork.other_digest,
-            "held": fork.held,
-            "other": fork.other,
-            "at_ms": fork.at_ms,
-            "statement_idx": fork.statement_index,
-        }
-        await connection.execute(insert(_FORK).values(row).on_conflict_do_nothing())
+        await write_fork(connection, fork)
+
+
+async def write_fork(connection: AsyncConnection, fork: Fork) -> None:
+    """Evidence, unless this pair is there already."""
+    row = {
+        "agency": fork.agency,
+        "epoch": fork.epoch,
+        "seq": fork.seq,
+        "held_digest": fork.held_digest,
+        "other_digest": fork.other_digest,
+        "held": fork.held,
+        "other": fork.other,
+        "at_ms": fork.at_ms,
+        "statement_idx": fork.statement_index,
+    }
+    await connection.execute(insert(_FORK).values(row).on_conflict_do_nothing())

@@ -9,6 +9,7 @@ from sqlalchemy import Row, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from node.store.hub_append import write_fork
 from node.store.hub_records import Fork, Grant, Invitation
 from node.store.hub_tables import ConditionRow, ContentReadRow, ForkRow, GrantRow, InvitationRow, table_of
 
@@ -79,6 +80,10 @@ class SqlHubRegister:
     async def content_reads(self) -> list[tuple[int, str, str]]:
         """(when, who, what) of every time content was shown to somebody who does not own it."""
         return [(row.at_ms, row.reader, row.what) for row in await self.read_rows(select(_READ).order_by(_READ.c.id))]
+
+    async def record_fork(self, fork: Fork) -> None:
+        async with self.writer.begin() as connection:
+            await write_fork(connection, fork)
 
     async def forks(self) -> list[Fork]:
         rows = await self.read_rows(select(_FORK).order_by(_FORK.c.id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -37,6 +37,8 @@ from node.store.hub_tables import (
 from node.store.migration import check_revision, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 from sync_protocol.errors import Unavailable
+
+IN_MAX: Final = 500  # parameters of one query; SQLite takes 32,766, other databases fewer
 
 _ENTRY, _STATEMENT, _SET = table_of(LogEntryRow), table_of(StatementRow), table_of(ChangeSetRow)
 _CHANGES, _CONTENTS, _HEAD = table_of(SetChangesRow), table_of(SetContentsRow), table_of(HeadRow)
@@ -98,6 +100,14 @@ class SqlHubStore(SqlHubRegister):
         query = select(_ENTRY.c.entry).where(_ENTRY.c.idx >= start, _ENTRY.c.idx < end).order_by(_ENTRY.c.idx)
         return [row.entry for row in await self.read_rows(query)]
 
+    async def entries_at(self, indices: Sequence[int]) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        async with self.readers.connect() as connection:
+            for start in range(0, len(indices), IN_MAX):
+                query = select(_ENTRY.c.idx, _ENTRY.c.entry).where(_ENTRY.c.idx.in_(indices[start : start + IN_MAX]))
+                found.update({row.idx: row.entry for row in await connection.execute(query)})
+        return found
+
     async def tiles(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         wanted = {level << TILE_LEVEL_SHIFT | number: (level, number) for level, number in places}
         rows = await self.read_rows(select(_TILE).where(_TILE.c.place.in_(wanted)))
@@ -111,6 +121,10 @@ class SqlHubStore(SqlHubRegister):
             .order_by(_STATEMENT.c.idx)
         )
         return [StoredStatement(r.idx, r.typ, r.agency, r.digest, r.entry) for r in await self.read_rows(query)]
+
+    async def statement_of(self, digest: bytes) -> int | None:
+        rows = await self.read_rows(select(_STATEMENT.c.idx).where(_STATEMENT.c.digest == digest))
+        return rows[0].idx if rows else None
 
     async def heads(self) -> list[StoredHead]:
         return [_head(row) for row in await self.read_rows(select(_HEAD).order_by(_HEAD.c.agency))]

@@ -28,7 +28,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class ComplaintRow:
-    """One complaint: its packed state and the pointers to every change that named it, applied or not."""
+    """One complaint: its packed state and the pointers to the changes that were applied to it."""
 
     key: bytes
     state: bytes
@@ -59,7 +59,7 @@ class ProjectionStep:
     complaints: Sequence[ComplaintRow] = ()
     refused: Sequence[RefusedChange] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
-    last_heard: Mapping[str, int] = field(default_factory=dict)
+    last_heard: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def complaint_key(complaint: str) -> bytes:
@@ -74,7 +74,7 @@ def complaint_of(key: bytes) -> ComplaintId:
 
 
 def read_pointers(pointers: bytes) -> Iterator[tuple[int, int]]:
-    """(log index, position) of every change that named the complaint, in order of the log."""
+    """(log index, position) of every change that was applied, in order of the log."""
     for start in range(0, len(pointers), POINTER_BYTES):
         number = int.from_bytes(pointers[start : start + POINTER_BYTES], "big")
         yield number >> 16, number & 0xFFFF

@@ -8,7 +8,7 @@ NORMAL: what a power cut takes from the end is folded again, from a cursor that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -142,7 +142,7 @@ class SqlProjectionStore:
             rows = (await connection.execute(select(_TOTAL.c.name, _TOTAL.c["count"]))).all()
         return {row[0]: row[1] for row in rows}
 
-    async def last_heard(self) -> Mapping[str, int]:
+    async def last_heard(self) -> dict[str, int | None]:
         async with self.readers.connect() as connection:
             return {row.agency: row.tick_ms for row in (await connection.execute(select(_HEARD)))}
 

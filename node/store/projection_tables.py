@@ -49,11 +49,11 @@ class TotalTable(ProjectionTable, table=True):
 
 
 class HeardTable(ProjectionTable, table=True):
-    """For each agency the newest tick that stood before its last accepted set."""
+    """For each agency the newest tick that stood before its last accepted set, if there was one."""
 
     __tablename__ = "last_heard"
     agency: str = Field(primary_key=True)
-    tick_ms: int = Field(sa_type=BigInteger)
+    tick_ms: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class CursorTable(ProjectionTable, table=True):

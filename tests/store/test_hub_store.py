@@ -46,7 +46,10 @@ async def test_what_was_appended_is_read_back_whole(store: HubStore) -> None:
     assert await store.newest_checkpoint() == checkpoint(3, 0)
     assert await store.entries(0, 99) == [b"statement 0", b"manifest 1", b"manifest 2"]
     assert await store.entries(1, 2) == [b"manifest 1"]
+    assert await store.entries_at([2, 0, 7]) == {0: b"statement 0", 2: b"manifest 2"}
     assert await store.statements() == [a_statement(0)]
+    assert await store.statement_of(a_statement(0).digest) == 0
+    assert await store.statement_of(first.stored.digest) is None
     assert [head.agency for head in await store.heads()] == ["33.75", "35.71"]
     assert await store.find_sets([("33.75", 1), ("33.75", 2)]) == {("33.75", 1): first.stored}
     assert await store.set_at(2) == second.stored

@@ -42,7 +42,7 @@ def upgrade() -> None:
     op.create_table(
         "last_heard",
         sa.Column("agency", sa.String(), primary_key=True),
-        sa.Column("tick_ms", _BIG, nullable=False),
+        sa.Column("tick_ms", _BIG),
     )
     op.create_table(
         "cursor",

@@ -1,0 +1,151 @@
+"""Leaves of the log folded into one step of the projection (protocol §9). Plain functions, run in a thread.
+
+A batch of sets is opened, the complaints that it names are fetched in one go, the batch is folded by the same Ledger
+that an auditor uses, and what it changed is packed into one step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from node.store.hub_records import LogLeaf
+from node.store.projection_records import ComplaintRow, Cursor, ProjectionStep, RefusedChange, complaint_key
+from sync_protocol.complaint import ComplaintState
+from sync_protocol.compression import decompress_part
+from sync_protocol.errors import Corrupt, Refused
+from sync_protocol.jws import Jws, parse_jws
+from sync_protocol.ledger import FoldedLeaf, Ledger
+from sync_protocol.limits import FORK_JWS_MAX_BYTES
+from sync_protocol.merkle import leaf_hashes
+from sync_protocol.roster import Roster
+from sync_protocol.transitions import Verdict
+from sync_protocol.values import AGENCY_PATTERN, UUID_PATTERN
+
+# In a line that the fold accepts this stands exactly once; elsewhere it only names a complaint too many.
+_COMPLAINT: Final = re.compile(rb'"complaint":"(%b):(%b)"' % (AGENCY_PATTERN.encode(), UUID_PATTERN.encode()))
+
+
+class PackedState(ComplaintState, array_like=True, kw_only=True):
+    """A complaint's state without the names of its members: how it is kept."""
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(PackedState)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLeaf:
+    """A leaf ready to be folded; lines and their hashes are None for a statement."""
+
+    index: int
+    jws: Jws
+    lines: list[bytes] | None
+    leaves: list[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBatch:
+    """Consecutive leaves, and the keys of the complaints that they name."""
+
+    leaves: list[OpenLeaf]
+    keys: list[bytes]
+
+
+def pack_state(state: ComplaintState) -> bytes:
+    """What `unpack_state` reads."""
+    return _encoder.encode(msgspec.structs.astuple(state))
+
+
+def unpack_state(packed: bytes) -> ComplaintState:
+    """Raises Corrupt."""
+    try:
+        return _decoder.decode(packed)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"a complaint's row is damaged: {error}", next_step="Run `simpul hub rebuild`.") from error
+
+
+def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
+    """Decompresses and splits. Raises Corrupt for what the hub itself stored and cannot read."""
+    opened: list[OpenLeaf] = []
+    named: set[tuple[bytes, bytes]] = set()
+    for leaf in leaves:
+        try:
+            jws = parse_jws(leaf.entry, max_bytes=FORK_JWS_MAX_BYTES)
+            if leaf.changes_frame is None:
+                opened.append(OpenLeaf(leaf.index, jws, None, None))
+                continue
+            head = decompress_part(leaf.changes_frame)
+        except Refused as refused:
+            raise Corrupt(f"the leaf at log index {leaf.index} cannot be read: {refused}") from refused
+        lines = head.split(b"\n")[1:-1]
+        named.update(_COMPLAINT.findall(head))
+        opened.append(OpenLeaf(leaf.index, jws, lines, leaf_hashes(lines)))
+    return OpenBatch(opened, [bytes.fromhex(uuid.decode().replace("-", "")) + agency for agency, uuid in named])
+
+
+def fold_batch(
+    batch: OpenBatch,
+    states: dict[bytes, bytes],
+    roster: Roster,
+    cursor: Cursor,
+    last_heard: dict[str, int | None],
+    now_ms: int,
+) -> ProjectionStep:
+    """The step from `cursor` over the batch. Admits statements into `roster` and moves `last_heard` as it goes.
+
+    Raises Refused or Corrupt for what stops the fold; then roster and last_heard must be read again.
+    """
+    complaints = {_complaint_of(key): unpack_state(packed) for key, packed in states.items()}
+    heard_before = dict(last_heard)
+    ledger = Ledger(roster, complaints, size=cursor.size, state_hash=cursor.state_hash, last_heard=last_heard)
+    pointers: dict[str, list[bytes]] = {}
+    refused: list[RefusedChange] = []
+    for leaf in batch.leaves:
+        folded = ledger.apply(leaf.index, leaf.jws, leaf.lines, leaf.leaves)
+        _note_pointers(folded, pointers)
+        if folded.verdicts and any(folded.verdicts):
+            refused += _refused(folded)
+    rows = [
+        ComplaintRow(complaint_key(complaint), pack_state(complaints[complaint]), b"".join(places))
+        for complaint, places in pointers.items()
+    ]
+    return ProjectionStep(
+        begins=cursor.size,
+        cursor=Cursor(ledger.size, ledger.state_hash, now_ms),
+        complaints=rows,
+        refused=refused,
+        totals=ledger.figures.named(),
+        last_heard={who: tick for who, tick in last_heard.items() if heard_before.get(who, -1) != tick},
+    )
+
+
+def _complaint_of(key: bytes) -> str:
+    uuid = key[:16].hex()
+    return f"{key[16:].decode('ascii')}:{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}"
+
+
+def _note_pointers(folded: FoldedLeaf, pointers: dict[str, list[bytes]]) -> None:
+    base = folded.index << 16
+    for position, (verdict, change) in enumerate(zip(folded.verdicts, folded.changes, strict=True)):
+        if not verdict and change is not None:
+            pointers.setdefault(change.complaint, []).append((base | position).to_bytes(8, "big"))
+
+
+def _refused(folded: FoldedLeaf) -> list[RefusedChange]:
+    return [
+        RefusedChange(
+            index=folded.index,
+            position=position,
+            agency=folded.agency or "",
+            seq=folded.seq or 0,
+            change_id="" if change is None else change.id,
+            verdict=int(verdict),
+        )
+        for position, (verdict, change) in enumerate(zip(folded.verdicts, folded.changes, strict=True))
+        if verdict is not Verdict.APPLIED
+    ]

@@ -1,0 +1,151 @@
+"""A pushed set from its bytes to its place in the log (protocol §8, §7.2). No HTTP here.
+
+What is heavy (decompressing, hashing) runs in threads, so that the event loop stays free; what is cheap is judged
+first, so that only a set which a key of the agency signed is worth the heavy part. The judgement that counts is the
+appender's, under the lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final
+
+from node.hub.appender import Appender
+from node.hub.draft import Draft, Place, SetItem
+from node.hub.log import HubLog
+from node.ports import Clock
+from node.store.hub_records import StoredSet
+from sync_protocol.change_set import (
+    ChangeSet,
+    VerifiedLines,
+    hidden_leaves,
+    merge_contents,
+    parse_change_set,
+    verify_lines,
+)
+from sync_protocol.compression import compress_part, decode_body, decompress_part
+from sync_protocol.ed25519 import Signer
+from sync_protocol.errors import Corrupt, Refused, Unavailable
+from sync_protocol.intake import Accept, Behind, Duplicate
+from sync_protocol.limits import SET_MAX_BYTES
+
+VERIFY_THREADS: Final = 2  # hashing long lines and decompressing let others run; more threads only take turns
+MERGE_ATTEMPTS: Final = 4  # others may complete the same set at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A set in the log; `hidden` of its leaves are hidden here, `erased` of those for good."""
+
+    place: Place
+    hidden: int
+    erased: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A set decompressed, its manifest parsed; the frames as they came, if they came."""
+
+    change_set: ChangeSet
+    changes_frame: bytes | None
+    contents_frame: bytes | None
+
+
+class Intake:
+    """Takes sets in. Belongs to one event loop."""
+
+    def __init__(self, log: HubLog, appender: Appender, registrar: Callable[[], Signer], clock: Clock) -> None:
+        self._log = log
+        self._appender = appender
+        self._registrar = registrar
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="hub-verify")
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def submit(self, url_agency: str, url_seq: int, body: bytes, encoding: str | None) -> Taken:
+        """Where the set is now. Raises Refused or Unavailable, having stored nothing but evidence of a fork."""
+        loop = asyncio.get_running_loop()
+        received_at_ms = self._clock.now_ms()
+        opened = await loop.run_in_executor(self._threads, _open, body, encoding)
+        submission = opened.change_set.manifest
+        draft = Draft(self._log, self._registrar, received_at_ms)
+        await draft.look_up([submission])
+        judgement = draft.judgement(submission, url_agency, url_seq)
+        if isinstance(judgement, Duplicate) and judgement.held.index < self._log.size:
+            place = Place(judgement.held.index, self._log.published, is_new=False)
+            return await self._repeat(place, opened.change_set)
+        item = SetItem(submission, url_agency, url_seq, b"", b"", 0, _UNREAD, received_at_ms)
+        if isinstance(judgement, Accept | Behind | Duplicate):
+            await loop.run_in_executor(self._threads, _read_lines, item, opened)
+        change_set = opened.change_set
+        del opened, draft
+        place = await self._appender.submit(item)
+        if place.is_new:
+            return Taken(place, item.hidden, 0)
+        return await self._repeat(place, change_set)
+
+    async def _repeat(self, place: Place, shown: ChangeSet) -> Taken:
+        """An accepted set came again: completed if it shows more than is held (protocol §7.2)."""
+        for _ in range(MERGE_ATTEMPTS):
+            stored = await self._log.store.set_at(place.index)
+            if stored is None:
+                raise Corrupt(f"the set at log index {place.index} is missing in the database")
+            if stored.hidden == stored.erased or await self._complete(stored, shown):
+                return Taken(place, stored.hidden, stored.erased)
+        raise Unavailable("the set is being completed by others; repeat it", retry_after_s=1)
+
+    async def _complete(self, stored: StoredSet, shown: ChangeSet) -> bool:
+        """Whether nothing is left to do; False after a merge or when somebody else was faster: look again."""
+        parts = await self._log.store.set_parts(stored.index)
+        erased = await self._log.store.erased_leaves(stored.index)
+        if parts is None:
+            raise Corrupt(f"the lines of {stored.agency} seq {stored.seq} are missing in the database")
+        loop = asyncio.get_running_loop()
+        merged = await loop.run_in_executor(self._threads, _merge, parts, shown, erased)
+        if merged is None or merged[1] >= stored.hidden:
+            return True
+        frame, hidden = merged
+        await self._log.store.replace_contents(stored, replace(stored, hidden=hidden), frame, ())
+        return False
+
+
+_UNREAD: Final = Unavailable("the set was judged anew; repeat it", retry_after_s=1)
+
+
+def _open(body: bytes, encoding: str | None) -> _Opened:
+    parts = decode_body(body, encoding)
+    return _Opened(parse_change_set(parts.head, parts.contents), parts.head_frame, parts.contents_frame)
+
+
+def _read_lines(item: SetItem, opened: _Opened) -> None:
+    """Steps 10 and 11, done before the head is known: what is wrong is told only if nothing before it is."""
+    try:
+        lines: VerifiedLines = verify_lines(opened.change_set)
+    except Refused as refused:
+        item.fault = refused
+        return
+    item.fault = None
+    item.hidden = lines.hidden_leaves
+    item.changes_frame = opened.changes_frame or compress_part(opened.change_set.head)
+    contents = opened.change_set.contents
+    item.contents_frame = opened.contents_frame or (compress_part(contents) if contents else b"")
+
+
+def _merge(parts: tuple[bytes, bytes], shown: ChangeSet, erased: set[bytes]) -> tuple[bytes, int] | None:
+    """The contents frame with what both show, and how many leaves stay hidden; None if `shown` shows nothing more.
+
+    Raises Refused if the lines that are shown are not the ones that were signed.
+    """
+    verify_lines(shown)
+    head = decompress_part(parts[0])
+    held = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
+    contents = merge_contents(held, shown, erased)
+    if contents == held.contents:
+        return None
+    return compress_part(contents), hidden_leaves(replace(held, contents=contents))

@@ -1,0 +1,229 @@
+"""The log as one hub process knows it: what is published, the roster and the heads that follow from it (protocol §6).
+
+Three copies of the newest checkpoint exist, and their order is the whole safety of the log (§6.3):
+
+    database  ≥  lock store  ≥  what this process publishes
+
+The database may be one commit ahead of the lock: an append that was committed and not yet published. Whoever holds
+the lock next moves it on. The lock is never ahead of the database: then the database was restored from a backup, and
+this hub signs nothing more (`recovering`) until its nodes have refilled it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from node.hub.ports import HubStore, LockStore
+from node.hub.tile_cache import TileCache
+from node.store.hub_records import StoredCheckpoint, StoredHead
+from sync_protocol.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint_text
+from sync_protocol.errors import Corrupt, Refused, Unavailable
+from sync_protocol.intake import Head
+from sync_protocol.jws import parse_jws
+from sync_protocol.limits import FORK_JWS_MAX_BYTES
+from sync_protocol.manifest import SignedManifest, parse_manifest
+from sync_protocol.merkle import CompactRange, consistency_proof, inclusion_proof
+from sync_protocol.note import parse_note
+from sync_protocol.problems import Recovering
+from sync_protocol.receipt import Receipt, format_receipt
+from sync_protocol.roster import Roster
+from sync_protocol.tiles import TileReader, TileTree
+from sync_protocol.values import AgencyId, Digest
+
+RECOVERING: Final = "recovering"
+ROOTS_KEPT_MAX: Final = 4_096  # what nodes have lately seen; older ones are looked up
+EMPTY_LOG: Final = StoredCheckpoint(0, 0, Checkpoint("empty", 0, CompactRange().root()).root, b"", 0)
+_RESTORED: Final = (
+    "The database is older than what this hub has signed: it was restored from a backup. Leave the hub running, so "
+    "that its nodes can refill it, and never remove the lock folder (docs/operations.md, 'A restored hub')."
+)
+
+
+class HubLog:
+    """One process's view. Changed only while the append lock is held; read at any time on the same event loop.
+
+    `published` is the newest checkpoint that may be shown; `roster` and `heads` are as of it.
+    """
+
+    def __init__(self, store: HubStore, lock: LockStore) -> None:
+        self.store = store
+        self.lock = lock
+        self.roster = Roster()
+        self.heads: dict[str, Head] = {}
+        self.stored_heads: dict[str, StoredHead] = {}
+        self.published = EMPTY_LOG
+        self.tiles = TileCache(store)
+        self.recovering: str | None = None
+        self.broken: Corrupt | None = None
+        self.is_stale = False  # an append ended in an unknown way: read again before the next one
+        self._admitted = 0
+        self._roots: OrderedDict[int, bytes] = OrderedDict()
+
+    @property
+    def size(self) -> int:
+        """Number of published leaves."""
+        return self.published.size
+
+    def check_signing(self) -> None:
+        """Raises Recovering or Unavailable while nothing may be signed."""
+        if self.broken is not None:
+            raise Unavailable(f"the hub stopped signing: {self.broken.detail}", retry_after_s=60)
+        if self.recovering is not None:
+            raise Recovering(self.recovering, size=self.size, retry_after_s=60)
+
+    async def open(self) -> None:
+        """Reads everything, and moves the lock on if a commit was not published. Raises Corrupt."""
+        async with self.lock.hold():
+            self.recovering = None
+            condition = await self.store.condition(RECOVERING)
+            await self.refresh(force=True)
+            if condition is not None:
+                self.recovering = condition.decode("utf-8", "replace")
+
+    async def refresh(self, *, force: bool = False) -> None:
+        """Only while holding the lock: takes in what another process appended, or a crash left unpublished."""
+        note = await self.lock.read()
+        if not (force or self.is_stale) and note == (self.published.note or None):
+            return
+        newest = await self._reconcile(note)
+        if newest is not None:
+            await self._take_in(newest)
+        self.is_stale = False
+
+    async def _reconcile(self, note: bytes | None) -> StoredCheckpoint | None:
+        """The newest checkpoint that both database and lock hold afterwards; None for an empty log."""
+        newest = await self.store.newest_checkpoint()
+        if newest is None:
+            if note is not None:
+                self.recovering = _RESTORED
+            return None
+        if note == newest.note:
+            return newest
+        before = await self.store.checkpoint_of(newest.follows) if newest.follows else None
+        if note == (before.note if before else None):
+            # One commit ahead: it was complete (one transaction) and nobody has seen it, or only we have.
+            await self.lock.swap(note, newest.note)
+            return newest
+        if note is not None and _size_of(note) > newest.size:
+            self.recovering = _RESTORED
+            return newest
+        raise Corrupt(
+            f"the lock holds checkpoint {_size_of(note) if note else 'none'}, the database {newest.size}: "
+            "neither follows the other",
+            next_step="Do not start the hub. Put back the newest lock folder; never restore it from a backup.",
+        )
+
+    async def _take_in(self, newest: StoredCheckpoint) -> None:
+        for statement in await self.store.statements(self._admitted):
+            try:
+                self.roster.admit(statement.index, parse_jws(statement.entry, max_bytes=FORK_JWS_MAX_BYTES))
+            except Refused as error:
+                raise Corrupt(f"the statement at log index {statement.index} does not hold: {error}") from error
+        self._admitted = newest.size
+        self._check_checkpoint(newest)
+        await self._load_heads()
+        await self.tiles.load_edge(newest.size)
+        await self._check_root(newest)
+        self.published = newest
+        self.remember_root(newest)
+
+    def _check_checkpoint(self, newest: StoredCheckpoint) -> None:
+        try:
+            opened = open_checkpoint(newest.note, self.roster.vkeys, self.roster.origin)
+        except Refused as error:
+            raise Corrupt(f"the newest checkpoint is not by a key of this log: {error}") from error
+        if (opened.checkpoint.size, opened.checkpoint.root) != (newest.size, newest.root):
+            raise Corrupt("the newest checkpoint's note says something else than its row")
+
+    async def _check_root(self, newest: StoredCheckpoint) -> None:
+        """That the tiles lead to the signed root: a flipped bit on the disk is found before anything is built on it."""
+        if await self.tiles.compute(partial(_root_from_tiles, newest.size)) != newest.root:
+            raise Corrupt(
+                f"the hash tiles do not lead to the signed root of size {newest.size}",
+                next_step="Stop the hub, keep its database as it is, and restore the newest backup beside it.",
+            )
+
+    async def _load_heads(self) -> None:
+        """Heads that moved since the last look."""
+        moved = [head for head in await self.store.heads() if self.stored_heads.get(head.agency) != head]
+        entries = await self.store.entries_at([head.index for head in moved])
+        for head in moved:
+            signed = parse_manifest(entries[head.index])
+            self.stored_heads[head.agency] = head
+            self.heads[head.agency] = Head(AgencyId(head.agency), head.epoch, head.seq, Digest(head.digest), signed)
+
+    def publish(self, checkpoint: StoredCheckpoint, changed: dict[tuple[int, int], bytes]) -> None:
+        """Only by the appender, after the lock store holds `checkpoint`."""
+        self.tiles.put(changed)
+        self.published = checkpoint
+        self._admitted = checkpoint.size
+        self.remember_root(checkpoint)
+
+    def move_head(self, head: Head, stored: StoredHead) -> None:
+        """Only by the appender, with `publish`."""
+        self.heads[stored.agency] = head
+        self.stored_heads[stored.agency] = stored
+
+    def remember_root(self, checkpoint: StoredCheckpoint) -> None:
+        """Nodes name it as `seen` from now on."""
+        self._roots[checkpoint.size] = checkpoint.root
+        while len(self._roots) > ROOTS_KEPT_MAX:
+            self._roots.popitem(last=False)
+
+    async def roots_at(self, sizes: Sequence[int]) -> dict[int, bytes]:
+        """Our own roots at those sizes that are not beyond what is published."""
+        roots: dict[int, bytes] = {}
+        for size in set(sizes):
+            if size > self.size:
+                continue
+            root = self._roots.get(size)
+            if root is None:
+                root = await self.tiles.compute(partial(_root_from_tiles, size))
+                self._roots[size] = root
+            roots[size] = root
+        return roots
+
+    async def receipt(self, index: int, checkpoint: StoredCheckpoint) -> str:
+        """The tlog-proof of a leaf at a checkpoint."""
+
+        def prove(read: TileReader) -> list[bytes]:
+            return inclusion_proof(index, checkpoint.size, TileTree(checkpoint.size, read).node)
+
+        hashes = await self.tiles.compute(prove)
+        return format_receipt(Receipt(index, tuple(hashes), checkpoint.note)).decode("utf-8")
+
+    async def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """Hashes between two sizes. Raises Refused(malformed) if old > new, not-found beyond what is published."""
+        if new_size > self.size:
+            raise Refused("not-found", f"the log has {self.size} leaves", where="to")
+
+        def prove(read: TileReader) -> list[bytes]:
+            return consistency_proof(old_size, new_size, TileTree(new_size, read).node)
+
+        return await self.tiles.compute(prove)
+
+    async def manifests_at(self, indices: Sequence[int]) -> dict[int, SignedManifest]:
+        """The manifests of stored sets, by log index."""
+        return {index: parse_manifest(entry) for index, entry in (await self.store.entries_at(indices)).items()}
+
+
+def _root_from_tiles(size: int, read: TileReader) -> bytes:
+    """The root over the complete subtrees that make up `size` leaves."""
+    node: Callable[[int, int], bytes] = TileTree(size, read).node
+    edge, start = CompactRange(), 0
+    for level in reversed(range(size.bit_length())):
+        if size >> level & 1:
+            edge.append_subtree(level, node(level, start >> level))
+            start += 1 << level
+    return edge.root()
+
+
+def _size_of(note: bytes) -> int:
+    """The size that a note names; the note is our own and was opened when it was made."""
+    try:
+        return parse_checkpoint_text(parse_note(note).text).size
+    except Refused as error:
+        raise Corrupt(f"the lock file does not hold a checkpoint: {error}") from error

@@ -1,0 +1,141 @@
+"""The projector: folds the published log, in order, into the query tables; each leaf exactly once (protocol §9).
+
+It reads a batch of leaves, folds it in a thread and commits the result together with the cursor. A crash anywhere
+leaves the cursor where it was; the same leaves are folded again. It never waits for the intake's database lock, nor
+the intake for its.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from node.hub.folding import OpenBatch, fold_batch, open_batch
+from node.hub.log import HubLog
+from node.hub.ports import HubStore, ProjectionStore, Turn
+from node.ports import Clock
+from node.store.projection_records import Cursor, ProjectionStep
+from sync_protocol.errors import Corrupt, Refused, Unavailable
+from sync_protocol.jws import parse_jws
+from sync_protocol.ledger import format_state_hash
+from sync_protocol.limits import FORK_JWS_MAX_BYTES
+from sync_protocol.roster import Roster
+
+BATCH_BYTES: Final = 1024 * 1024  # compressed: some 10,000 changes, 10 MiB while they are folded
+PAUSE_AFTER_FAILURE_S: Final = 2.0
+
+_logger = structlog.get_logger("simpul.hub.projector")
+
+
+class Projector:
+    """Belongs to one event loop. `turn` makes it the only one at work among all processes."""
+
+    def __init__(self, log: HubLog, store: HubStore, projection: ProjectionStore, turn: Turn, clock: Clock) -> None:
+        self._log = log
+        self._store = store
+        self._projection = projection
+        self._turn = turn
+        self._clock = clock
+        self._cursor: Cursor | None = None
+        self._roster = Roster()
+        self._last_heard: dict[str, int | None] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.trouble: str | None = None
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far it came, as far as this process knows."""
+        return self._cursor or Cursor()
+
+    def start(self) -> None:
+        """Follows the log from now on."""
+        self._task = asyncio.create_task(self._run(), name="hub-projector")
+
+    async def stop(self) -> None:
+        """Ends; a step under way is finished or undone as a whole."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def wake(self) -> None:
+        """There is more to fold."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with self._turn.hold():
+                    while await self.step():
+                        pass
+                self.trouble = None
+            except (Refused, Corrupt) as error:
+                await self._rest_after(error, "stopped")
+            except Exception as error:  # noqa: BLE001 - a full disk, a busy database: the cursor says where to go on
+                await self._rest_after(error, "failed")
+            else:
+                await self._wake.wait()
+                self._wake.clear()
+
+    async def _rest_after(self, error: Exception, how: str) -> None:
+        self.trouble = f"the projector {how}: {error}"
+        self._cursor = None
+        _logger.warning("projector " + how, error=str(error))
+        await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
+
+    async def catch_up(self, size: int | None = None) -> Cursor:
+        """Folds until `size` leaves are folded (None: all that are published); only while holding the turn."""
+        while await self.step(size):
+            pass
+        return self.cursor
+
+    async def rebuild(self) -> tuple[str, str]:
+        """Drops everything and folds the whole log again; the state hash before, and after, at the same size."""
+        async with self._turn.hold():
+            self._cursor = None
+            before = await self.catch_up()
+            await self._projection.clear()
+            self._cursor = None
+            after = await self.catch_up(before.size)
+            return format_state_hash(before.state_hash), format_state_hash(after.state_hash)
+
+    async def step(self, until: int | None = None) -> bool:
+        """One batch. False if nothing was left to fold. Only while holding the turn."""
+        if self._cursor is None or self._cursor != await self._projection.cursor():
+            await self._load()
+        cursor = self.cursor
+        end = self._log.size if until is None else until
+        if cursor.size >= end:
+            return False
+        leaves = await self._store.leaves(cursor.size, end, BATCH_BYTES)
+        batch = await asyncio.to_thread(open_batch, leaves)
+        states = await self._projection.load(batch.keys)
+        step = await asyncio.to_thread(self._fold, batch, states, cursor)
+        try:
+            await self._projection.commit(step)
+        except BaseException:
+            self._cursor = None  # outcome unknown: the stored cursor decides, and the roster is replayed
+            raise
+        self._cursor = step.cursor
+        return True
+
+    def _fold(self, batch: OpenBatch, states: dict[bytes, bytes], cursor: Cursor) -> ProjectionStep:
+        self._cursor = None  # until the commit: an exception in between leaves roster and ticks half-way
+        return fold_batch(batch, states, self._roster, cursor, self._last_heard, self._clock.now_ms())
+
+    async def _load(self) -> None:
+        """What the fold had before the cursor: the roster replayed, the ticks."""
+        cursor = await self._projection.cursor()
+        if cursor.size > self._log.size:
+            raise Unavailable(f"the projection is at {cursor.size}, the log at {self._log.size}", retry_after_s=60)
+        roster = Roster()
+        for statement in await self._store.statements():
+            if statement.index >= cursor.size:
+                break
+            roster.admit(statement.index, parse_jws(statement.entry, max_bytes=FORK_JWS_MAX_BYTES))
+        self._roster = roster
+        self._last_heard = await self._projection.last_heard()
+        self._cursor = cursor
