@@ -52,6 +52,11 @@ class Signer(Protocol):
 
 def check_public_key(public_key: bytes) -> None:
     """Refuse what is not a canonical encoding of a curve point of large order. Raises Refused(malformed)."""
+    _load(bytes(public_key))
+
+
+@lru_cache(maxsize=4096)  # more than all agencies with a few rotations; judging a key costs more than a signature
+def _load(public_key: bytes) -> Ed25519PublicKey:
     if len(public_key) != PUBLIC_KEY_BYTES:
         raise malformed("an Ed25519 public key has 32 bytes", "key")
     y = int.from_bytes(public_key, "little") & (_SIGN_BIT - 1)
@@ -62,11 +67,6 @@ def check_public_key(public_key: bytes) -> None:
     x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
     if pow(x_squared, (_P - 1) // 2, _P) != 1:  # Euler: not a square, so no point of the curve has this y
         raise malformed("this Ed25519 public key is not a point of the curve", "key")
-
-
-@lru_cache(maxsize=4096)  # more than all agencies with a few rotations; the check and the load cost as much as a hash
-def _load(public_key: bytes) -> Ed25519PublicKey:
-    check_public_key(public_key)
     return Ed25519PublicKey.from_public_bytes(public_key)
 
 

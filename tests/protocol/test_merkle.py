@@ -183,7 +183,7 @@ def test_no_consistency_proof_is_made_backwards(old: int, new: int) -> None:
         consistency_proof(old, new, NaiveNodes([]))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_proof_holds_for_its_own_leaf_place_size_and_root_alone(data: st.DataObject) -> None:
     size = data.draw(st.integers(2, SMALL))
@@ -207,7 +207,7 @@ def test_a_proof_holds_for_its_own_leaf_place_size_and_root_alone(data: st.DataO
         assert caught.value.kind == "bad-proof"
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_rewritten_history_has_no_consistency_proof(data: st.DataObject) -> None:
     new = data.draw(st.integers(2, SMALL))
