@@ -18,7 +18,6 @@ from sync_protocol.hidden_lines import (
     fill_in,
     has_hidden_line,
     hide_where,
-    leaf_hashes,
     read_pieces,
     root_of,
     write_pieces,
@@ -26,11 +25,12 @@ from sync_protocol.hidden_lines import (
 from sync_protocol.limits import JWS_MAX_BYTES, SET_MAX_BYTES, SET_MAX_LEAVES
 from sync_protocol.line_blocks import check_change_block, check_content_block, split_block
 from sync_protocol.manifest import Manifest, SignedManifest, parse_manifest, sign_manifest
-from sync_protocol.merkle import tree_root
+from sync_protocol.merkle import leaf_hashes, tree_root
 from sync_protocol.values import AgencyId, Digest
 
 MANIFEST_PREFIX: Final = b'{"manifest":"'
 MANIFEST_SUFFIX: Final = b'"}\n'
+# The longest JWS and what stands around it on the line.
 MANIFEST_LINE_MAX_BYTES: Final = len(MANIFEST_PREFIX) + JWS_MAX_BYTES + len(MANIFEST_SUFFIX)
 # Canonical change lines name their members in one order: these bytes stand in exactly the lines that announce content.
 _HAS_CONTENT: Final = b',"content":1,"data":'

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import sha256
 from itertools import groupby
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from sync_protocol.errors import malformed
-from sync_protocol.merkle import CompactRange, node_hash
+from sync_protocol.merkle import CompactRange, leaf_hash, node_hash
 from sync_protocol.values import b64u_decode, b64u_encode
 
 HIDDEN_PREFIX: Final = b'{"hidden":"'
@@ -69,17 +68,6 @@ def count_hidden_leaves(block: bytes) -> int:
     return sum(int(hidden[2]) for hidden in found if hidden)
 
 
-def leaf_hashes(lines: Iterable[bytes]) -> list[bytes]:
-    """The leaf hash of each line, taken literally (protocol §1.2)."""
-    begun = sha256(b"\0").copy  # a copy costs a tenth less than a fresh hash over a longer string
-    hashes: list[bytes] = []
-    for line in lines:
-        leaf = begun()
-        leaf.update(line)
-        hashes.append(leaf.digest())
-    return hashes
-
-
 def read_pieces(lines: Sequence[bytes], start: int, end: int, where: str = "hidden line") -> list[Piece]:
     """The pieces that the lines (without LF) are, covering exactly the leaves from `start` to `end`.
 
@@ -91,7 +79,7 @@ def read_pieces(lines: Sequence[bytes], start: int, end: int, where: str = "hidd
     for line in lines:
         hidden = _HIDDEN_LINE.fullmatch(line) if line.startswith(HIDDEN_PREFIX) else None
         if hidden is None:
-            piece = Piece(position, 0, sha256(b"\0" + line).digest(), line)
+            piece = Piece(position, 0, leaf_hash(line), line)
         else:
             leaves = int(hidden[2])
             if leaves & (leaves - 1) or position % leaves:

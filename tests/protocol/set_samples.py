@@ -45,7 +45,7 @@ def change_line(number: int, *, content: bool = True) -> bytes:
 def content_line(number: int) -> bytes:
     """What was said with that change; two-byte characters included."""
     words = f"Jalan rusak di depan pasar № {number} — mohon diperbaiki"
-    return format_content({"text": words}, sha256(b"salt %d" % number).digest()[:16])
+    return format_content({"text": words}, sha256(b"salt %d" % number).digest()[:16], uuid_of(f"change {number}"))
 
 
 def sample_lines(changes: int, contents: int) -> tuple[list[bytes], list[bytes]]:

@@ -24,13 +24,12 @@ from sync_protocol.hidden_lines import (
     format_hidden_line,
     hide_where,
     is_hidden_line,
-    leaf_hashes,
     read_pieces,
     root_of,
     write_pieces,
 )
 from sync_protocol.limits import SET_MAX_BYTES
-from sync_protocol.merkle import leaf_hash, tree_root
+from sync_protocol.merkle import leaf_hash, leaf_hashes, tree_root
 from sync_protocol.values import b64u_encode
 from tests.protocol.set_samples import sample_lines, sample_set, signed_set
 
