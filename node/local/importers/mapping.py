@@ -18,8 +18,8 @@ from sync_protocol.change_types import CHANNELS, CLASSES, CLOSERS, VISIBILITIES
 from sync_protocol.errors import Refused
 from sync_protocol.values import parse_code
 
-MAP_MAX_BYTES: Final = 1024 * 1024
-MAP_PIECES_MAX: Final = 100
+MAP_MAX_BYTES: Final = 1024 * 1024  # a map is a page; long tables of words still fit
+MAP_PIECES_MAX: Final = 100  # rules in one map: more than any table has columns that a person looks after
 
 _FIELDS: Final[Mapping[str, Collection[str] | None]] = {
     "area": None,

@@ -24,7 +24,7 @@ UNPACKED_MAX_BYTES: Final = 512 * 1024 * 1024  # several hundred thousand compla
 RATIO_FREE_BYTES: Final = 16 * 1024 * 1024  # below this no ratio can hurt
 RATIO_MAX: Final = 200  # repetitive sheets reach 50, a bomb 1,000
 PROLOGUE_BYTES: Final = 65_536
-COLUMNS_MAX: Final = 256
+COLUMNS_MAX: Final = 256  # ten times the widest export; bounds the memory of one row
 ROWS_MAX: Final = 1_048_576  # Excel's own limit; a row number beyond it is a lie
 
 _DAMAGE: Final = (
@@ -39,7 +39,6 @@ _DAMAGE: Final = (
     AttributeError,
     ArithmeticError,
     EOFError,
-    NotImplementedError,
     RuntimeError,
 )
 _SAVE_AGAIN: Final = "Open it in a spreadsheet program, save it again as .xlsx or as “CSV UTF-8”, and import that."
