@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sync_protocol import ed25519
 from sync_protocol.change_set import parse_change_set, verify_lines
 from sync_protocol.compression import decode_body
 from sync_protocol.errors import Refused
@@ -48,8 +49,14 @@ def read_excerpt(given: Given) -> dict[str, Any]:
     return {"lines": {str(index): line.decode() for index, line in excerpt.lines.items()}}
 
 
+def read_signature(given: Given) -> dict[str, Any]:
+    ed25519.verify(*(bytes.fromhex(given[f"{member}_hex"]) for member in ("public_key", "signature", "message")))
+    return {}
+
+
 OPERATIONS: dict[str, Callable[[Given], dict[str, Any]]] = {
     "verify-jws": read_jws,
+    "verify-signature": read_signature,
     "verify-change-set": lambda given: read_lines(given, data_of(given, "set"), "identity"),
     "verify-body": lambda given: read_lines(given, data_of(given, "body"), given["encoding"]),
     "verify-excerpt": read_excerpt,

@@ -68,7 +68,18 @@ PAYLOADS: dict[str, tuple[str, bytes]] = {
 
 def jws_vectors() -> list[Vector]:
     """Valid ones and defects."""
-    return [*_valid(), *_bad_signatures(), *_defects()]
+    return [*_valid(), *_bad_signatures(), *_defects(), _rfc_8037_signature()]
+
+
+def _rfc_8037_signature() -> Vector:
+    signing_input, _, signature = RFC_8037_JWS.rpartition(".")
+    given = {
+        "public_key_hex": RFC_8037_KEY.hex(),
+        "message_hex": signing_input.encode().hex(),
+        "signature_hex": b64u_decode(signature, 64).hex(),
+    }
+    what = "RFC 8037 A.4: the signature alone, over the signing input."
+    return Vector("jws", "rfc-8037-a4-signature", what, "RFC 8037 A.4", "verify-signature", given, {"accept": {}})
 
 
 def _accepted(name: str, what: str, text: str) -> Vector:
@@ -130,7 +141,7 @@ def _defects() -> list[Vector]:
     texts |= {name: (what, raw_jws(header_of().encode(), data)) for name, (what, data) in PAYLOADS.items()}
     malformed: dict[str, object] = {"refuse": "malformed"}
     oversized = raw_jws(header_of().encode(), b'{"x":"' + b"y" * 3000 + b'"}')
-    foreign = "RFC 8037 A.4: its signature is good (see signatures/), its header is not ours."
+    foreign = "RFC 8037 A.4: its signature is good, its header is not ours."
     return [
         *(_vector(name, what, text, malformed) for name, (what, text) in texts.items()),
         _vector("rfc-8037-a4", foreign, RFC_8037_JWS, malformed, RFC_8037_KEY),
