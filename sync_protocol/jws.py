@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ ALGORITHMS_READ: Final = ("EdDSA", "Ed25519")  # RFC 9864 renames what RFC 8037 
 
 _HEADER_MEMBERS: Final = {"alg", "kid", "typ"}
 _TYP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+/-]{0,63}")
-_SIGNATURE_CHARACTERS: Final = 86
+_NO_SIGNATURE: Final = "A" * 86  # of the length of one, so that a text can be judged before it is signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,11 @@ def sign_jws(
     body = payload if isinstance(payload, bytes) else format_object(dict(payload))
     header = format_object({"alg": ALGORITHM_WRITTEN, "kid": signer.kid, "typ": typ})
     unsigned = f"{b64u_encode(header)}.{b64u_encode(body)}"
-    parse_jws(f"{unsigned}.{'A' * _SIGNATURE_CHARACTERS}", max_bytes=max_bytes)
-    signature = signer.sign(unsigned.encode("ascii"))
-    return parse_jws(f"{unsigned}.{b64u_encode(signature)}", max_bytes=max_bytes)
+    readable = parse_jws(f"{unsigned}.{_NO_SIGNATURE}", max_bytes=max_bytes)
+    signature = signer.sign(readable.signing_input)
+    if len(signature) != ed25519.SIGNATURE_BYTES:
+        raise malformed("the signer gave no Ed25519 signature", "jws signature")
+    return replace(readable, text=f"{unsigned}.{b64u_encode(signature)}", signature=signature)
 
 
 def verify_jws(jws: Jws, public_key: bytes) -> None:

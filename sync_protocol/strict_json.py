@@ -58,6 +58,8 @@ def format_object(members: dict[str, Any]) -> bytes:
 
 def _check_depth(data: bytes, depth_max: int, where: str) -> None:
     """Before decoding, because the decoder recurses."""
+    if data.count(b"{") + data.count(b"[") <= depth_max:
+        return
     depth = 0
     for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
         if bracket.group() in b"[{":
