@@ -97,7 +97,7 @@ def _parse_unknown(line: bytes) -> Change:
     if not isinstance(data, dict):
         raise malformed("wants an object", "data")
     try:
-        change = msgspec.convert({**members, "data": UnknownData(format_object(data).decode())}, Change)
+        change = msgspec.convert({**members, "data": {}}, Change)
     except (msgspec.ValidationError, ValueError) as error:
         raise _fault(error) from None
     values.check_timestamp(change.at)
@@ -105,7 +105,7 @@ def _parse_unknown(line: bytes) -> Change:
     values.check_code(change.type)
     if change.actor.unit is not None:
         values.check_code(change.actor.unit)
-    return change
+    return msgspec.structs.replace(change, data=UnknownData(format_object(data).decode("ascii")))
 
 
 def _fault(error: Exception) -> Refused:
