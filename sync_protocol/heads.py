@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from sync_protocol.errors import Corrupt
 from sync_protocol.values import Digest
 
 
@@ -58,8 +59,10 @@ class Finding(Enum):
 
 
 def compare_heads(hub: HubHead, own: OwnChain, *, is_starting: bool) -> Finding:
-    """One row of §10.3."""
+    """One row of §10.3. Raises Corrupt if we compare with another place than the hub's head."""
     held = own.at_hub_head
+    if held is not None and held.seq != hub.seq:
+        raise Corrupt(f"seq {held.seq} of ours was compared with seq {hub.seq} of the hub")
     is_equal = held is not None and held.digest == hub.digest
     if hub.seq <= own.acknowledged_seq and held is not None and not is_equal:
         return Finding.FOREIGN if hub.seq == 0 else Finding.CONTRADICTION

@@ -29,9 +29,9 @@ class CheckHead:
 class Adopt:
     """Store `epoch` as the one to sign with; then fetch, verify and adopt the hub's sets `from_seq` … `to_seq`.
 
-    The epoch comes first, so that a crash in the middle cannot leave all sets adopted and the old epoch in use. Sets of
-    ours at those places are judged by `judge_adoption`; the changes of those not taken are unsent again. Then unsent
-    changes whose id was adopted are dropped and the rest rebased.
+    The epoch comes first, so that a crash in the middle cannot leave all sets adopted and the old epoch in use. Each
+    set is one transaction with all that follows from it: a set of ours at its place (`judge_adoption`) leaves the
+    chain, its changes are unsent again, unsent changes whose id was adopted are dropped, the rest is rebased.
     """
 
     from_seq: int

@@ -1,0 +1,396 @@
+"""What a node does next (protocol §10): row by row, and as a machine that is interrupted everywhere."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as some
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
+from sync_protocol.errors import Corrupt, Refused
+from sync_protocol.halts import NEXT_STEPS, Halt, HaltReason, halt_for_answer, halt_for_push
+from sync_protocol.heads import (
+    Adoption,
+    Finding,
+    HubHead,
+    OwnChain,
+    Session,
+    SetRef,
+    compare_heads,
+    judge_adoption,
+)
+from sync_protocol.outbox import (
+    SILENCE_MAX_MS,
+    Adopt,
+    CheckHead,
+    Cut,
+    Halted,
+    Heartbeat,
+    Idle,
+    OutboxView,
+    Push,
+    Recover,
+    Recut,
+    Rotate,
+    Wait,
+    next_step,
+)
+from sync_protocol.values import sha256_digest
+from tests.protocol.outbox_model import Disk, Fault, Node, World
+
+NOW = 1_767_225_600_000
+OURS, THEIRS = sha256_digest(b"ours"), sha256_digest(b"theirs")
+HUB = HubHead(1, 5, OURS, is_ours=True)
+OWN = OwnChain(1, 5, 5, SetRef(1, 5, OURS))
+IN_STEP = Session().compared(HUB, OWN, NOW)
+DRAINED = OutboxView(1, 5, 5, None, 0, NOW, session=IN_STEP)
+
+
+# --- comparing heads -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hub", "own", "at_start", "while_running"),
+    [
+        (HUB, OWN, Finding.IN_STEP, Finding.IN_STEP),
+        (HUB, OwnChain(1, 6, 5, SetRef(1, 5, OURS)), Finding.IN_STEP, Finding.IN_STEP),
+        (HUB, OwnChain(1, 5, 4, SetRef(1, 5, OURS)), Finding.IN_STEP, Finding.IN_STEP),
+        (HubHead(1, 0, OURS, is_ours=True), OwnChain(1, 0, 0, SetRef(1, 0, OURS)), Finding.IN_STEP, Finding.IN_STEP),
+        (HUB, OwnChain(1, 9, 9, SetRef(1, 5, OURS)), Finding.HUB_LOST, Finding.HUB_LOST),
+        (HUB, OwnChain(1, 9, 9, None), Finding.HUB_LOST, Finding.HUB_LOST),
+        (HUB, OwnChain(1, 9, 9, SetRef(1, 5, THEIRS)), Finding.CONTRADICTION, Finding.CONTRADICTION),
+        (HUB, OwnChain(1, 5, 5, SetRef(1, 5, THEIRS)), Finding.CONTRADICTION, Finding.CONTRADICTION),
+        (HUB, OwnChain(1, 3, 3, None), Finding.HUB_AHEAD, Finding.COPY_ALIVE),
+        (HUB, OwnChain(1, 4, 3, None), Finding.HUB_AHEAD, Finding.COPY_ALIVE),
+        (HUB, OwnChain(1, 5, 4, SetRef(1, 5, THEIRS)), Finding.FORKED, Finding.FORKED),
+        (HUB, OwnChain(2, 5, 4, SetRef(2, 5, THEIRS)), Finding.HUB_AHEAD, Finding.COPY_ALIVE),
+        (replace(HUB, is_ours=False), OwnChain(1, 3, 3, None), Finding.FOREIGN, Finding.FOREIGN),
+        (replace(HUB, is_ours=False), OwnChain(1, 5, 4, SetRef(1, 5, THEIRS)), Finding.FOREIGN, Finding.FOREIGN),
+        (HubHead(1, 0, OURS, is_ours=True), OwnChain(1, 0, 0, SetRef(1, 0, THEIRS)), Finding.FOREIGN, Finding.FOREIGN),
+    ],
+)
+def test_the_comparison_of_heads_row_by_row(
+    hub: HubHead, own: OwnChain, at_start: Finding, while_running: Finding
+) -> None:
+    assert compare_heads(hub, own, is_starting=True) is at_start
+    assert compare_heads(hub, own, is_starting=False) is while_running
+
+
+def test_a_process_stops_starting_once_it_is_in_step_or_has_adopted() -> None:
+    assert not IN_STEP.is_starting
+    ahead = Session().compared(HUB, OwnChain(1, 3, 3, None), NOW)
+    assert ahead.is_starting
+    assert not ahead.adopted().is_starting
+    assert ahead.adopted().finding is None
+
+
+@pytest.mark.parametrize(
+    ("own", "becomes"),
+    [
+        (None, Adoption.TAKE),
+        (SetRef(1, 5, OURS), Adoption.ACKNOWLEDGE),
+        (SetRef(1, 5, THEIRS), Adoption.FORKED),
+        (SetRef(2, 5, THEIRS), Adoption.TAKE),
+    ],
+)
+def test_an_old_backup_takes_what_it_lacks_and_notices_what_it_signed_twice(
+    own: SetRef | None, becomes: Adoption
+) -> None:
+    assert judge_adoption(own, SetRef(1, 5, OURS)) is becomes
+
+
+# --- one step --------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_first_compares_heads_whatever_is_waiting() -> None:
+    for changes in ({}, {"unsent": 9}, {"pending_epoch": 1}, {"is_rotation_asked": True}):
+        assert next_step(replace(DRAINED, session=Session(), **changes), NOW) == CheckHead()
+
+
+def test_unsent_changes_are_cut_after_the_head() -> None:
+    assert next_step(replace(DRAINED, unsent=3, epoch=1), NOW) == Cut(epoch=1, seq=6)
+
+
+def test_an_unacknowledged_set_goes_before_a_new_one() -> None:
+    assert next_step(replace(DRAINED, unsent=3, signed_seq=6, pending_epoch=1), NOW) == Push(6)
+
+
+def test_after_a_quarter_of_an_hour_of_silence_heads_are_compared_before_signing() -> None:
+    waiting = replace(DRAINED, unsent=3)
+    assert next_step(waiting, NOW + SILENCE_MAX_MS - 1) == Cut(1, 6)
+    assert next_step(waiting, NOW + SILENCE_MAX_MS) == CheckHead()
+    answered = replace(waiting, session=IN_STEP.answered(NOW + SILENCE_MAX_MS))
+    assert next_step(answered, NOW + SILENCE_MAX_MS) == Cut(1, 6)
+
+
+def test_a_clock_that_went_back_knows_nothing() -> None:
+    assert next_step(replace(DRAINED, unsent=3, last_signed_at_ms=None), NOW - 1) == CheckHead()
+
+
+def test_a_raised_epoch_is_compared_first_and_then_cuts_anew() -> None:
+    pending = replace(DRAINED, epoch=2, signed_seq=6, pending_epoch=1)
+    assert next_step(pending, NOW) == CheckHead()
+    compared = Session().compared(HUB, replace(OWN, epoch=2, signed_seq=6), NOW)
+    assert next_step(replace(pending, session=compared), NOW) == Recut(6)
+
+
+def test_a_raised_epoch_does_not_cut_anew_what_the_hub_holds() -> None:
+    """The reply was lost, then the epoch raised: the set is in the log and only needs its receipt."""
+    hub = HubHead(1, 6, THEIRS, is_ours=True)
+    compared = Session().compared(hub, OwnChain(2, 6, 5, SetRef(1, 6, THEIRS)), NOW)
+    pending = replace(DRAINED, epoch=2, signed_seq=6, pending_epoch=1, session=compared)
+    assert next_step(pending, NOW) == Push(6)
+
+
+def test_an_idle_node_signs_a_heartbeat_every_day() -> None:
+    assert next_step(DRAINED, NOW) == Idle(NOW + DAY_MS)
+    assert next_step(DRAINED, NOW + DAY_MS) == CheckHead()
+    fresh = replace(DRAINED, session=IN_STEP.answered(NOW + DAY_MS))
+    assert next_step(fresh, NOW + DAY_MS) == Heartbeat(1, 6)
+
+
+def test_a_new_node_says_that_it_is_there() -> None:
+    assert next_step(replace(DRAINED, last_signed_at_ms=None), NOW) == Heartbeat(1, 6)
+
+
+def test_a_set_signed_in_the_future_does_not_silence_the_heartbeat() -> None:
+    """The clock was wrong by a year and is right again."""
+    assert next_step(replace(DRAINED, last_signed_at_ms=NOW + 365 * DAY_MS), NOW) == Heartbeat(1, 6)
+
+
+def test_a_rotation_drains_first_and_keeps_new_sets_waiting() -> None:
+    asked = replace(DRAINED, is_rotation_asked=True, unsent=5)
+    assert next_step(replace(asked, signed_seq=6, pending_epoch=1), NOW) == Push(6)
+    assert next_step(asked, NOW) == Rotate()
+    assert next_step(asked, NOW + SILENCE_MAX_MS) == CheckHead()
+
+
+def test_an_outage_waits_for_its_time_or_for_the_hub() -> None:
+    schedule = Schedule().attempting(NOW, 0.0)
+    away = replace(DRAINED, signed_seq=6, pending_epoch=1, schedule=schedule)
+    assert next_step(away, NOW + 1) == Wait(schedule.next_attempt_at_ms, Push(6))
+    assert next_step(replace(away, session=IN_STEP.saw_hub(NOW + 1)), NOW + 1) == Push(6)
+    assert next_step(away, schedule.next_attempt_at_ms) == Push(6)
+
+
+def test_changes_are_still_cut_between_two_attempts_while_the_head_is_known() -> None:
+    assert next_step(replace(DRAINED, unsent=1, schedule=Schedule().attempting(NOW, 0.0)), NOW) == Cut(1, 6)
+
+
+def test_an_old_backup_adopts_and_raises_the_epoch_above_both() -> None:
+    behind = Session().compared(replace(HUB, seq=9, epoch=3), replace(OWN, at_hub_head=None), NOW)
+    assert next_step(replace(DRAINED, session=behind), NOW) == Adopt(6, 9, epoch=4)
+    later = replace(behind, compared_epoch=7)
+    assert next_step(replace(DRAINED, session=later, epoch=7), NOW) == Adopt(6, 9, epoch=8)
+
+
+def test_a_comparison_with_the_wrong_place_is_noticed() -> None:
+    with pytest.raises(Corrupt):
+        compare_heads(replace(HUB, seq=9), OWN, is_starting=True)
+
+
+def test_a_hub_that_lost_something_is_refilled_and_never_rewound_to() -> None:
+    lost = Session().compared(replace(HUB, seq=2), replace(OWN, at_hub_head=None), NOW)
+    view = replace(DRAINED, session=lost, unsent=7)
+    assert next_step(view, NOW) == Recover(3, 5)
+    assert isinstance(next_step(replace(view, schedule=Schedule().attempting(NOW, 0.0)), NOW), Wait)
+    assert next_step(replace(view, session=lost.doubted()), NOW) == CheckHead()
+
+
+@pytest.mark.parametrize(
+    ("hub", "own", "reason"),
+    [
+        (replace(HUB, seq=9), OWN, HaltReason.COPY_ALIVE),
+        (HUB, OwnChain(1, 5, 4, SetRef(1, 5, THEIRS)), HaltReason.FORKED),
+        (HubHead(1, 9, OURS, is_ours=False), OWN, HaltReason.FOREIGN_HEAD),
+        (HUB, OwnChain(1, 5, 5, SetRef(1, 5, THEIRS)), HaltReason.HUB_CONTRADICTS),
+    ],
+)
+def test_what_waiting_cannot_heal_halts(hub: HubHead, own: OwnChain, reason: HaltReason) -> None:
+    own = own if hub.seq <= 5 else replace(own, at_hub_head=None)
+    step = next_step(replace(DRAINED, session=IN_STEP.compared(hub, own, NOW), unsent=1), NOW)
+    assert isinstance(step, Halted)
+    assert (step.halt.reason, step.is_new) == (reason, True)
+
+
+def test_a_stored_halt_outlives_everything() -> None:
+    halt = Halt(HaltReason.COPY_ALIVE, "seen")
+    halted = replace(DRAINED, halt=halt, unsent=4, signed_seq=6, pending_epoch=1)
+    for session in (Session(), IN_STEP, IN_STEP.saw_hub(NOW)):
+        for now_ms in (0, NOW, NOW + 1000 * DAY_MS):
+            assert next_step(replace(halted, session=session), now_ms) == Halted(halt, is_new=False)
+
+
+def test_every_halt_tells_its_operator_what_to_do() -> None:
+    assert NEXT_STEPS.keys() == set(HaltReason)
+    assert "--take-over" in Halt(HaltReason.COPY_ALIVE, "x").next_step
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("superseded", HaltReason.COPY_ALIVE),
+        ("forked", HaltReason.FORKED),
+        ("revoked-key", HaltReason.KEY_REFUSED),
+        ("unknown-agency", HaltReason.NOT_ENROLLED),
+        ("unsupported-version", HaltReason.OUTDATED),
+        ("root-mismatch", HaltReason.SET_REFUSED),
+        ("a-kind-of-next-year", HaltReason.SET_REFUSED),
+    ],
+)
+def test_a_refused_push_halts_with_its_reason(kind: str, reason: HaltReason) -> None:
+    halt = halt_for_push(Refused(kind, "so"))
+    assert halt is not None
+    assert halt.reason is reason
+
+
+def test_behind_is_no_halt_and_a_false_receipt_is_one() -> None:
+    assert halt_for_push(Refused("behind", "expected 3")) is None
+    assert halt_for_answer(Refused("bad-proof", "no")).reason is HaltReason.HUB_CONTRADICTS
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_copies_alive_one_halts_for_good_and_the_other_goes_on(seed: int) -> None:
+    world = World()
+    node = Node(world, Disk(unsent=[1, 2]))
+    node.settle()
+    copy = node.clone()
+    nodes = [node, copy]
+    for turn in range(60):
+        mover = nodes[(seed >> turn % 3) & 1] if turn < 6 else nodes[turn % 2]
+        mover.disk.unsent.append(1000 + turn)
+        mover.settle() if turn % 4 else mover.run()
+        world.now_ms += MINUTE_MS
+    halted = [each for each in nodes if each.disk.halt is not None]
+    assert len(halted) == 1
+    (going,) = [each for each in nodes if each.disk.halt is None]
+    assert isinstance(going.settle(), Idle)
+    halted[0].die()
+    assert isinstance(halted[0].settle(), Halted)
+
+
+def test_after_a_take_over_the_unsent_work_of_the_halted_copy_is_not_lost() -> None:
+    world = World()
+    node = Node(world, Disk(unsent=[1]))
+    node.settle()
+    copy = node.clone()
+    copy.run()
+    node.disk.unsent += [2]
+    node.settle()
+    copy.disk.unsent += [3]
+    assert isinstance(copy.settle(), Halted)
+    copy.take_over()
+    assert isinstance(copy.settle(), Idle)
+    assert [change for each in world.hub.sets for change in each.changes] == [1, 2, 3]
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+class OneNode(RuleBasedStateMachine):
+    """One node and one hub; processes die, messages get lost, backups are restored, the hub loses its newest sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.node = Node(self.world)
+        self.recorded = 0
+        self.backup: Disk | None = None
+        self.was_restored = False
+        self.was_rolled_back = False
+
+    @rule(count=some.integers(1, 5))
+    def record(self, count: int) -> None:
+        self.node.disk.unsent += range(self.recorded, self.recorded + count)
+        self.recorded += count
+
+    @rule(faults=some.lists(some.sampled_from(Fault), min_size=1, max_size=6))
+    def run(self, faults: list[Fault]) -> None:
+        for fault in faults:
+            self.node.run(fault)
+
+    @rule()
+    def settle(self) -> None:
+        if self.world.is_link_up:
+            self.node.settle()
+
+    @rule()
+    def die(self) -> None:
+        self.node.die()
+
+    @rule(minutes=some.sampled_from([0, 1, 14, 15, 60, 1440]))
+    def wait(self, minutes: int) -> None:
+        self.world.now_ms += minutes * MINUTE_MS
+
+    @rule()
+    def toggle_link(self) -> None:
+        self.world.is_link_up = not self.world.is_link_up
+
+    @rule()
+    def raise_epoch(self) -> None:
+        """As a recovery does, at any time."""
+        self.node.disk.epoch += 1
+
+    @rule()
+    def take_backup(self) -> None:
+        self.backup = deepcopy(self.node.disk)
+
+    @precondition(lambda self: self.backup is not None and not self.was_rolled_back)
+    @rule()
+    def restore_backup(self) -> None:
+        """Unless a signed set would be lost that neither hub nor backup ever saw: nobody could know of that."""
+        backup, known = self.backup, set(self.world.hub.sets)
+        if backup is None:
+            return
+        place = (backup.epoch, len(backup.sets))
+        if all((signed.epoch, signed.seq) <= place or signed in known for signed in self.world.signings):
+            self.node = Node(self.world, deepcopy(backup))
+            self.was_restored = True
+
+    @precondition(lambda self: not self.was_restored)
+    @rule(count=some.integers(1, 3))
+    def hub_loses_sets(self, count: int) -> None:
+        """Never a set that its node has no receipt for: the hub answers before it may lose, and a replica has it."""
+        if len(self.world.hub.sets) > self.node.disk.acknowledged:
+            return
+        del self.world.hub.sets[-count:]
+        self.was_rolled_back = True
+        self.node.session = self.node.session.doubted()
+
+    @invariant()
+    def one_manifest_for_one_place(self) -> None:
+        places = [(signed.epoch, signed.seq) for signed in self.world.signings]
+        assert len(places) == len(set(places))
+
+    @invariant()
+    def no_evidence_of_a_fork_exists(self) -> None:
+        assert not self.world.hub.forks
+
+    @invariant()
+    def a_lonely_node_never_halts(self) -> None:
+        assert self.node.disk.halt is None
+
+    @invariant()
+    def nothing_is_there_twice(self) -> None:
+        arrived = [change for each in self.world.hub.sets for change in each.changes]
+        assert len(arrived) == len(set(arrived))
+
+    def teardown(self) -> None:
+        """Whatever happened: once the link heals, everything arrives, once."""
+        self.world.is_link_up = True
+        assert isinstance(self.node.settle(), Idle)
+        arrived = [change for each in self.world.hub.sets for change in each.changes]
+        assert len(arrived) == len(set(arrived))
+        if not self.was_restored:
+            assert sorted(arrived) == list(range(self.recorded))
+
+
+TestOneNode = OneNode.TestCase
+TestOneNode.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
