@@ -65,11 +65,16 @@ class LocalTransaction(Protocol):
 
     async def record(
         self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange], answers: Sequence[Answer] = ()
-    ) -> int:
-        """Writes states, appends changes at the end of the outbox, keeps answers. The number of the last change.
+    ) -> None:
+        """Writes states, appends changes at the end of the outbox, keeps answers.
 
-        Every complaint that a change names is among `complaints`, or existed before.
+        Every complaint that a change names is among `complaints`, or existed before: else raises RowConflict, as for an
+        answer whose key is taken.
         """
+        ...
+
+    async def last_no(self) -> int:
+        """The number of the newest change, 0 if there is none."""
         ...
 
     async def chain_end(self, up_to_seq: int | None = None) -> ChainEnd:

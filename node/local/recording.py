@@ -104,7 +104,7 @@ class Minting:
 
     def context(self) -> FoldContext:
         """The fold's view of a change recorded here and now."""
-        return FoldContext(0, self.agency, self.rules, self.is_agency, lambda _: False)
+        return FoldContext(0, str(self.agency), self.rules, self.is_agency, lambda _: False)
 
     def uuid(self, at_ms: int) -> str:
         """A fresh UUIDv7."""
@@ -155,29 +155,22 @@ class Batch:
         return [WrittenComplaint(key, self.states[key], at_ms) for key, at_ms in self._touched.items()]
 
     def _one(self, command: Command) -> Outcome:
-        repeat = self._repeat(command)
-        if repeat is not None:
-            return repeat
-        now_ms = self.minting.clock.now_ms()
-        recorded = self._record(command, now_ms)
-        if command.request is not None:
-            request = command.request
-            answer = Answer(request.key, request.body, msgspec.json.encode(recorded), now_ms)
-            self.answers[request.key] = answer
-            self.new_answers.append(answer)
-        return Outcome(recorded)
-
-    def _repeat(self, command: Command) -> Outcome | None:
-        """The answer that was given before, if there is one. Raises Refused for a key used for something else."""
-        before = None if command.request is None else self.answers.get(command.request.key)
-        if before is not None and command.request is not None:
-            if before.body != command.request.body:
+        request, now_ms = command.request, self.minting.clock.now_ms()
+        before = None if request is None else self.answers.get(request.key)
+        if request is not None and before is not None:
+            if before.body != request.body:
                 raise Refused(KEY_REUSED, "this Idempotency-Key was used for another request")
             return Outcome(msgspec.json.decode(before.answer, type=Recorded), is_repeat=True)
-        key = None if command.once_for is None else self.sources.get(command.once_for)
-        if key is None:
-            return None
-        return Outcome(_first_change(key, self.states[key]), is_repeat=True)
+        known = None if command.once_for is None else self.sources.get(command.once_for)
+        if known is None:
+            outcome = Outcome(self._record(command, now_ms))
+        else:
+            outcome = Outcome(_first_change(known, self.states[known]), is_repeat=True)
+        if request is not None:
+            answer = Answer(request.key, request.body, msgspec.json.encode(outcome.recorded), now_ms)
+            self.answers[request.key] = answer
+            self.new_answers.append(answer)
+        return outcome
 
     def _record(self, command: Command, now_ms: int) -> Recorded:
         minting = self.minting
@@ -208,7 +201,7 @@ class Batch:
         if after.source is not None and state is None:
             self.sources.setdefault((after.source.system, after.source.id), key)
         return Recorded(
-            complaint=complaint_of(key),
+            complaint=str(complaint_of(key)),
             tracking=after.tracking,
             change=change.id,
             type=change.type,
@@ -254,7 +247,7 @@ def _first_change(key: bytes, state: ComplaintState) -> Recorded:
     """What a complaint that was there already answers."""
     first = state.ids[:16].hex()
     return Recorded(
-        complaint=complaint_of(key),
+        complaint=str(complaint_of(key)),
         tracking=state.tracking,
         change=f"{first[:8]}-{first[8:12]}-{first[12:16]}-{first[16:20]}-{first[20:]}",
         type="received",

@@ -13,12 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
-from sqlalchemy.exc import IntegrityError
-
 from node.local.import_service import ImportOutcome
 from node.local.importers.rows import ImportedRow, SourceKey, refused_row
 from node.local.ports import LocalStore
 from node.local.recording import Batch, Command, Minting, Outcome, keys_of
+from node.store.local_records import RowConflict
 from sync_protocol.errors import Refused, Unavailable
 
 BATCH_COMMANDS_MAX: Final = 256  # judged in one go: about ten milliseconds during which nobody else is served
@@ -111,7 +110,7 @@ class LocalService:
         """Answers every job, whatever happens."""
         try:
             outcomes = await self._write([command for job in jobs for command in job.commands])
-        except IntegrityError as error:
+        except RowConflict as error:
             # The store would not take one of them, which the judge did not foresee: find out which, spare the others.
             if len(jobs) == 1:
                 _fail(jobs, error)
@@ -138,7 +137,7 @@ class LocalService:
             answers = await transaction.answers(requests) if requests else {}
             batch = Batch.over(self.minting, held, answers, by_source)
             batch.judge(commands)
-            if batch.changes:
+            if batch.changes or batch.new_answers:
                 await transaction.record(batch.complaints(), batch.changes, batch.new_answers)
         return batch.outcomes
 

@@ -12,7 +12,12 @@ from enum import IntEnum
 from uuid import UUID
 
 from sync_protocol.complaint import ComplaintState, State
+from sync_protocol.errors import SimpulError
 from sync_protocol.values import ComplaintId, Digest
+
+
+class RowConflict(SimpulError):
+    """The store would not take a row, which nobody foresaw; the transaction it was in is undone."""
 
 
 class SetStatus(IntEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from node.store.local_base import driver_of, held_complaint, held_set, in_bunches, pack_state
+from node.store.local_base import driver_of, held_set, in_bunches, pack_state, unpack_state
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -18,6 +19,7 @@ from node.store.local_records import (
     HeldChange,
     HeldComplaint,
     HeldSet,
+    RowConflict,
     Seen,
     SetAside,
     SetStatus,
@@ -45,12 +47,16 @@ _ASIDE, _NODE = table_of(SetAsideRow), table_of(NodeRow)
 
 _LIVE: Final = _SET.c.status != SetStatus.WITHDRAWN
 _UPSERT_COMPLAINT: Final = (
-    "INSERT INTO complaint (no, key, tracking, source_system, source_id, state, rev, unit, received_at_ms,"
-    " changed_at_ms, packed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (no) DO UPDATE SET"
+    "INSERT INTO complaint (key, tracking, source_system, source_id, state, rev, unit, received_at_ms,"
+    " changed_at_ms, packed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
     " state = excluded.state, rev = excluded.rev, unit = excluded.unit, changed_at_ms = excluded.changed_at_ms,"
     " packed = excluded.packed"
 )
-_INSERT_CHANGE: Final = "INSERT INTO change (complaint_no, line, content) VALUES (?, ?, ?)"
+_INSERT_CHANGE: Final = (
+    "INSERT INTO change (complaint_no, line, content) VALUES ((SELECT no FROM complaint WHERE key = ?), ?, ?)"
+)
+_COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
+_ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
 
 
@@ -59,14 +65,12 @@ class SqlLocalTransaction:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-        self._numbers: dict[bytes, int] = {}  # complaint key -> no, as far as known in this transaction
 
     async def complaints(self, keys: Collection[bytes]) -> dict[bytes, HeldComplaint]:
         found: dict[bytes, HeldComplaint] = {}
         for bunch in in_bunches(keys):
-            rows = await self._rows(select(_COMPLAINT).where(_COMPLAINT.c.key.in_(bunch)))
-            found.update((row.key, held_complaint(row)) for row in rows)
-        self._numbers.update((key, held.no) for key, held in found.items())
+            rows = await self._fetch(_COMPLAINTS, bunch)
+            found.update((key, HeldComplaint(no, key, unpack_state(packed), at_ms)) for no, key, packed, at_ms in rows)
         return found
 
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -75,21 +79,18 @@ class SqlLocalTransaction:
     async def answers(self, keys: Collection[bytes]) -> dict[bytes, Answer]:
         found: dict[bytes, Answer] = {}
         for bunch in in_bunches(keys):
-            rows = await self._rows(select(_ANSWER).where(_ANSWER.c.key.in_(bunch)))
-            found.update((row.key, Answer(row.key, row.body, row.answer, row.at_ms)) for row in rows)
+            found.update((row[0], Answer(*row)) for row in await self._fetch(_ANSWERS, bunch))
         return found
 
     async def record(
         self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange], answers: Sequence[Answer] = ()
-    ) -> int:
-        missing = {change.key for change in changes}.union(c.key for c in complaints).difference(self._numbers)
-        if missing:
-            await self.complaints(missing)
-            await self._number(sorted(missing.difference(self._numbers)))
-        await self._many(_UPSERT_COMPLAINT, [_complaint_row(self._numbers[c.key], c) for c in complaints])
-        await self._many(_INSERT_CHANGE, [(self._numbers[c.key], c.line, c.content) for c in changes])
+    ) -> None:
+        await self._many(_UPSERT_COMPLAINT, [_complaint_row(written) for written in complaints])
+        await self._many(_INSERT_CHANGE, [(change.key, change.line, change.content) for change in changes])
         await self._many(_INSERT_ANSWER, [(a.key, a.body, a.answer, a.at_ms) for a in answers])
-        return int((await self._scalar(select(func.max(_CHANGE.c.no)))) or 0)
+
+    async def last_no(self) -> int:
+        return int((await self._connection.execute(select(func.max(_CHANGE.c.no)))).scalar() or 0)
 
     async def chain_end(self, up_to_seq: int | None = None) -> ChainEnd:
         return await find_chain_end(self._connection, up_to_seq)
@@ -124,7 +125,6 @@ class SqlLocalTransaction:
         for bunch in in_bunches(complaints):
             kept = select(_CHANGE.c.complaint_no).where(_CHANGE.c.complaint_no == _COMPLAINT.c.no).exists()
             await self._connection.execute(delete(_COMPLAINT).where(_COMPLAINT.c.key.in_(bunch), ~kept))
-        self._numbers.clear()
 
     async def withdraw_sets(self, from_seq: int) -> int:
         done = await self._connection.execute(
@@ -199,29 +199,29 @@ class SqlLocalTransaction:
         if rows:
             await self._connection.execute(_ASIDE.insert(), rows)
 
-    async def _number(self, keys: Sequence[bytes]) -> None:
-        """Numbers for complaints that are new."""
-        last = (await self._scalar(select(func.max(_COMPLAINT.c.no)))) or 0
-        self._numbers.update((key, last + place) for place, key in enumerate(keys, start=1))
-
     async def _rows(self, query: Any) -> Sequence[Any]:
         return (await self._connection.execute(query)).all()
 
-    async def _scalar(self, query: Any) -> Any:
-        return (await self._connection.execute(query)).scalar()
+    async def _fetch(self, query: str, values: Sequence[Any]) -> list[Any]:
+        """Rows for `… IN (values)`, in one call to the driver: each call costs a change of threads and back."""
+        driver = driver_of(await self._connection.get_raw_connection())
+        return list(await driver.execute_fetchall(query.format(", ".join("?" * len(values))), values))
 
     async def _many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         """The driver's bulk call, within the transaction."""
-        if rows:
-            driver = driver_of(await self._connection.get_raw_connection())
-            await (await driver.executemany(statement, rows)).close()
+        if not rows:
+            return
+        driver = driver_of(await self._connection.get_raw_connection())
+        try:
+            await driver.executemany(statement, rows)
+        except sqlite3.IntegrityError as error:
+            raise RowConflict(str(error)) from None
 
 
-def _complaint_row(no: int, written: WrittenComplaint) -> tuple[Any, ...]:
+def _complaint_row(written: WrittenComplaint) -> tuple[Any, ...]:
     state = written.state
     source = state.source
     return (
-        no,
         written.key,
         state.tracking,
         source.system if source else None,

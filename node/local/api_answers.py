@@ -1,0 +1,67 @@
+"""From what is stored to what the REST API shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+
+from node.local.api_types import ComplaintDetail, ComplaintSummary, HistoryEntry
+from node.store.local_records import HeldChange, HeldComplaint
+from sync_protocol import change_types as ct
+from sync_protocol.line import parse_change, parse_content
+from sync_protocol.values import format_timestamp
+
+
+def summary_of(held: HeldComplaint) -> ComplaintSummary:
+    """A complaint as it is now."""
+    state = held.state
+    return ComplaintSummary(
+        complaint=str(held.id),
+        tracking=state.tracking,
+        state=cast("ct.StateLabel", state.state.label),
+        rev=state.rev,
+        owner=state.owner,
+        visibility=cast("ct.Visibility", state.visibility),
+        channel=cast("ct.Channel", state.channel),
+        received_at=state.received_at,
+        changed_at=format_timestamp(held.changed_at_ms),
+        class_=cast("ct.ComplaintClass | None", state.class_),
+        category=state.category,
+        area=state.area,
+        unit=state.unit,
+        source=state.source,
+        offered_to=state.offer_to,
+        closed_by=state.closed_by,
+        closed_at=state.closed_at,
+        reason=state.reason,
+        rating=state.rating,
+    )
+
+
+def detail_of(held: HeldComplaint, changes: Sequence[HeldChange]) -> ComplaintDetail:
+    """With its history."""
+    return ComplaintDetail(complaint=summary_of(held), history=[_entry(change) for change in changes])
+
+
+def _entry(held: HeldChange) -> HistoryEntry:
+    change = parse_change(held.line)
+    data: dict[str, Any] = msgspec.to_builtins(change.data)
+    return HistoryEntry(
+        id=change.id,
+        type=change.type,
+        rev=change.rev,
+        at=change.at,
+        actor=change.actor,
+        data=data,
+        content=None if held.content is None else _said(held.content),
+        seq=held.seq,
+        index=held.index,
+    )
+
+
+def _said(line: bytes) -> dict[str, Any]:
+    said = parse_content(line)
+    del said["salt"]  # it protects a line that is erased later; nobody needs to see it
+    return said

@@ -1,0 +1,74 @@
+"""How a local node is, read from its store: true whether or not `serve` runs (architecture G9)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from node.local.ports import LocalStore
+from node.ports import Clock
+from sync_protocol.values import format_timestamp
+
+HALTED = "halted"  # an operator is needed
+WAITING = "waiting"  # the hub is away; the next attempt has a time
+BUSY = "busy"  # there is something to send
+IDLE = "idle"  # everything is at the hub, with receipts
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`simpul node status --json`. Counts are changes; `troubles` are sentences with the operator's next step."""
+
+    agency: str
+    origin: str
+    unsent: int
+    unacknowledged: int
+    last_receipt_age_s: float | None
+    pusher: str
+    next_attempt_at: str | None
+    failing_since: str | None
+    epoch: int
+    seq: int
+    acknowledged_seq: int
+    log_size_seen: int
+    set_aside: int
+    troubles: list[str]
+
+
+async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
+    """Raises Corrupt before the enrolment."""
+    view = await store.outbox()
+    seen = await store.seen()
+    identity = await store.identity()
+    assert identity is not None  # outbox() would have raised
+    unacknowledged = await store.unacknowledged()
+    receipt_at_ms = await store.last_receipt_at_ms()
+    aside = await store.set_aside()
+    trouble = await store.trouble()
+    failing = view.schedule.failures > 0 and trouble is not None
+    troubles = [] if view.halt is None else [f"{view.halt.reason}: {view.halt.detail}. {view.halt.next_step}"]
+    troubles += [] if trouble is None else [trouble]
+    if aside:
+        troubles.append(f"{len(aside)} change(s) of an old backup are not possible any more and were set aside")
+    pusher = IDLE
+    if view.halt is not None:
+        pusher = HALTED
+    elif failing:
+        pusher = WAITING
+    elif view.unsent or unacknowledged:
+        pusher = BUSY
+    since_ms = view.schedule.since_ms if failing else None
+    return NodeStatus(
+        agency=identity.agency,
+        origin=identity.origin,
+        unsent=view.unsent,
+        unacknowledged=unacknowledged,
+        last_receipt_age_s=None if receipt_at_ms is None else max(clock.now_ms() - receipt_at_ms, 0) / 1000,
+        pusher=pusher,
+        next_attempt_at=format_timestamp(view.schedule.next_attempt_at_ms) if pusher == WAITING else None,
+        failing_since=None if since_ms is None else format_timestamp(since_ms),
+        epoch=view.epoch,
+        seq=view.signed_seq,
+        acknowledged_seq=view.acknowledged_seq,
+        log_size_seen=seen.size,
+        set_aside=len(aside),
+        troubles=troubles,
+    )
