@@ -14,7 +14,8 @@ from typing import Final
 import structlog
 
 from node.hub.draft import Draft, Item, Outcome, Place, Prepared, SetItem, StatementItem
-from node.hub.log import RECOVERING, HubLog
+from node.hub.log import HubLog
+from node.hub.recovery import begin_recovery
 from node.ports import Clock
 from node.store.hub_records import Commit, StoredCheckpoint
 from sync_protocol.checkpoint import Checkpoint, sign_checkpoint
@@ -25,7 +26,7 @@ from sync_protocol.statement import Genesis
 from sync_protocol.tiles import Growth, grow
 from sync_protocol.values import b64u_encode
 
-GROUP_MAX: Final = 256  # sets in one transaction; more would only make the first of them wait
+GROUP_MAX: Final = 64  # sets in one transaction; more would only make the first of them wait
 INLINE_MAX: Final = 2  # so many sets are judged faster than a thread is woken
 
 _logger = structlog.get_logger("simpul.hub.log")
@@ -44,12 +45,14 @@ class Appender:
         log_signer: Callable[[], Signer],
         registrar: Callable[[], Signer],
         clock: Clock,
+        group_max: int = GROUP_MAX,
         on_published: Callable[[StoredCheckpoint], None] = lambda _checkpoint: None,
     ) -> None:
         self.log = log
         self._log_signer = log_signer
         self._registrar = registrar
         self._clock = clock
+        self._group_max = group_max
         self._on_published = on_published
         self._waiting: deque[Item] = deque()
         self._wake = asyncio.Event()
@@ -83,13 +86,11 @@ class Appender:
         return await item.answer
 
     async def append_statement(self, prepare: Callable[[], Awaitable[Prepared | int]]) -> Place:
-        """Submits a statement that is made under the append lock."""
-        return await self.submit(StatementItem(prepare))
-
-    async def append_now(self, prepare: Callable[[], Awaitable[Prepared | int]]) -> Place:
-        """As `append_statement`, for a process that runs no appender task (a command beside `serve`)."""
-        self.log.check_signing()
+        """A statement that is made under the append lock; also where no task runs (a command beside `serve`)."""
         item = StatementItem(prepare)
+        if self._task is not None:
+            return await self.submit(item)
+        self.log.check_signing()
         await self._append([item])
         return await item.answer
 
@@ -103,7 +104,7 @@ class Appender:
     def _next_group(self) -> list[Item]:
         """Sets until the first statement, which comes along as the last; sets of one agency in order of seq."""
         group: list[Item] = []
-        while self._waiting and len(group) < GROUP_MAX:
+        while self._waiting and len(group) < self._group_max:
             item = self._waiting.popleft()
             group.append(item)
             if isinstance(item, StatementItem):
@@ -227,13 +228,7 @@ class Appender:
         """A node proved that we once signed what we do not hold: nothing of this group goes in, nor anything later."""
         assert draft.rolled_back is not None
         manifest = draft.rolled_back.submission.manifest
-        why = (
-            f"{manifest.agency} showed a checkpoint of size {manifest.seen_size} that this hub signed and does not "
-            "hold: the database was restored from a backup. Leave the hub running, so that its nodes can refill it."
-        )
-        await self.log.store.set_condition(RECOVERING, why.encode(), self._clock.now_ms())
-        self.log.recovering = why
-        _logger.critical("recovering", agency=manifest.agency, seq=manifest.seq, size=self.log.size)
+        await begin_recovery(self.log, self._clock, agency=manifest.agency, size=manifest.seen_size)
         draft.entries.clear()
         unavailable = draft.rolled_back.unavailable()
         draft.outcomes = {

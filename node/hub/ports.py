@@ -112,6 +112,10 @@ class HubStore(Protocol):
         """An agency's sets from a seq on, in order."""
         ...
 
+    async def sets_after(self, size: int) -> dict[str, int]:
+        """For each agency how many of its sets stand at `size` or later; agencies without any are left out."""
+        ...
+
     async def set_at(self, index: int) -> StoredSet | None:
         """The set at a place in the log."""
         ...
@@ -197,12 +201,12 @@ class ProjectionStore(Protocol):
         """One transaction. Raises Unavailable, writing nothing, if the cursor is not where the step begins."""
         ...
 
-    async def complaint(self, key: bytes) -> ComplaintRow | None:
-        """One complaint with its pointers into the log."""
+    async def complaint(self, key: bytes) -> tuple[Cursor, ComplaintRow | None]:
+        """One complaint with its pointers into the log, and the cursor that it is as of."""
         ...
 
-    async def totals(self) -> dict[str, int]:
-        """Every figure by its name (protocol §9.6)."""
+    async def totals(self) -> tuple[Cursor, dict[str, int]]:
+        """Every figure by its name (protocol §9.6), and the cursor that they are as of. Zeros may be among them."""
         ...
 
     async def last_heard(self) -> dict[str, int | None]:

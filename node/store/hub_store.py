@@ -147,6 +147,10 @@ class SqlHubStore(SqlHubRegister):
         query = select(_SET).where(_SET.c.agency == agency, _SET.c.seq >= from_seq).order_by(_SET.c.seq).limit(limit)
         return [_set(row) for row in await self.read_rows(query)]
 
+    async def sets_after(self, size: int) -> dict[str, int]:
+        query = select(_SET.c.agency, func.count()).where(_SET.c.idx >= size).group_by(_SET.c.agency)
+        return {row[0]: row[1] for row in await self.read_rows(query)}
+
     async def set_at(self, index: int) -> StoredSet | None:
         rows = await self.read_rows(select(_SET).where(_SET.c.idx == index))
         return _set(rows[0]) if rows else None

@@ -92,6 +92,11 @@ class SqlProjectionStore:
         return store
 
     @classmethod
+    async def create_or_open(cls, path: Path) -> Self:
+        """The projection may have been deleted: then an empty one is made."""
+        return await (cls.open(path) if path.is_file() else cls.create(path))
+
+    @classmethod
     async def open(cls, path: Path) -> Self:
         """An existing database. Raises Corrupt if it has another schema."""
         store = cls._open(path)
@@ -113,8 +118,7 @@ class SqlProjectionStore:
 
     async def cursor(self) -> Cursor:
         async with self.readers.connect() as connection:
-            row = (await connection.execute(select(_CURSOR))).first()
-        return Cursor() if row is None else Cursor(row.size, row.state_hash, row.updated_at_ms)
+            return await _read_cursor(connection)
 
     async def load(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         packed = await asyncio.to_thread(_pack_keys, keys)
@@ -132,15 +136,17 @@ class SqlProjectionStore:
                 await connection.exec_driver_sql(_WRITE, packed)
             await _write_registers(connection, step)
 
-    async def complaint(self, key: bytes) -> ComplaintRow | None:
+    async def complaint(self, key: bytes) -> tuple[Cursor, ComplaintRow | None]:
         async with self.readers.connect() as connection:
+            cursor = await _read_cursor(connection)
             row = (await connection.execute(select(_COMPLAINT).where(_COMPLAINT.c.key == key))).first()
-        return None if row is None else ComplaintRow(row.key, row.state, row.pointers)
+        return cursor, None if row is None else ComplaintRow(row.key, row.state, row.pointers)
 
-    async def totals(self) -> dict[str, int]:
+    async def totals(self) -> tuple[Cursor, dict[str, int]]:
         async with self.readers.connect() as connection:
+            cursor = await _read_cursor(connection)
             rows = (await connection.execute(select(_TOTAL.c.name, _TOTAL.c["count"]))).all()
-        return {row[0]: row[1] for row in rows}
+        return cursor, {row[0]: row[1] for row in rows}
 
     async def last_heard(self) -> dict[str, int | None]:
         async with self.readers.connect() as connection:
@@ -160,6 +166,11 @@ class SqlProjectionStore:
         async with self.writer.begin() as connection:
             for table in (_COMPLAINT, _REFUSED, _TOTAL, _HEARD, _CURSOR):
                 await connection.execute(delete(table))
+
+
+async def _read_cursor(connection: AsyncConnection) -> Cursor:
+    row = (await connection.execute(select(_CURSOR))).first()
+    return Cursor() if row is None else Cursor(row.size, row.state_hash, row.updated_at_ms)
 
 
 def _read_states(keys: Sequence[bytes], text: str) -> dict[bytes, bytes]:

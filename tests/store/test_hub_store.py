@@ -53,6 +53,7 @@ async def test_what_was_appended_is_read_back_whole(store: HubStore) -> None:
     assert [head.agency for head in await store.heads()] == ["33.75", "35.71"]
     assert await store.find_sets([("33.75", 1), ("33.75", 2)]) == {("33.75", 1): first.stored}
     assert await store.set_at(2) == second.stored
+    assert await store.sets_after(2) == {"35.71": 1}
     assert await store.set_parts(1) == (b"changes 1", b"contents 1")
     assert await store.set_parts(0) is None
 

@@ -51,7 +51,7 @@ async def test_an_empty_projection_begins_at_nothing(store: ProjectionStore) -> 
     assert await store.cursor() == Cursor(0, bytes(32), 0)
     assert await store.load([FIRST]) == {}
     assert await store.load([]) == {}
-    assert await store.totals() == {}
+    assert await store.totals() == (Cursor(), {})
 
 
 async def test_complaints_and_cursor_move_together(store: ProjectionStore) -> None:
@@ -59,15 +59,15 @@ async def test_complaints_and_cursor_move_together(store: ProjectionStore) -> No
     await store.commit(replace(step_to(4), complaints=rows))
     assert await store.cursor() == Cursor(4, b"\x04" * 32, 1_004)
     assert await store.load([SECOND, FIRST, FIRST[:16] + b"99"]) == {FIRST: b"one", SECOND: b"\x00two"}
-    assert await store.complaint(SECOND) == rows[1]
-    assert await store.complaint(b"x" * 20) is None
+    assert await store.complaint(SECOND) == (step_to(4).cursor, rows[1])
+    assert await store.complaint(b"x" * 20) == (step_to(4).cursor, None)
 
 
 async def test_a_change_replaces_the_state_and_adds_to_the_pointers(store: ProjectionStore) -> None:
     await store.commit(replace(step_to(1), complaints=[ComplaintRow(FIRST, b"a", pointer(0, 7))]))
     later = ComplaintRow(FIRST, b"longer", pointer(1, 0) + pointer(1, 65_535))
     await store.commit(replace(step_to(2, 1), complaints=[later]))
-    found = await store.complaint(FIRST)
+    _, found = await store.complaint(FIRST)
     assert found is not None
     assert found.state == b"longer"
     assert list(read_pointers(found.pointers)) == [(0, 7), (1, 0), (1, 65_535)]
@@ -96,7 +96,7 @@ async def test_a_step_from_elsewhere_writes_nothing(store: ProjectionStore) -> N
 async def test_totals_are_added_up_and_ticks_replaced(store: ProjectionStore) -> None:
     await store.commit(replace(step_to(1), totals={"applied": 3, "closed": 1}, last_heard={"33.75": 5}))
     await store.commit(replace(step_to(2, 1), totals={"applied": 2, "closed": -1}, last_heard={"33.75": 9, "33": None}))
-    assert await store.totals() == {"applied": 5, "closed": 0}
+    assert await store.totals() == (step_to(2).cursor, {"applied": 5, "closed": 0})
     assert await store.last_heard() == {"33.75": 9, "33": None}
 
 
@@ -119,5 +119,5 @@ async def test_clearing_leaves_nothing(store: ProjectionStore) -> None:
     await store.clear()
     assert await store.cursor() == Cursor()
     assert await store.load([FIRST]) == {}
-    assert await store.totals() == {}
+    assert await store.totals() == (Cursor(), {})
     assert await store.last_heard() == {}

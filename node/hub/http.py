@@ -1,0 +1,167 @@
+"""The hub's HTTP application: routes, problems, one log line a decision (protocol §7).
+
+Handlers read, call one function and map the outcome; what is refused becomes a problem here, in one place.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from node.hub import http_agencies, http_log, http_projection, http_submit
+from node.hub.http_auth import Gatekeeper
+from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, Admission, problem_answer
+from node.hub.hub import Hub
+from node.hub.metrics import CONTENT_TYPE, Metrics
+from node.hub.openapi import hub_document
+from sync_protocol.errors import Corrupt, Refused, Unavailable
+from sync_protocol.problems import PROBLEM_MEDIA_TYPE
+from sync_protocol.wire import format_body
+
+METRICS: Final = web.AppKey("metrics", Metrics)
+DRAIN_S: Final = 5.0  # for requests under way when the hub stops; SIGTERM allows ten seconds in all
+HEADER_MAX_BYTES: Final = 16_384
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/checkpoint", http_log.get_checkpoint),
+    ("GET", "/tile/{path:.+}", http_log.get_tile),
+    ("GET", "/healthz", http_log.get_health),
+    ("GET", "/v1/hub", http_log.get_hub),
+    ("GET", "/v1/consistency", http_log.get_consistency),
+    ("GET", "/v1/agencies", http_log.get_agencies),
+    ("POST", "/v1/enrolments", http_submit.post_enrolment),
+    ("POST", "/v1/statements", http_submit.post_statement),
+    ("POST", "/v1/recovery", http_submit.post_recovery),
+    ("PUT", "/v1/agencies/{agency}/change-sets/{seq}", http_submit.put_change_set),
+    ("GET", "/v1/agencies/{agency}/head", http_agencies.get_head),
+    ("GET", "/v1/agencies/{agency}/change-sets/{seq}", http_agencies.get_change_set),
+    ("GET", "/v1/agencies/{agency}/change-sets/{seq}/receipt", http_agencies.get_receipt),
+    ("GET", "/v1/agencies/{agency}/keys", http_agencies.get_keys),
+    ("GET", "/v1/agencies/{agency}/statements", http_agencies.get_statements),
+    ("GET", "/v1/agencies/{agency}/verdicts", http_agencies.get_verdicts),
+    ("GET", "/v1/complaints/{complaint}", http_projection.get_complaint),
+    ("GET", "/v1/totals", http_projection.get_totals),
+)
+
+_logger = structlog.get_logger("simpul.hub.http")
+
+
+def build_app(hub: Hub) -> web.Application:
+    """The application of an opened hub. Run it with `RUNNER_OPTIONS`: bodies are decompressed by us, within limits."""
+    app = web.Application(middlewares=[_answer_problems], client_max_size=1)
+    app[HUB] = hub
+    app[GATEKEEPER] = Gatekeeper(hub.log, hub.clock)
+    app[ADMISSION] = Admission(hub.options.requests_max)
+    app[METRICS] = Metrics(hub)
+    for method, path, handler in ROUTES:
+        app.router.add_route(method, path, handler)
+        if method == "GET":
+            app.router.add_route("HEAD", path, handler)
+    app.router.add_get("/metrics", _get_metrics)
+    app.router.add_get("/openapi.json", _get_openapi)
+    return app
+
+
+RUNNER_OPTIONS: Final[dict[str, Any]] = {
+    "auto_decompress": False,
+    "access_log": None,
+    "handle_signals": False,
+    "max_field_size": HEADER_MAX_BYTES,
+    "max_line_size": HEADER_MAX_BYTES,
+}
+
+
+async def serve(hub: Hub, host: str, port: int, tls: tuple[Path, Path] | None = None) -> tuple[web.AppRunner, str]:
+    """Listens; the runner (to be cleaned up before the hub is closed) and the address. Raises OSError, Refused."""
+    runner = web.AppRunner(build_app(hub), shutdown_timeout=DRAIN_S, **RUNNER_OPTIONS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, ssl_context=_tls_context(tls) if tls else None, backlog=1_024)
+        await site.start()
+    except BaseException:
+        await runner.cleanup()
+        raise
+    address = runner.addresses[0]
+    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return runner, f"{'https' if tls else 'http'}://{shown}:{address[1]}"
+
+
+def _tls_context(tls: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(*tls)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(
+            "configuration",
+            f"the certificate {tls[0]} and key {tls[1]} cannot be used: {error}",
+            members={"next": "Check tls_cert and tls_key in simpul.toml."},
+        ) from None
+    return context
+
+
+@web.middleware
+async def _answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error of ours is a problem of §7.3; a defect of the program is a 500 that says nothing."""
+    started = time.perf_counter()
+    try:
+        response = await handler(request)
+    except (Refused, Unavailable) as error:
+        response = problem_answer(error)
+        _close_if_unread(request, response)
+        _log_refusal(request, error)
+    except web.HTTPException as error:
+        response = _other(error.status, error.reason)
+        response.headers.update({name: value for name, value in error.headers.items() if name == "Allow"})
+    except Corrupt as error:
+        _logger.critical("corrupt", path=request.path, detail=error.detail, next=error.next_step)
+        response = _other(500, "The hub's state contradicts itself; its operator was told.")
+    except Exception:
+        _logger.exception("failed", method=request.method, path=request.path)
+        response = _other(500, "The hub failed; its operator was told.")
+    _count(request, response, time.perf_counter() - started)
+    return response
+
+
+def _close_if_unread(request: web.Request, response: web.StreamResponse) -> None:
+    """What is left of a body that was refused half-way is not read: the connection ends with the answer."""
+    if request.can_read_body and not request.content.is_eof():
+        response.force_close()
+
+
+def _log_refusal(request: web.Request, error: Refused | Unavailable) -> None:
+    kind = error.kind if isinstance(error, Refused) else "busy"
+    names = {name: request.match_info[name] for name in ("agency", "seq") if name in request.match_info}
+    _logger.info("refused", kind=kind, detail=error.detail[:200], method=request.method, **names)
+
+
+def _other(status: int, reason: str) -> web.Response:
+    """What is not in §7.3: no such path, no such method, our own failure."""
+    if status == 404:
+        return problem_answer(Refused("not-found", "there is nothing at this address"))
+    body = {"type": "about:blank", "title": reason, "status": status, "detail": reason}
+    return web.Response(body=format_body(body), status=status, content_type=PROBLEM_MEDIA_TYPE)
+
+
+def _count(request: web.Request, response: web.StreamResponse, seconds: float) -> None:
+    resource = request.match_info.route.resource
+    route = f"{request.method} {resource.canonical}" if resource is not None else "none"
+    metrics = request.app[METRICS]
+    metrics.requests.labels(route, str(response.status)).inc()
+    metrics.seconds.labels(route).observe(seconds)
+
+
+async def _get_metrics(request: web.Request) -> web.Response:
+    return web.Response(body=request.app[METRICS].text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _get_openapi(_request: web.Request) -> web.Response:
+    return web.Response(body=format_body(hub_document()), content_type="application/json")

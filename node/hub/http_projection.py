@@ -1,0 +1,55 @@
+"""Queries on the projection, each with how old it is (protocol §7.1, §9)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from node.hub.folding import unpack_state
+from node.hub.http_requests import HUB, identify, json_answer
+from node.hub.hub import Hub
+from node.store.projection_records import complaint_key, read_pointers
+from sync_protocol.errors import Refused
+from sync_protocol.ledger import format_state_hash
+from sync_protocol.values import ComplaintId
+from sync_protocol.wire import AsOf, Totals
+
+HISTORY_SHOWN: Final = 4_096  # all applied changes of a complaint
+
+
+async def get_totals(request: web.Request) -> web.Response:
+    """`GET /v1/totals`."""
+    await identify(request)
+    hub = request.app[HUB]
+    cursor, counts = await hub.projection.totals()
+    totals = {name: count for name, count in counts.items() if count}
+    as_of = await _as_of(hub, cursor.size)
+    return json_answer(Totals(as_of=as_of, state_hash=format_state_hash(cursor.state_hash), totals=totals))
+
+
+async def get_complaint(request: web.Request) -> web.Response:
+    """`GET /v1/complaints/{complaint}`: the facts and where its changes are; for its owner, its minter and auditors."""
+    reader = await identify(request)
+    hub = request.app[HUB]
+    complaint = ComplaintId.parse(request.match_info["complaint"])
+    cursor, row = await hub.projection.complaint(complaint_key(complaint))
+    state = unpack_state(row.state) if row else None
+    if row is None or state is None or reader.agency not in (None, state.owner, state.minted_by, state.offer_to):
+        raise Refused("not-found", "there is no such complaint, or it is another agency's", where="complaint")
+    facts: dict[str, Any] = msgspec.to_builtins(state)
+    facts |= {"state": state.state.label, "class": facts.pop("class_")}
+    for name in ("return_state", "hold_return_state"):
+        facts[name] = None if facts[name] is None else getattr(state, name).label
+    facts.pop("ids")
+    history = [{"index": index, "position": position} for index, position in read_pointers(row.pointers)]
+    body = {"complaint": complaint, **facts, "history": history[-HISTORY_SHOWN:]}
+    return json_answer({**body, "as_of": msgspec.to_builtins(await _as_of(hub, cursor.size))})
+
+
+async def _as_of(hub: Hub, size: int) -> AsOf:
+    """How old an answer is: the time since the first leaf that it does not contain was published."""
+    missing = await hub.store.checkpoint_covering(size) if size < hub.log.size else None
+    age_ms = 0 if missing is None else hub.clock.now_ms() - missing.at_ms
+    return AsOf(size=size, age_s=max(0, age_ms // 1000))

@@ -1,0 +1,112 @@
+"""What enters the log: change sets, enrolments, statements; and what a node says to a restored hub (protocol §7)."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from node.hub.draft import Place, Prepared
+from node.hub.http_auth import check_agency
+from node.hub.http_requests import (
+    ADMISSION,
+    HUB,
+    SMALL_BODY_MAX_BYTES,
+    agency_of,
+    identify,
+    integer,
+    json_answer,
+    query_integer,
+    read_body,
+    set_limit,
+)
+from node.hub.hub import Hub
+from node.hub.recovery import hear_recovery
+from sync_protocol.values import AgencyId, b64_encode
+from sync_protocol.wire import (
+    BODY_MAX_BYTES,
+    Consistency,
+    EnrolmentRequest,
+    Entered,
+    RecoveryRequest,
+    StatementLine,
+    StatementRequest,
+    parse_body,
+)
+
+
+async def put_change_set(request: web.Request) -> web.Response:
+    """`PUT /v1/agencies/{agency}/change-sets/{seq}`: 201 new, 200 repeat."""
+    hub = request.app[HUB]
+    hub.log.check_signing()
+    agency, seq = agency_of(request), integer(request.match_info["seq"], "seq", least=1)
+    from_size = query_integer(request, "from", default=0)
+    async with request.app[ADMISSION].enter(request.content_length):
+        body = await read_body(request, set_limit(), hub.options.body_timeout_s)
+        taken = await hub.intake.submit(agency, seq, body, request.headers.get("Content-Encoding"))
+    answer = await entered(hub, taken.place, from_size, hidden=taken.hidden, erased=taken.erased)
+    return json_answer(answer, status=201 if taken.place.is_new else 200)
+
+
+async def post_enrolment(request: web.Request) -> web.Response:
+    """`POST /v1/enrolments`: the same token and key get the same answer."""
+    hub = request.app[HUB]
+    body = await read_body(request, SMALL_BODY_MAX_BYTES, hub.options.body_timeout_s)
+    asked = parse_body(body, EnrolmentRequest, max_bytes=SMALL_BODY_MAX_BYTES)
+    place = await hub.enrolments.enrol(asked)
+    lines = [
+        StatementLine(
+            index=logged.index,
+            statement=logged.jws.text,
+            receipt=await hub.log.receipt(logged.index, place.checkpoint),
+        )
+        for logged in hub.log.roster.statements_for(AgencyId.parse(asked.agency))
+        if logged.index <= place.index
+    ]
+    return json_answer(await entered(hub, place, 0, statements=lines), status=201 if place.is_new else 200)
+
+
+async def post_statement(request: web.Request) -> web.Response:
+    """`POST /v1/statements`: an agency's rotation or revocation, signed by itself."""
+    hub = request.app[HUB]
+    body = await read_body(request, SMALL_BODY_MAX_BYTES, hub.options.body_timeout_s)
+    text = parse_body(body, StatementRequest, max_bytes=SMALL_BODY_MAX_BYTES).statement
+
+    async def prepare() -> Prepared | int:
+        return await hub.statements.submitted(text)
+
+    place = await hub.appender.append_statement(prepare)
+    return json_answer(await entered(hub, place, 0), status=201 if place.is_new else 200)
+
+
+async def post_recovery(request: web.Request) -> web.Response:
+    """`POST /v1/recovery`: what a node holds that this hub may have lost (§10.6)."""
+    hub = request.app[HUB]
+    async with request.app[ADMISSION].enter(request.content_length):
+        body = await read_body(request, BODY_MAX_BYTES, hub.options.body_timeout_s)
+    reader = await identify(request, body=body)
+    asked = parse_body(body, RecoveryRequest)
+    check_agency(reader, AgencyId.parse(asked.agency))
+    return json_answer(await hear_recovery(hub.log, hub.clock, asked))
+
+
+async def entered(
+    hub: Hub,
+    place: Place,
+    from_size: int,
+    *,
+    hidden: int = 0,
+    erased: int = 0,
+    statements: list[StatementLine] | None = None,
+) -> Entered:
+    """§7.2. A caller that knows a larger log than the receipt's gets no hashes: its own `seen` is the evidence."""
+    size = place.checkpoint.size
+    known = from_size if from_size <= size else 0
+    hashes = await hub.log.consistency(known, size) if known else []
+    return Entered(
+        index=place.index,
+        receipt=await hub.log.receipt(place.index, place.checkpoint),
+        checkpoint=place.checkpoint.note.decode("utf-8"),
+        consistency=Consistency(from_size=known, hashes=[b64_encode(part) for part in hashes]),
+        hidden=hidden,
+        erased=erased,
+        statements=statements,
+    )

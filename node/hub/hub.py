@@ -1,0 +1,257 @@
+"""The hub, put together: stores, lock, log, appender, intake, projector, clockwork (architecture: two planes).
+
+A `Hub` that is opened answers commands; one that is started also takes in, projects and ticks. Commands work while
+another process serves the same directory: whatever appends takes the append lock of the lock store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Self
+
+import structlog
+
+from keys import ceremony
+from keys.key_directory import KeyDirectory
+from keys.signer import Ed25519Signer
+from node.hub.appender import Appender
+from node.hub.draft import Place, Prepared
+from node.hub.enrolment import TOKEN_BYTES, Enrolments
+from node.hub.intake import Intake
+from node.hub.lock import FileLockStore, FileTurn
+from node.hub.log import HubLog
+from node.hub.options import HubOptions
+from node.hub.projector import Projector
+from node.hub.statements import Statements
+from node.hub.status import hub_description, status_of
+from node.ports import Clock, Randomness
+from node.store.hub_records import Grant
+from node.store.hub_store import SqlHubStore
+from node.store.projection_store import SqlProjectionStore
+from sync_protocol.errors import Refused, SimpulError, Unavailable
+from sync_protocol.possession import token_hash
+from sync_protocol.statement import Role
+from sync_protocol.values import AgencyId, b64u_encode
+from sync_protocol.wire import HubDescription
+
+WATCH_S: Final = 1.0  # how soon this process sees what another one appended
+GRANT_NAME_MAX: Final = 64
+
+_logger = structlog.get_logger("simpul.hub")
+
+
+class Hub:
+    """See the module. Made by `opened` or `open`, and closed."""
+
+    def __init__(
+        self,
+        options: HubOptions,
+        store: SqlHubStore,
+        projection: SqlProjectionStore,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        self.options = options
+        self.store = store
+        self.projection = projection
+        self.clock = clock
+        self.randomness = randomness
+        self.keys = KeyDirectory(options.directory / "keys", options.passphrase)
+        self._signers: dict[Role, Ed25519Signer] = {}
+        self._lock = FileLockStore(options.lock_folder)
+        self._turn = FileTurn(options.lock_folder / "projector.lock")
+        self.log = HubLog(store, self._lock)
+        self.appender = Appender(
+            self.log,
+            log_signer=lambda: self.speaking(Role.LOG),
+            registrar=lambda: self.speaking(Role.REGISTRAR),
+            clock=clock,
+            group_max=options.group_commit_max,
+            on_published=lambda _checkpoint: self.projector.wake(),
+        )
+        self.statements = Statements(self.log, lambda: self.speaking(Role.REGISTRAR), clock)
+        self.enrolments = Enrolments(
+            self.log,
+            self.appender,
+            self.statements,
+            clock=clock,
+            randomness=randomness,
+            invitation_days=options.invitation_days,
+        )
+        self.intake = Intake(self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock)
+        self.projector = Projector(self.log, store, projection, self._turn, clock)
+        self._chores: list[asyncio.Task[None]] = []
+        self.started_at_ms: int | None = None
+
+    @classmethod
+    async def open(cls, options: HubOptions, *, clock: Clock, randomness: Randomness) -> Self:
+        """An existing hub. Raises Refused(configuration) if there is none, Corrupt if its state contradicts itself."""
+        if not await asyncio.to_thread(options.database.is_file):
+            step = f"Make one: simpul hub init {options.directory} --origin NAME"
+            raise Refused("configuration", f"there is no hub in {options.directory}", members={"next": step})
+        hub = await cls.assemble(options, clock, randomness, create=False)
+        try:
+            await hub.log.open()
+        except BaseException:
+            await hub.close()
+            raise
+        return hub
+
+    @classmethod
+    async def assemble(cls, options: HubOptions, clock: Clock, randomness: Randomness, *, create: bool) -> Self:
+        """The parts, nothing read yet: for `open`, and for founding.py."""
+        open_store = SqlHubStore.create if create else SqlHubStore.open
+        store = await open_store(options.database)
+        try:
+            # The projection may be deleted at any time: it is made again, and folded again.
+            projection = await SqlProjectionStore.create_or_open(options.projection)
+        except BaseException:
+            await store.close()
+            raise
+        return cls(options, store, projection, clock=clock, randomness=randomness)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, options: HubOptions, *, clock: Clock, randomness: Randomness) -> AsyncIterator[Self]:
+        """For a command: open, and close whatever happens."""
+        hub = await cls.open(options, clock=clock, randomness=randomness)
+        try:
+            yield hub
+        finally:
+            await hub.close()
+
+    def signer(self, role: Role) -> Ed25519Signer:
+        """The key in use, read once."""
+        if role not in self._signers:
+            self._signers[role] = self.keys.signer(role)
+        return self._signers[role]
+
+    def speaking(self, role: Role) -> Ed25519Signer:
+        """The key that speaks in the log. A rotation that a crash or another process left half-way is finished."""
+        signer = self.signer(role)
+        if not self.log.size:
+            return signer
+        roster = self.log.roster
+        speaks = roster.vkey.public_key if role is Role.LOG else roster.registrar.public_key
+        if signer.public_key != speaks:
+            self.keys.promote(role, speaks)
+            del self._signers[role]
+        return self.signer(role)
+
+    async def start(self) -> None:
+        """Takes in, projects, ticks."""
+        self.speaking(Role.LOG)
+        self.speaking(Role.REGISTRAR)
+        self.started_at_ms = self.clock.now_ms()
+        self.appender.start()
+        if self.options.projector:
+            self.projector.start()
+        self._chores = [
+            asyncio.create_task(self._tick_hourly(), name="hub-ticks"),
+            asyncio.create_task(self._watch(), name="hub-watch"),
+        ]
+
+    async def stop(self) -> None:
+        """Works off what was accepted for work; then nothing runs any more."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        self._chores = []
+        await self.appender.stop()
+        await self.projector.stop()
+
+    async def close(self) -> None:
+        """Stops, and lets go of files and threads."""
+        await self.stop()
+        self.intake.close()
+        await self.store.close()
+        await self.projection.close()
+        self._lock.close()
+        self._turn.close()
+
+    async def _tick_hourly(self) -> None:
+        while True:
+            newest = self.log.roster.tick_before(self.log.size) or 0
+            due_s = (newest - self.clock.now_ms()) / 1000 + self.options.tick_interval_s
+            if due_s > 0:
+                await self.clock.sleep(min(due_s, self.options.tick_interval_s))
+                continue
+            try:
+                await self.appender.append_statement(self.statements.tick)
+            except (Refused, Unavailable) as error:
+                _logger.warning("no tick", error=str(error))
+                await self.clock.sleep(60)
+
+    async def _watch(self) -> None:
+        """Sees what a command in another process appended, though nobody submits anything here."""
+        while True:
+            await self.clock.sleep(WATCH_S)
+            if await self._lock.read() == self.log.published.note:
+                continue
+            with suppress(SimpulError):
+                async with self._lock.hold():
+                    await self.log.refresh()
+            self.projector.wake()
+
+    async def invite(self, agency: AgencyId) -> str:
+        """A one-time enrolment token, shown once."""
+        return await self.enrolments.invite(agency)
+
+    async def revoke(
+        self, agency: AgencyId, *, kid: str | None = None, disputed_from: int = 0, reason: str = "unspecified"
+    ) -> tuple[str, Place]:
+        """Ends a key (the speaking one by default): its kid and the revocation's place. Raises Refused."""
+        record = self.log.roster.agency(agency)
+        ended = kid or (record.kid if record else None)
+
+        async def prepare() -> Prepared | int:
+            return await self.statements.revocation(agency, ended, disputed_from, reason)
+
+        place = await self.appender.append_statement(prepare)
+        return ended or "", place
+
+    async def grant(self, name: str, *, with_content: bool = False) -> str:
+        """A bearer token for an auditor, shown once, kept hashed."""
+        if not 0 < len(name) <= GRANT_NAME_MAX or not name.isprintable():
+            raise Refused("malformed", f"a name has 1 to {GRANT_NAME_MAX} characters", where="name")
+        token = b64u_encode(self.randomness.bytes(TOKEN_BYTES))
+        await self.store.add_grant(Grant(token_hash(token), name, with_content, self.clock.now_ms()))
+        return token
+
+    async def end_grants(self, name: str) -> int:
+        """Ends every token of that name; how many."""
+        return await self.store.end_grants(name, self.clock.now_ms())
+
+    async def status(self) -> dict[str, Any]:
+        """What `simpul hub status --json` prints."""
+        return await status_of(self.log, self.projection, self.clock, projector_trouble=self.projector.trouble)
+
+    def description(self) -> HubDescription:
+        """What `GET /v1/hub` says."""
+        return hub_description(self.log, self.clock)
+
+    async def rebuild(self) -> tuple[str, str]:
+        """Drops and rebuilds the projection: the state hash before and after, at the same log size."""
+        return await self.projector.rebuild()
+
+    async def rotate(self, role: Role) -> Place:
+        """A new registrar or log key: on disk first, then in the log, then in use. May be repeated after a crash."""
+        new = self.keys.prepare_next(role, self.randomness.bytes(32))
+        assert isinstance(new, Ed25519Signer)
+        old = self.speaking(role)
+        roster = self.log.roster
+
+        async def prepare() -> Prepared | int:
+            at_ms = self.clock.now_ms()
+            if role is Role.LOG:
+                jws = ceremony.rotate_log(old, new, origin=roster.origin, log=roster.genesis_digest, at_ms=at_ms)
+            else:
+                jws = ceremony.rotate_registrar(old, new, log=roster.genesis_digest, at_ms=at_ms)
+            return Prepared(jws)
+
+        place = await self.appender.append_statement(prepare)
+        self.speaking(role)
+        return place

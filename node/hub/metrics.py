@@ -1,0 +1,37 @@
+"""Figures for Prometheus, of one hub process: what came in, how long it took, how far things are."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from node.hub.hub import Hub
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class Metrics:
+    """A registry of its own for each hub, so that several may live in one process."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "simpul_hub_requests", "Requests by route and status", ["route", "status"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "simpul_hub_request_seconds", "Time to the answer", ["route"], buckets=_SECONDS, registry=self._registry
+        )
+        size = Gauge("simpul_hub_log_size", "Published leaves", registry=self._registry)
+        size.set_function(lambda: hub.log.size)
+        projected = Gauge("simpul_hub_projected_size", "Leaves in the projection", registry=self._registry)
+        projected.set_function(lambda: hub.projector.cursor.size)
+        waiting = Gauge("simpul_hub_waiting", "Submissions waiting for the log", registry=self._registry)
+        waiting.set_function(lambda: hub.appender.waiting)
+        signing = Gauge("simpul_hub_signing", "1 while the hub signs, 0 while recovering", registry=self._registry)
+        signing.set_function(lambda: float(hub.log.recovering is None and hub.log.broken is None))
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)

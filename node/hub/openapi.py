@@ -1,0 +1,195 @@
+"""The hub's API as an OpenAPI 3.1 document; the schemas are made from the very types that are read and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
+from sync_protocol.wire import (
+    CHANGE_SET_MEDIA_TYPE,
+    PROTOCOL_VERSION,
+    AgencyLine,
+    ConsistencyAnswer,
+    EnrolmentRequest,
+    Entered,
+    HeadAnswer,
+    HubDescription,
+    KeySet,
+    RecoveryAnswer,
+    RecoveryRequest,
+    StatementLine,
+    StatementRequest,
+    Totals,
+    VerdictPage,
+)
+
+_JSON: Final = "application/json"
+_TEXT: Final = "text/plain"
+_BYTES: Final = "application/octet-stream"
+_OPEN: Final[tuple[str, ...]] = ()
+_READERS: Final = ("agency", "auditor")
+
+# name -> (in, required, schema)
+_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
+    "agency": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
+    "seq": {"in": "path", "schema": {"type": "integer", "minimum": 1}},
+    "complaint": {"in": "path", "schema": {"type": "string"}},
+    "path": {"in": "path", "schema": {"type": "string"}},
+    "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
+    "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
+}
+
+
+@dataclass(frozen=True)
+class _Call:
+    method: str
+    path: str
+    summary: str
+    answer: Any
+    media: str = _JSON
+    who: tuple[str, ...] = _OPEN
+    body: Any = None
+    body_media: str = _JSON
+    query: tuple[str, ...] = ()
+    enters: bool = False
+
+
+_CALLS: Final = (
+    _Call("get", "/checkpoint", "The newest checkpoint, a C2SP signed note.", None, media=_TEXT),
+    _Call("get", "/tile/{path}", "A C2SP hash tile or entry bundle.", None, media=_BYTES),
+    _Call("get", "/healthz", "Whether sets are taken in.", dict[str, Any]),
+    _Call("get", "/metrics", "Figures for Prometheus.", None, media=_TEXT),
+    _Call("get", "/openapi.json", "This document.", dict[str, Any]),
+    _Call("get", "/v1/hub", "Who this hub is.", HubDescription),
+    _Call("get", "/v1/consistency", "That the log only grew.", ConsistencyAnswer, query=("from", "to")),
+    _Call("get", "/v1/agencies", "All agencies and their heads.", list[AgencyLine]),
+    _Call("post", "/v1/enrolments", "Enrol with a one-time token.", Entered, body=EnrolmentRequest, enters=True),
+    _Call("post", "/v1/statements", "A rotation or revocation.", Entered, body=StatementRequest, enters=True),
+    _Call("post", "/v1/recovery", "What a restored hub lost.", RecoveryAnswer, who=("agency",), body=RecoveryRequest),
+    _Call(
+        "put",
+        "/v1/agencies/{agency}/change-sets/{seq}",
+        "Push a change set; it is its own authority.",
+        Entered,
+        body=bytes,
+        body_media=CHANGE_SET_MEDIA_TYPE,
+        query=("from",),
+        enters=True,
+    ),
+    _Call("get", "/v1/agencies/{agency}/head", "The newest accepted set.", HeadAnswer, who=_READERS),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/change-sets/{seq}",
+        "A change set.",
+        None,
+        media=CHANGE_SET_MEDIA_TYPE,
+        who=_READERS,
+    ),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/change-sets/{seq}/receipt",
+        "Its receipt, a C2SP tlog-proof.",
+        None,
+        media=_TEXT,
+        who=_READERS,
+    ),
+    _Call("get", "/v1/agencies/{agency}/keys", "Every key it ever had (JWKS).", KeySet),
+    _Call("get", "/v1/agencies/{agency}/statements", "What concerns it in the log.", list[StatementLine]),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/verdicts",
+        "What the fold refused.",
+        VerdictPage,
+        who=_READERS,
+        query=("from",),
+    ),
+    _Call("get", "/v1/complaints/{complaint}", "One complaint.", dict[str, Any], who=_READERS),
+    _Call("get", "/v1/totals", "The figures.", Totals, who=_READERS),
+)
+
+
+@lru_cache(maxsize=1)
+def hub_document() -> dict[str, Any]:
+    """The document; the same object each time: do not change it."""
+    types = [kind for call in _CALLS for kind in (call.answer, call.body) if kind not in (None, bytes)]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    by_type = dict(zip(map(repr, types), schemas, strict=True))
+    paths: dict[str, Any] = {}
+    for call in _CALLS:
+        paths.setdefault(call.path, {})[call.method] = _operation(call, by_type)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Simpul hub",
+            "version": str(PROTOCOL_VERSION),
+            "description": "Takes in signed change sets, proves what it holds. docs/protocol.md is the specification.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [],
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "Problem": _PROBLEM},
+            "securitySchemes": {
+                "agency": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Signature",
+                    "description": "RFC 9421: Ed25519, keyid = kid, tag simpul-1, @method and @target-uri covered.",
+                },
+                "auditor": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+_PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "RFC 9457. `type` ends in one of: " + ", ".join(PROBLEMS),
+    "required": ["type", "title", "status", "detail", "next"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "next": {"type": "string"},
+    },
+}
+
+
+def _operation(call: _Call, by_type: dict[str, Any]) -> dict[str, Any]:
+    content = {call.media: {"schema": by_type[repr(call.answer)]}} if call.answer is not None else {call.media: {}}
+    problem = {"content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    responses: dict[str, Any] = {"200": {"description": call.summary, "content": content}}
+    if call.enters:
+        responses["201"] = {"description": "New in the log.", "content": content}
+    responses["default"] = {"description": "A problem.", **problem}
+    operation: dict[str, Any] = {
+        "operationId": _name(call),
+        "summary": call.summary,
+        "parameters": [_parameter(name) for name in (*_path_names(call.path), *call.query)],
+        "security": [{name: []} for name in call.who],
+        "responses": responses,
+    }
+    if call.body is not None:
+        schema = {} if call.body is bytes else {"schema": by_type[repr(call.body)]}
+        operation["requestBody"] = {"required": True, "content": {call.body_media: schema}}
+    return operation
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    parameter = _PARAMETERS[name]
+    return {"name": name, "required": parameter["in"] == "path" or name == "to", **parameter}
+
+
+def _path_names(path: str) -> list[str]:
+    return [part.strip("{}") for part in path.split("/") if part.startswith("{")]
+
+
+def _name(call: _Call) -> str:
+    words = [part.strip("{}") for part in call.path.replace(".", "_").split("/") if part not in ("", "v1")]
+    return "_".join((call.method, *words)).replace("-", "_")
