@@ -1,0 +1,209 @@
+"""One HTTP request to the hub and its whole answer, bounded; blips of seconds are tried again (protocol §10.4).
+
+Raises Unavailable (Unreachable: nobody, or not the hub) and Refused (a problem of §7.3), nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Never
+
+import aiohttp
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from yarl import URL
+
+from node.link.errors import Unreachable
+from node.ports import Clock, Randomness
+from sync_protocol.backoff import BLIP_ATTEMPTS_MAX, blip_delay_s
+from sync_protocol.errors import Refused, Unavailable
+from sync_protocol.problems import Recovering, refused_from_problem
+
+CONNECT_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 60.0  # a hub that takes longer is away; what it did meanwhile is found out by repeating
+RETRY_AFTER_LONGEST_S: Final = 3_600.0
+USER_AGENT: Final = "simpul-node"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A success, whole. `encoding` is its Content-Encoding; nothing was decompressed."""
+
+    status: int
+    body: bytes = field(repr=False)
+    encoding: str | None
+
+
+def check_base_url(text: str, *, allow_plain_http: bool) -> URL:
+    """The hub's address. Raises Refused(configuration) for one that would send in the clear, or is no address."""
+    try:
+        url = URL(text)
+        host = url.host
+    except ValueError:
+        host = None
+    if not host or url.scheme not in ("http", "https") or url.user or url.query_string or url.fragment:
+        raise _configuration(f"{text!r} is not the address of a hub", "Write it as https://hub.example")
+    if url.scheme == "http" and not allow_plain_http and not _is_loopback(host):
+        raise _configuration(
+            f"{text} is not encrypted", "Use https, or set allow_plain_http if the network itself is private."
+        )
+    return url
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """The system's CAs, or the given one alone. Raises Refused(configuration)."""
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise _configuration(f"the CA file {ca_file} cannot be used: {error}", "Give a PEM file with the CA.") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class Transport:
+    """Connections to one hub. Opens nothing before the first request."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        ca_file: Path | None = None,
+        allow_plain_http: bool = False,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        self.base_url = check_base_url(base_url, allow_plain_http=allow_plain_http)
+        self.clock = clock
+        self.randomness = randomness
+        self._tls = tls_context(ca_file)
+        self._timeout_s = answer_timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    def url(self, path: str, query: Mapping[str, str] | None = None) -> URL:
+        """Absolute; `path` begins with a slash and is encoded already."""
+        return URL(str(self.base_url).rstrip("/") + path, encoded=True).with_query(query or None)
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        *,
+        max_bytes: int,
+        body: bytes | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
+    ) -> Answer:
+        """A success. `headers` is called for each try, so that a signature is fresh and a nonce is new."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Unavailable),
+            stop=_is_outage,
+            wait=self._blip_wait_s,
+            sleep=self.clock.sleep,
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await self._once(method, url, max_bytes, body, headers())
+        raise AssertionError("tenacity ends with an answer or an error")
+
+    async def close(self) -> None:
+        """Closes connections; a later request opens new ones."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _blip_wait_s(self, state: RetryCallState) -> float:
+        return _blip_delay_s(state, self.randomness.fraction()) or 0.0
+
+    async def _once(
+        self, method: str, url: URL, max_bytes: int, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        try:
+            async with self._open_session().request(
+                method, url, data=None if body is None else BytesIO(body), headers=headers, allow_redirects=False
+            ) as response:
+                data = await _read_bounded(response, max_bytes)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise Unreachable(f"no answer from {url.host}: {_words(error)}") from None
+        if 200 <= response.status < 300:
+            return Answer(response.status, data, response.headers.get("Content-Encoding"))
+        raise refused_from_problem(
+            response.status,
+            data,
+            content_type=response.headers.get("Content-Type", ""),
+            retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=self._timeout_s, connect=CONNECT_TIMEOUT_S)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._tls),
+                timeout=timeout,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+                trust_env=not _is_loopback(self.base_url.host or ""),  # a proxy from the environment leads outside
+            )
+        return self._session
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """The body; more than `max_bytes` is nothing that the hub would say."""
+    if (response.content_length or 0) > max_bytes:
+        raise Unreachable("the answer is larger than any that the hub gives")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > max_bytes:
+            raise Unreachable("the answer is larger than any that the hub gives")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _is_outage(state: RetryCallState) -> bool:
+    """Whether trying again within this call is over."""
+    return stop_after_attempt(BLIP_ATTEMPTS_MAX)(state) or _blip_delay_s(state, 0.0) is None
+
+
+def _blip_delay_s(state: RetryCallState, fraction: float) -> float | None:
+    error = None if state.outcome is None else state.outcome.exception()
+    if isinstance(error, Recovering):
+        return None  # it takes longer than a blip, and the pusher has something to do for it
+    wish_s = error.retry_after_s if isinstance(error, Unavailable) else None
+    return blip_delay_s(state.attempt_number, fraction, wish_s)
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds; the form with a date is not used by hubs and would need a clock that both share."""
+    if header is None or not header.strip().isdecimal() or not header.isascii():
+        return None
+    return min(float(header.strip()[:9]), RETRY_AFTER_LONGEST_S)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return "it took too long"
+    return str(error) or type(error).__name__
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _configuration(detail: str, next_step: str) -> Refused:
+    return Refused("configuration", detail, members={"next": next_step})
+
+
+def unexpected(refused: Refused) -> Never:
+    """An answer of success that is not of the form of §7: not the hub's word."""
+    raise Unreachable(f"the answer is not a hub's: {refused}") from None

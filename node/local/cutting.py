@@ -1,0 +1,113 @@
+"""Cutting a set: unsent changes become signed bytes, in one transaction (protocol §10.1).
+
+Hashing and compressing happen before the transaction and off the event loop, so that the intake stays quick. Signing
+happens inside it, once it is certain that nobody else has cut at this place: no second manifest for one (epoch, seq)
+ever exists, not even in memory of a process that lost a race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from node.local.ports import LocalStore
+from node.store.local_records import ChainEnd, Seen, SignedSet, UnsentLine
+from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, ChangeSet, Draft, build_change_set, draft_change_set
+from sync_protocol.compression import compress_part
+from sync_protocol.ed25519 import Signer
+from sync_protocol.errors import Corrupt, Refused
+from sync_protocol.limits import SET_MAX_BYTES, SET_MAX_LEAVES
+from sync_protocol.values import AgencyId
+
+TARGET_CHANGES: Final = 1_000  # where bytes a change have stopped to fall, and a repeat is still cheap
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a set is signed for."""
+
+    agency: AgencyId
+    epoch: int
+    seq: int
+
+
+async def cut_set(
+    store: LocalStore, signer: Signer, place: Place, now_ms: int, *, target_changes: int = TARGET_CHANGES
+) -> bool:
+    """Cuts at most `target_changes` of the unsent changes; with `target_changes` 0 a heartbeat.
+
+    False, with nothing signed, if another process has moved the chain on. Raises Corrupt if the database holds a line
+    that no set may hold.
+    """
+    end = await store.chain_end()
+    if end.seq + 1 != place.seq:
+        return False
+    lines = await store.unsent_lines(end.last_no, target_changes) if target_changes else []
+    lines = lines[: fitting(lines)]
+    last_no = lines[-1][0] if lines else end.last_no
+    seen = await store.seen()
+    draft, contents_frame = await asyncio.to_thread(_prepare, lines)
+
+    def sign() -> SignedSet:
+        return _sign(draft, contents_frame, signer, place, end, seen, now_ms)
+
+    return await store.cut(end, last_no, sign)
+
+
+def fitting(lines: Sequence[UnsentLine]) -> int:
+    """How many of the lines make one set (protocol §11)."""
+    room = SET_MAX_BYTES - MANIFEST_LINE_MAX_BYTES
+    leaves = size = 0
+    for count, (_, line, content) in enumerate(lines):
+        leaves += 1 if content is None else 2
+        size += len(line) + 1 + (0 if content is None else len(content) + 1)
+        if leaves > SET_MAX_LEAVES or size > room:
+            return count
+    return len(lines)
+
+
+def signed_set(change_set: ChangeSet, head_frame: bytes, contents_frame: bytes) -> SignedSet:
+    """A set as it is stored."""
+    manifest = change_set.manifest.manifest
+    return SignedSet(
+        epoch=manifest.epoch,
+        seq=manifest.seq,
+        digest=change_set.manifest.digest,
+        kid=change_set.manifest.jws.kid,
+        changes=manifest.changes,
+        size=manifest.size,
+        at_ms=manifest.at,
+        manifest=change_set.manifest.jws.text,
+        head_frame=head_frame,
+        contents_frame=contents_frame,
+    )
+
+
+def _prepare(lines: Sequence[UnsentLine]) -> tuple[Draft, bytes]:
+    """Runs in a thread."""
+    try:
+        draft = draft_change_set([line for _, line, _ in lines], [said for _, _, said in lines if said is not None])
+    except Refused as refused:
+        raise Corrupt(f"a recorded change cannot be sent: {refused}") from None
+    return draft, compress_part(draft.content_block) if draft.content_block else b""
+
+
+def _sign(
+    draft: Draft, contents_frame: bytes, signer: Signer, place: Place, end: ChainEnd, seen: Seen, now_ms: int
+) -> SignedSet:
+    """Runs in a thread, within the store's transaction."""
+    change_set = build_change_set(
+        draft,
+        signer,
+        agency=place.agency,
+        epoch=place.epoch,
+        seq=place.seq,
+        prev=end.digest,
+        at=now_ms,
+        seen_size=seen.size,
+        seen_root=seen.root,
+        seen_sig=seen.signature,
+    )
+    return signed_set(change_set, compress_part(change_set.head), contents_frame)
