@@ -6,7 +6,6 @@ that an auditor uses, and what it changed is packed into one step.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,20 +20,17 @@ from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.jws import Jws, parse_jws
 from sync_protocol.ledger import FoldedLeaf, Ledger
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
+from sync_protocol.line import complaints_in
 from sync_protocol.merkle import leaf_hashes
 from sync_protocol.roster import Roster
 from sync_protocol.transitions import Verdict
-from sync_protocol.values import AGENCY_PATTERN, UUID_PATTERN
-
-# In a line that the fold accepts this stands exactly once; elsewhere it only names a complaint too many.
-_COMPLAINT: Final = re.compile(rb'"complaint":"(%b):(%b)"' % (AGENCY_PATTERN.encode(), UUID_PATTERN.encode()))
 
 
 class PackedState(ComplaintState, array_like=True, kw_only=True):
     """A complaint's state without the names of its members: how it is kept."""
 
 
-_encoder: Final = msgspec.msgpack.Encoder()
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=str)  # AgencyId and its like are text
 _decoder: Final = msgspec.msgpack.Decoder(PackedState)
 
 
@@ -72,7 +68,7 @@ def unpack_state(packed: bytes) -> ComplaintState:
 def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
     """Decompresses and splits. Raises Corrupt for what the hub itself stored and cannot read."""
     opened: list[OpenLeaf] = []
-    named: set[tuple[bytes, bytes]] = set()
+    named: set[str] = set()
     for leaf in leaves:
         try:
             jws = parse_jws(leaf.entry, max_bytes=FORK_JWS_MAX_BYTES)
@@ -83,9 +79,14 @@ def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
         except Refused as refused:
             raise Corrupt(f"the leaf at log index {leaf.index} cannot be read: {refused}") from refused
         lines = head.split(b"\n")[1:-1]
-        named.update(_COMPLAINT.findall(head))
+        named |= complaints_in(head)
         opened.append(OpenLeaf(leaf.index, jws, lines, leaf_hashes(lines)))
-    return OpenBatch(opened, [bytes.fromhex(uuid.decode().replace("-", "")) + agency for agency, uuid in named])
+    return OpenBatch(opened, [complaint_key(complaint) for complaint in named if _has_uuid(complaint)])
+
+
+def _has_uuid(complaint: str) -> bool:
+    """Of what a line may name, only what a key can be made of; nothing else exists."""
+    return len(complaint[-36:].replace("-", "")) == 32
 
 
 def fold_batch(

@@ -39,7 +39,7 @@ async def get_head(request: web.Request) -> web.Response:
     record = _record(hub, agency)
     head, stored, published = hub.log.heads.get(agency), hub.log.stored_heads.get(agency), hub.log.published
     answer = HeadAnswer(
-        agency=agency,
+        agency=str(agency),
         epoch=1 if head is None else head.epoch,
         seq=0 if head is None else head.seq,
         digest=(record.enrolment if head is None else head.digest).b64u,

@@ -44,7 +44,7 @@ async def get_complaint(request: web.Request) -> web.Response:
         facts[name] = None if facts[name] is None else getattr(state, name).label
     facts.pop("ids")
     history = [{"index": index, "position": position} for index, position in read_pointers(row.pointers)]
-    body = {"complaint": complaint, **facts, "history": history[-HISTORY_SHOWN:]}
+    body = {"complaint": str(complaint), **facts, "history": history[-HISTORY_SHOWN:]}
     return json_answer({**body, "as_of": msgspec.to_builtins(await _as_of(hub, cursor.size))})
 
 

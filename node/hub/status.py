@@ -53,7 +53,7 @@ def _line(log: HubLog, record: AgencyRecord, troubles: list[str]) -> AgencyLine:
     if head is None or stored is None:
         enrolled = record.enrolled_index
         return AgencyLine(
-            agency=record.agency,
+            agency=str(record.agency),
             epoch=1,
             seq=0,
             digest=record.enrolment.b64u,
@@ -62,7 +62,7 @@ def _line(log: HubLog, record: AgencyRecord, troubles: list[str]) -> AgencyLine:
             kid=record.kid,
         )
     return AgencyLine(
-        agency=record.agency,
+        agency=str(record.agency),
         epoch=head.epoch,
         seq=head.seq,
         digest=head.digest.b64u,
