@@ -87,11 +87,9 @@ def read_pieces(lines: Sequence[bytes], start: int, end: int, where: str = "hidd
             root = b64u_decode(hidden[1].decode("ascii"), 32, where)
             piece = Piece(position, leaves.bit_length() - 1, root, None)
         position += piece.leaves
-        if position > end:
-            raise malformed("more leaves than the manifest says", where)
         pieces.append(piece)
     if position != end:
-        raise malformed("fewer leaves than the manifest says", where)
+        raise malformed("the lines stand for more or fewer leaves than the manifest says", where)
     return pieces
 
 

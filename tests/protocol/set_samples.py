@@ -10,7 +10,8 @@ from hashlib import sha256
 from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_set
 from sync_protocol.jws import Jws, parse_jws
 from sync_protocol.line import format_change, format_content
-from sync_protocol.manifest import Manifest, SignedManifest
+from sync_protocol.manifest import Manifest, sign_manifest
+from sync_protocol.merkle import leaf_hashes, tree_root
 from sync_protocol.values import AgencyId, Digest, b64u_encode, sha256_digest
 from tests.protocol.log_samples import FixedSigner
 
@@ -93,7 +94,14 @@ def valid_jws() -> Jws:
     return parse_jws(raw_jws(header_of().encode(), b'{"v":1}'))
 
 
-def with_counts(change_set: ChangeSet, *, root: bytes, changes: int, size: int) -> ChangeSet:
-    """The set under another, unsigned manifest: for tests of the lines alone."""
-    manifest = replace(change_set.manifest.manifest, root=Digest(root), changes=changes, size=size)
-    return ChangeSet(SignedManifest(change_set.manifest.jws, manifest), change_set.head, change_set.contents)
+def hostile_set(changes: Sequence[bytes], contents: Sequence[bytes]) -> bytes:
+    """A well signed set of any lines at all, which our own builder refuses to make."""
+    leaves = leaf_hashes([*changes, *contents])
+    manifest = replace(
+        signed_set([], []).manifest.manifest,
+        root=Digest(tree_root(leaves)),
+        changes=len(changes),
+        size=len(leaves),
+    )
+    first_line = b'{"manifest":"%s"}' % sign_manifest(manifest, SIGNER).jws.text.encode()
+    return b"\n".join([first_line, *changes, *contents, b""])

@@ -29,10 +29,10 @@ from tests.protocol.set_samples import (
     SIGNER,
     change_line,
     content_line,
+    hostile_set,
     sample_lines,
     sample_set,
     signed_set,
-    with_counts,
 )
 
 HIDDEN_FORM = b'{"hidden":"' + b"A" * 43 + b'","leaves":1}'
@@ -65,13 +65,10 @@ def replaced(change_set: ChangeSet, head: bytes | None = None, contents: bytes |
 
 
 def signed_over_literals(changes: list[bytes], contents: list[bytes]) -> ChangeSet:
-    """What a hostile signer can do: a root over any lines at all. Its manifest is made up, its root is right."""
-    leaves = [leaf_hash(line) for line in changes + contents]
-    base = signed_set(*sample_lines(1, 0))
-    head = base.head[: base.head.index(b"\n") + 1] + b"".join(line + b"\n" for line in changes)
-    block = b"".join(line + b"\n" for line in contents)
-    counted = with_counts(base, root=naive_root(leaves), changes=len(changes), size=len(leaves))
-    return replaced(counted, head, block)
+    """What a hostile signer can do: any lines, rightly signed."""
+    text = hostile_set(changes, contents)
+    content_bytes = sum(len(line) + 1 for line in contents)
+    return parse_change_set(text[: len(text) - content_bytes], text[len(text) - content_bytes :])
 
 
 def test_a_set_goes_the_whole_way_from_lines_to_lines() -> None:

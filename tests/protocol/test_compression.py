@@ -120,6 +120,7 @@ HOSTILE: dict[str, bytes] = {
     "a skippable frame first": SKIPPABLE + BODY,
     "a skippable frame between": FRAMES[0] + SKIPPABLE + FRAMES[1],
     "a skippable frame last": BODY + SKIPPABLE,
+    "a skippable frame for contents": FRAMES[0] + SKIPPABLE,
     "magic alone": BODY[:4],
     "a dictionary named": frame_of(SET.head)[:4] + b"\x23\x01\x00\x00" + frame_of(SET.head)[5:],
     "reserved bit of the header": BODY[:4] + bytes([BODY[4] | 0b1000]) + BODY[5:],
@@ -162,10 +163,11 @@ def test_every_truncation_of_a_body_is_refused_but_the_one_between_the_frames() 
         compress_part(b"\n" * (SET_MAX_BYTES + 1)),
         frame_without_size(b"\n" * (SET_MAX_BYTES + 1)),
         frame_of(b"\0" * (200 << 20), compression_level=1),
+        frame_without_size(b"\0" * (200 << 20), compression_level=1),
         compress_part(b"\n" * SET_MAX_BYTES) + compress_part(b"\n"),
         compress_part(SET.head) + frame_without_size(b"\n" * SET_MAX_BYTES),
     ],
-    ids=["stated", "unstated", "200 MiB of zeros", "both together", "the second alone"],
+    ids=["stated", "unstated", "200 MiB stated", "200 MiB unstated", "both together", "the second alone"],
 )
 def test_a_zstd_bomb_is_too_large_and_costs_no_more_memory_than_the_limits(body: bytes) -> None:
     assert peak_of(lambda: refusal_of(body)) < 3 * SET_MAX_BYTES

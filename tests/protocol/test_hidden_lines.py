@@ -31,7 +31,7 @@ from sync_protocol.hidden_lines import (
 from sync_protocol.limits import SET_MAX_BYTES
 from sync_protocol.merkle import leaf_hash, leaf_hashes, tree_root
 from sync_protocol.values import b64u_encode
-from tests.protocol.set_samples import sample_lines, sample_set, signed_set
+from tests.protocol.set_samples import hostile_set, sample_lines, sample_set, signed_set
 
 COUNTS = [(1, 0), (1, 1), (2, 1), (3, 2), (3, 3), (4, 4), (5, 3), (7, 6), (8, 8), (13, 11), (33, 31)]
 
@@ -167,6 +167,26 @@ def test_hidden_lines_that_do_not_fit_are_refused(contents: bytes, kind: str) ->
     with pytest.raises(Refused) as refused:
         verify_lines(with_contents(sample_set(4, 4), contents))
     assert refused.value.kind == kind
+
+
+def test_a_hidden_line_counts_exactly_the_leaves_that_it_names() -> None:
+    """Two leaves from 6 on are a subtree; called three, they are refused although 6 is divisible by three."""
+    whole = sample_set(6, 2)
+    pair = tree_root(verify_lines(whole).content_leaves)
+    verify_lines(with_contents(whole, hidden_line(2, pair)))
+    with pytest.raises(Refused) as refused:
+        verify_lines(with_contents(whole, hidden_line(3, pair)))
+    assert refused.value.kind == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "contents"),
+    [([b"two words"], []), ([b""], []), ([b"a"], [b"x\r"]), ([b"a"], [b"\xff"]), ([b"a"], [b""])],
+)
+def test_an_excerpt_shows_no_line_that_intake_would_not_take(changes: list[bytes], contents: list[bytes]) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_excerpt(hostile_set(changes, contents))
+    assert refused.value.kind == "malformed"
 
 
 def test_a_hidden_change_line_is_never_taken_in() -> None:

@@ -213,6 +213,15 @@ def test_a_signer_refuses_what_a_reader_would_refuse() -> None:
             sign_jws(typ, payload, SIGNER)
 
 
+def test_a_signer_that_gives_no_signature_is_caught_before_anything_leaves() -> None:
+    class BrokenSigner(FixedSigner):
+        def sign(self, message: bytes) -> bytes:
+            return super().sign(message)[:-1]
+
+    with pytest.raises(Refused):
+        sign_jws("simpul-tick", {}, BrokenSigner("broken"))
+
+
 def test_rfc_8037_a4_verifies_with_the_primitive_and_is_refused_for_its_foreign_form() -> None:
     text = (
         "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR"

@@ -11,9 +11,9 @@ from sync_protocol.excerpt import make_excerpt, parse_excerpt
 from sync_protocol.hidden_lines import format_hidden_line
 from sync_protocol.limits import CHANGE_LINE_MAX_BYTES, CONTENT_LINE_MAX_BYTES, SET_MAX_BYTES
 from sync_protocol.manifest import sign_manifest
-from sync_protocol.merkle import leaf_hashes, tree_root
+from sync_protocol.merkle import tree_root
 from tests.protocol.log_samples import FixedSigner
-from tests.protocol.set_samples import SIGNER, sample_lines, signed_set, with_counts
+from tests.protocol.set_samples import SIGNER, hostile_set, sample_lines, signed_set
 from tests.vectors.vector_files import Vector
 
 OTHER = FixedSigner("other agency")
@@ -142,35 +142,27 @@ def _hidden_sets(whole: ChangeSet) -> dict[str, Case]:
     }
 
 
-def _signed_over(changes: list[bytes], contents: list[bytes]) -> bytes:
-    """A well signed set of lines that our own builder refuses."""
-    root = tree_root(leaf_hashes(changes + contents))
-    base = with_counts(signed_set([], []), root=root, changes=len(changes), size=len(changes) + len(contents))
-    manifest = sign_manifest(base.manifest.manifest, SIGNER).jws.text.encode()
-    return b"\n".join([b'{"manifest":"' + manifest + b'"}', *changes, *contents, b""])
-
-
 def _hostile_sets() -> dict[str, Case]:
     """What only the holder of the key can do: every one is well signed over exactly these lines."""
     form = format_hidden_line(bytes(32), 1)
     long_change, long_content = b"a" * (CHANGE_LINE_MAX_BYTES + 1), b"b" * (CONTENT_LINE_MAX_BYTES + 1)
     return {
-        "change-with-blank": ("Bytes 0x21 to 0x7E.", "malformed", _signed_over([b'{"a": 1}'], [])),
-        "change-outside-ascii": ("Bytes 0x21 to 0x7E.", "malformed", _signed_over([b'{"a":"\xc3\xa9"}'], [])),
-        "change-with-delete": ("Bytes 0x21 to 0x7E.", "malformed", _signed_over([b'{"a":"\x7f"}'], [])),
-        "change-empty": ("No line is empty.", "malformed", _signed_over([b"{}", b""], [])),
-        "change-of-hidden-form": ("Hidden, wherever it stands.", "malformed", _signed_over([form], [])),
-        "change-too-long": ("2,048 bytes at most.", "too-large", _signed_over([long_change], [])),
-        "content-with-cr": ("No CR.", "malformed", _signed_over([b"{}"], [b'{"a":1}\r'])),
-        "content-not-utf-8": ("A content is UTF-8.", "malformed", _signed_over([b"{}"], [b'{"a":"\xff"}'])),
-        "content-surrogate": ("A content is UTF-8.", "malformed", _signed_over([b"{}"], [b'{"a":"\xed\xa0\x80"}'])),
-        "content-empty": ("No line is empty.", "malformed", _signed_over([b"{}", b"{}"], [b"{}", b""])),
+        "change-with-blank": ("Bytes 0x21 to 0x7E.", "malformed", hostile_set([b'{"a": 1}'], [])),
+        "change-outside-ascii": ("Bytes 0x21 to 0x7E.", "malformed", hostile_set([b'{"a":"\xc3\xa9"}'], [])),
+        "change-with-delete": ("Bytes 0x21 to 0x7E.", "malformed", hostile_set([b'{"a":"\x7f"}'], [])),
+        "change-empty": ("No line is empty.", "malformed", hostile_set([b"{}", b""], [])),
+        "change-of-hidden-form": ("Hidden, wherever it stands.", "malformed", hostile_set([form], [])),
+        "change-too-long": ("2,048 bytes at most.", "too-large", hostile_set([long_change], [])),
+        "content-with-cr": ("No CR.", "malformed", hostile_set([b"{}"], [b'{"a":1}\r'])),
+        "content-not-utf-8": ("A content is UTF-8.", "malformed", hostile_set([b"{}"], [b'{"a":"\xff"}'])),
+        "content-surrogate": ("A content is UTF-8.", "malformed", hostile_set([b"{}"], [b'{"a":"\xed\xa0\x80"}'])),
+        "content-empty": ("No line is empty.", "malformed", hostile_set([b"{}", b"{}"], [b"{}", b""])),
         "content-of-hidden-form": (
             "Hidden, so its own hash is not in the tree.",
             "root-mismatch",
-            _signed_over([b"{}"], [form]),
+            hostile_set([b"{}"], [form]),
         ),
-        "content-too-long": ("32,768 bytes at most.", "too-large", _signed_over([b"{}"], [long_content])),
+        "content-too-long": ("32,768 bytes at most.", "too-large", hostile_set([b"{}"], [long_content])),
     }
 
 
