@@ -7,14 +7,15 @@ import contextlib
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from sync_protocol.errors import Refused
 
+BACKLOG: Final = 1_024  # a whole country's nodes may come back in the same second
 DRAIN_S: Final = 8.0  # SIGTERM ends a process within 10 s, the stores need the rest to close
 
 
@@ -35,13 +36,21 @@ def server_tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: web.Application, host: str, port: int, *, tls: ssl.SSLContext | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[str]:
-    """The application, listening; yields its address. On leaving, requests under way get DRAIN_S to end."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_S)
+    """The application, listening; yields its address. On leaving, requests under way get DRAIN_S to end.
+
+    `options` are the application's own wishes of its runner. Raises OSError where the address is taken.
+    """
+    runner = web.AppRunner(app, **{"access_log": None, "shutdown_timeout": DRAIN_S, **(options or {})})
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True)
+        site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)
         await site.start()
         bound = runner.addresses[0][1]
         shown = f"[{host}]" if ":" in host else host

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from node.cli.output import EXIT_USAGE, Failure, JsonFlag, console, emit, fail, run
+from node.cli.progress import entries_progress
 
 
 def audit(
@@ -24,7 +25,7 @@ def audit(
     as_json: JsonFlag = False,
 ) -> None:
     """Verify every signature, chain, root and figure of an export or a live hub; or one receipt, offline."""
-    from node import wiring
+    from node.wiring import audit as wiring
 
     if target == "receipt":
         if file is None:
@@ -36,7 +37,9 @@ def audit(
             as_json=as_json,
         )
     else:
-        document = run(wiring.audit(target, vkey=vkey, token=token, since=since), as_json=as_json)
+        with entries_progress("auditing") as progress:
+            work = wiring.audit(target, vkey=vkey, token=token, since=since, progress=progress)
+            document = run(work, as_json=as_json)
     emit(document, as_json=as_json, human=_show)
     if not document["ok"]:
         raise typer.Exit(1)

@@ -27,7 +27,7 @@ def init(
     as_json: JsonFlag = False,
 ) -> None:
     """Create keys, log and databases of a new hub."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     document = run(wiring.init_hub(directory, origin=origin, database_url=database_url), as_json=as_json)
 
@@ -48,7 +48,7 @@ def serve(
     as_json: JsonFlag = False,
 ) -> None:
     """Serve the hub until SIGTERM or Ctrl-C."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     run(wiring.serve_hub(directory, host=host, port=port, processes=processes), as_json=as_json)
 
@@ -56,7 +56,7 @@ def serve(
 @app.command("invite")
 def invite(directory: Directory, agency: Agency, as_json: JsonFlag = False) -> None:
     """A one-time token with which an agency's node enrols."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     document = run(wiring.invite(directory, agency), as_json=as_json)
 
@@ -83,7 +83,7 @@ def revoke(
     as_json: JsonFlag = False,
 ) -> None:
     """End an agency's key, for good."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     work = wiring.revoke(directory, agency, kid=kid, disputed_from=disputed_from, reason=reason)
     document = run(work, as_json=as_json)
@@ -97,7 +97,7 @@ def revoke(
 @app.command("status")
 def status(directory: Directory, as_json: JsonFlag = False) -> None:
     """Log, agencies, freshness and troubles."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     emit(run(wiring.hub_status(directory), as_json=as_json), as_json=as_json, human=_show_status)
 
@@ -116,7 +116,7 @@ def _show_status(document: dict[str, Any]) -> None:
 @app.command("rebuild")
 def rebuild(directory: Directory, as_json: JsonFlag = False) -> None:
     """Drop the projection and fold the whole log again; the state hash must come back the same."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     document = run(wiring.rebuild(directory), as_json=as_json)
     same = document["before"] == document["after"]
@@ -141,7 +141,7 @@ def grant(
     as_json: JsonFlag = False,
 ) -> None:
     """A revocable token for an auditor, shown once, kept hashed."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     work = wiring.grant(directory, role=role, name=name, with_content=with_content, revoke=revoke_grant)
     document = run(work, as_json=as_json)
@@ -161,7 +161,7 @@ def export(
     as_json: JsonFlag = False,
 ) -> None:
     """Everything an auditor needs, as files."""
-    from node import wiring
+    from node.wiring import hub as wiring
 
     document = run(wiring.export(directory, out, with_content=with_content), as_json=as_json)
     emit(

@@ -19,7 +19,7 @@ Role = Annotated[str, typer.Option("--role", help="agency, sealing (node) · reg
 @app.command("show")
 def show(directory: Directory, as_json: JsonFlag = False) -> None:
     """Public keys and their kids. Secrets are never shown."""
-    from node import wiring
+    from node.wiring import keys as wiring
 
     def human(document: dict[str, Any]) -> None:
         for key in document["keys"]:
@@ -31,7 +31,7 @@ def show(directory: Directory, as_json: JsonFlag = False) -> None:
 @app.command("rotate")
 def rotate(directory: Directory, role: Role = "", as_json: JsonFlag = False) -> None:
     """A new key, proven to the hub by the old one. A node drains first."""
-    from node import wiring
+    from node.wiring import keys as wiring
 
     document = run(wiring.rotate_key(directory, role=role), as_json=as_json)
     emit(
@@ -52,7 +52,7 @@ def revoke(
     as_json: JsonFlag = False,
 ) -> None:
     """End this node's own key for good; a new invitation is needed afterwards."""
-    from node import wiring
+    from node.wiring import keys as wiring
 
     if not yes and not as_json:
         typer.confirm("This ends the node's key for good. Go on?", abort=True)

@@ -31,7 +31,7 @@ def enrol(
     as_json: JsonFlag = False,
 ) -> None:
     """Create this node's keys and have the hub enrol it. May be repeated with the same token."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     work = wiring.enrol(
         directory, hub=hub, vkey=vkey, agency=agency, token=token, ca_file=ca_file, allow_plain_http=allow_plain_http
@@ -49,7 +49,7 @@ def serve(
     as_json: JsonFlag = False,
 ) -> None:
     """Serve the intake and push to the hub until SIGTERM or Ctrl-C."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     run(wiring.serve_node(directory, host=host, port=port), as_json=as_json)
 
@@ -57,7 +57,7 @@ def serve(
 @app.command("status")
 def status(directory: Directory, as_json: JsonFlag = False) -> None:
     """Unsent, unacknowledged, age of the last receipt, the pusher's state and its next attempt."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     emit(run(wiring.node_status(directory), as_json=as_json), as_json=as_json, human=_show_status)
 
@@ -78,7 +78,7 @@ def token_create(
     directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonFlag = False
 ) -> None:
     """A token for a program or a person that takes in complaints; shown once, kept hashed."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     document = run(wiring.create_token(directory, name), as_json=as_json)
     emit(document, as_json=as_json, human=lambda d: console.print(Text(f"Token {name} (shown once):\n  {d['token']}")))
@@ -89,7 +89,7 @@ def token_revoke(
     directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonFlag = False
 ) -> None:
     """End every token of that name."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     document = run(wiring.revoke_token(directory, name), as_json=as_json)
     emit(document, as_json=as_json, human=lambda d: console.print(Text(f"{d['revoked']} token(s) of {name} ended.")))
@@ -111,7 +111,7 @@ def import_(
     as_json: JsonFlag = False,
 ) -> None:
     """Import an export of another system. Importing twice adds nothing; bad rows are named, the rest goes in."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     work = wiring.import_file(directory, file, format_name=format_, map_file=map_file, dry_run=dry_run)
     document = run(work, as_json=as_json)
@@ -134,7 +134,7 @@ def push(
     as_json: JsonFlag = False,
 ) -> None:
     """Push once, without serving. Hub away until the timeout: exit 3; halted: exit 1."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     document = run(wiring.push(directory, until_drained=until_drained, timeout_s=timeout), as_json=as_json)
     emit(document, as_json=as_json, human=_show_status)
@@ -156,7 +156,7 @@ def recover(
     as_json: JsonFlag = False,
 ) -> None:
     """Refill this node from the hub after an old backup, and clear a halt."""
-    from node import wiring
+    from node.wiring import local as wiring
 
     document = run(wiring.recover(directory, take_over=take_over), as_json=as_json)
     emit(document, as_json=as_json, human=lambda d: console.print(Text(str(d["explanation"]))))
@@ -186,7 +186,7 @@ def excerpt(
 
 
 def _write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool, as_json: bool) -> None:
-    from node import wiring
+    from node.wiring import local as wiring
 
     document = run(wiring.write_excerpt(directory, complaint, out, with_content=with_content), as_json=as_json)
     emit(

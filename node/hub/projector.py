@@ -8,6 +8,8 @@ the intake for its.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -92,6 +94,13 @@ class Projector:
             pass
         return self.cursor
 
+    @asynccontextmanager
+    async def settled(self) -> AsyncIterator[Cursor]:
+        """The projection at exactly a published checkpoint, while nobody moves it."""
+        async with self._turn.hold():
+            self._cursor = None
+            yield await self.catch_up()
+
     async def rebuild(self) -> tuple[str, str]:
         """Drops everything and folds the whole log again; the state hash before, and after, at the same size."""
         async with self._turn.hold():
@@ -112,7 +121,7 @@ class Projector:
             return False
         leaves = await self._store.leaves(cursor.size, end, BATCH_BYTES)
         batch = await asyncio.to_thread(open_batch, leaves)
-        states = await self._projection.load(batch.keys)
+        states = await self._projection.load(list(batch.keys.values()))
         step = await asyncio.to_thread(self._fold, batch, states, cursor)
         try:
             await self._projection.commit(step)

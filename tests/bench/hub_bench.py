@@ -14,6 +14,7 @@ import aiohttp
 
 from keys.signer import Ed25519Signer, SealingKey
 from node.link.hub_client import HubClient
+from node.link.transport import Transport
 from node.system import SystemClock, SystemRandomness
 from sync_protocol.checkpoint import open_checkpoint
 from sync_protocol.jws import parse_jws
@@ -49,7 +50,7 @@ async def enrol(hub: HubProcess, vkey: str, code: str, seed: int) -> LoadAgency:
     signer = Ed25519Signer.from_seed(chance.randbytes(32))
     sealing = SealingKey.from_seed(chance.randbytes(32)).public_key
     agency = AgencyId.parse(code)
-    link = HubClient(hub.url, code, signer=lambda: signer, clock=SystemClock(), randomness=SystemRandomness())
+    link = HubClient(Transport(hub.url, clock=SystemClock(), randomness=SystemRandomness()), code, lambda: signer)
     proof = sign_enrolment_proof(signer, origin=ORIGIN, agency=agency, sealing=sealing, token=token)
     request = EnrolmentRequest(
         agency=code, key=b64u_encode(signer.public_key), sealing=b64u_encode(sealing), proof=proof, token=token

@@ -1,0 +1,75 @@
+"""Wiring of `simpul audit`: which source, which trusted key."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from node.audit.command import Progress, run_audit
+from node.audit.source import AuditSource, open_directory
+from sync_protocol.errors import Refused, too_large
+from sync_protocol.evidence import EVIDENCE_MAX_BYTES, OpenEvidence, open_evidence
+from sync_protocol.note import VerifierKey
+
+
+def open_source(target: str, token: str | None) -> AuditSource:
+    """An address that begins with http is a live hub, everything else a folder."""
+    if target.startswith(("http://", "https://")):
+        from node.audit.url_source import UrlSource
+
+        return UrlSource(target, token=token)
+    return open_directory(Path(target))
+
+
+async def audit(
+    target: str, *, vkey: str | None, token: str | None, since: Path | None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """`simpul audit DIR_OR_URL`."""
+    kept = await asyncio.to_thread(since.read_bytes) if since is not None else None
+    source = open_source(target, token)
+    try:
+        return await run_audit(source, vkey=vkey, since=kept, progress=progress)
+    finally:
+        await source.close()
+
+
+async def audit_receipt(file: Path, *, vkey: str | None) -> dict[str, Any]:
+    """`simpul audit receipt FILE`, offline."""
+    size = (await asyncio.to_thread(file.stat)).st_size
+    if size > EVIDENCE_MAX_BYTES:
+        raise too_large(str(file), EVIDENCE_MAX_BYTES)
+    data = await asyncio.to_thread(file.read_bytes)
+    trusted = VerifierKey.parse(vkey) if vkey is not None else None
+    unproven = [] if trusted else ["that the log's key is the right one: no --vkey was given, the file's was believed"]
+    try:
+        opened = open_evidence(data, trusted)
+    except Refused as refused:
+        finding = {"kind": refused.kind, "agency": None, "seq": None, "detail": str(refused)}
+        return {"ok": False, "file": str(file), "findings": [finding], "unproven": unproven}
+    return _evidence_report(file, opened, unproven)
+
+
+def _evidence_report(file: Path, opened: OpenEvidence, unproven: list[str]) -> dict[str, Any]:
+    changes = [
+        {
+            "index": proven.index,
+            "agency": str(proven.agency),
+            "seq": proven.seq,
+            "type": proven.change.type,
+            "at": proven.change.at,
+            "said": proven.content,
+        }
+        for proven in opened.changes
+    ]
+    return {
+        "ok": True,
+        "file": str(file),
+        "complaint": str(opened.complaint),
+        "origin": opened.origin,
+        "vkey": opened.vkey.format(),
+        "log": {"size": opened.size},
+        "changes": changes,
+        "findings": [],
+        "unproven": unproven,
+    }

@@ -1,0 +1,183 @@
+"""Wiring of the hub's commands: settings → options → hub → answer for the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from node.config_data import config_file
+from node.directory import load_directory
+from node.hub.export import export_log
+from node.hub.founding import init_hub as found_hub
+from node.hub.http import RUNNER_OPTIONS, build_app
+from node.hub.hub import Hub
+from node.hub.options import HubOptions
+from node.hub.statements import RulesDraft
+from node.logs import configure_logs
+from node.serving import announce, listening, server_tls, until_told_to_stop
+from node.settings import HubSettings
+from node.settings_file import load_settings, make_settings, write_settings
+from node.system import SystemClock, SystemRandomness
+from sync_protocol.errors import Refused
+from sync_protocol.ledger import format_state_hash
+from sync_protocol.statement import Role
+from sync_protocol.values import AgencyId, Digest
+
+
+def hub_options(settings: HubSettings) -> HubOptions:
+    """What the hub needs of its settings; paths absolute."""
+    return HubOptions(
+        directory=settings.directory,
+        database_url=settings.database,
+        projection_url=settings.projection,
+        lock_directory=settings.file(settings.lock_directory),
+        passphrase=settings.passphrase(),
+        public_url=settings.public_url,
+        projector=settings.projector,
+        requests_max=settings.requests_max,
+        body_timeout_s=settings.body_timeout_s,
+        group_commit_max=settings.group_commit_max,
+        tick_interval_s=settings.tick_interval_s,
+        invitation_days=settings.invitation_days,
+    )
+
+
+def table_digest(name: str) -> Digest:
+    """SHA-256 of a table of config/, as the rules name it."""
+    return Digest(sha256(config_file(name).read_bytes()).digest())
+
+
+async def init_hub(directory: Path, *, origin: str, database_url: str | None) -> dict[str, Any]:
+    """`simpul hub init`."""
+    values: dict[str, Any] = {"directory": directory, "origin": origin}
+    if database_url:
+        values["database_url"] = database_url
+    settings = make_settings(HubSettings, values)
+    rules = RulesDraft(
+        desk=AgencyId.parse(settings.desk),
+        deadlines=table_digest("deadlines.toml"),
+        calendar=table_digest("calendar.toml"),
+        bounce_limit=settings.bounce_limit,
+        silence_s=settings.silence_s,
+    )
+    document = await found_hub(
+        hub_options(settings), origin=origin, rules=rules, clock=SystemClock(), randomness=SystemRandomness()
+    )
+    if not await asyncio.to_thread((settings.directory / "simpul.toml").exists):
+        await asyncio.to_thread(write_settings, settings)
+    return dict(document)
+
+
+def opened(directory: Path) -> AbstractAsyncContextManager[Hub]:
+    """The hub of a directory, for one command: an async context manager."""
+    settings = load_settings(directory, HubSettings)
+    return Hub.opened(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
+
+
+async def serve_hub(directory: Path, *, host: str | None, port: int | None, processes: int) -> None:
+    """`simpul hub serve`: until SIGTERM."""
+    if processes > 1:
+        step = "Leave --processes out. Several processes on one database come with PostgreSQL."
+        raise Refused("configuration", "SQLite serves one process", members={"next": step})
+    settings = load_settings(directory, HubSettings)
+    configure_logs(settings.log_level)
+    hub = await Hub.open(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
+    try:
+        await hub.start()
+        application = build_app(hub)
+        bound_port = settings.port if port is None else port
+        tls = server_tls(settings.tls)
+        async with listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS) as url:
+            announce(f"hub {hub.log.roster.origin} listens on {url}")
+            await until_told_to_stop()
+    finally:
+        await hub.close()
+
+
+async def invite(directory: Path, agency: str) -> dict[str, Any]:
+    """`simpul hub invite`. An agency outside the directory is allowed and said so."""
+    code = AgencyId.parse(agency)
+    async with opened(directory) as hub:
+        token = await hub.invite(code)
+        known = load_directory().get(code)
+        return {
+            "token": token,
+            "vkey": hub.log.roster.vkey.format(),
+            "agency": str(code),
+            "name": known.name if known else None,
+        }
+
+
+async def revoke(directory: Path, agency: str, *, kid: str | None, disputed_from: int, reason: str) -> dict[str, Any]:
+    """`simpul hub revoke`."""
+    async with opened(directory) as hub:
+        ended, place = await hub.revoke(AgencyId.parse(agency), kid=kid, disputed_from=disputed_from, reason=reason)
+        return {"agency": agency, "kid": ended, "index": place.index}
+
+
+async def hub_status(directory: Path) -> dict[str, Any]:
+    """`simpul hub status`."""
+    async with opened(directory) as hub:
+        document: dict[str, Any] = await hub.status()
+        return document
+
+
+async def rebuild(directory: Path) -> dict[str, Any]:
+    """`simpul hub rebuild`."""
+    async with opened(directory) as hub:
+        before, after = await hub.rebuild()
+        return {"before": before, "after": after}
+
+
+async def grant(directory: Path, *, role: str, name: str, with_content: bool, revoke: bool) -> dict[str, Any]:
+    """`simpul hub grant DIR auditor NAME`."""
+    if role != "auditor":
+        step = "simpul hub grant DIR auditor NAME"
+        raise Refused("configuration", f"there is no role {role!r} to grant", members={"next": step})
+    async with opened(directory) as hub:
+        if revoke:
+            return {"name": name, "ended": await hub.end_grants(name)}
+        token = await hub.grant(name, with_content=with_content)
+        return {"name": name, "token": token, "with_content": with_content}
+
+
+async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str, Any]:
+    """`simpul hub export`."""
+    async with opened(directory) as hub:
+        if with_content:
+            await hub.store.record_content_read("export", str(out), hub.clock.now_ms())
+        async with hub.projector.settled() as cursor:
+            claims = {
+                "projected_to": cursor.size,
+                "state_hash": format_state_hash(cursor.state_hash),
+                "totals": (await hub.projection.totals())[1],
+            }
+        published = await hub.store.checkpoint_of(cursor.size) or hub.log.published
+        description = hub.description()
+        told = {
+            "origin": description.origin,
+            "vkey": description.vkey,
+            "protocol": description.protocol,
+            "fold": description.fold,
+            "exported_at": description.time,
+        }
+        result = await export_log(
+            hub.store,
+            size=published.size,
+            note=published.note,
+            description=told | claims,
+            out=out,
+            with_content=with_content,
+        )
+        return {"out": str(out), "size": result.size, "change_sets": result.change_sets, "content": with_content}
+
+
+async def rotate_hub_key(directory: Path, role: Role) -> dict[str, Any]:
+    """`simpul keys rotate` in a hub's directory."""
+    async with opened(directory) as hub:
+        old = hub.speaking(role).kid
+        place = await hub.rotate(role)
+        return {"role": role.value, "old": old, "new": hub.speaking(role).kid, "index": place.index}
