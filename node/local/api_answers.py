@@ -64,4 +64,5 @@ def _entry(held: HeldChange) -> HistoryEntry:
 def _said(line: bytes) -> dict[str, Any]:
     said = parse_content(line)
     del said["salt"]  # it protects a line that is erased later; nobody needs to see it
+    said.pop("of", None)  # which change it belongs to is seen from where it stands
     return said

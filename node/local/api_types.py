@@ -5,7 +5,7 @@ members from there, and add what may be *said* with it. The first goes on the ch
 line, and nothing of the second ever on the first.
 """
 
-from typing import Annotated, Any, Final, Union
+from typing import Annotated, Any, Final, Literal, Union
 
 import msgspec
 
@@ -13,7 +13,7 @@ from sync_protocol import change_types as ct
 from sync_protocol.transitions import TRANSITIONS, By
 
 TEXT_MAX: Final = 20_000  # characters; the whole content line is bounded in bytes as well
-TITLE_MAX: Final = 500
+TITLE_MAX: Final = 500  # characters: a heading, or a file's name
 LIST_MAX: Final = 200  # complaints on one page
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
@@ -28,7 +28,10 @@ class ApiBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
 
 
 class NewComplaint(ApiBody, frozen=True, kw_only=True):
-    """`POST /v1/complaints`. `received_at` is now if it is not given; `source` is the number in another system."""
+    """`POST /v1/complaints`. `received_at` is now if it is not given; `source` is the number in another system.
+
+    `text`, `title`, `place`, `occurred_at`, `reporter`, `sealed` are what was said; personal data belongs nowhere else.
+    """
 
     channel: ct.Channel
     text: Text
@@ -36,6 +39,7 @@ class NewComplaint(ApiBody, frozen=True, kw_only=True):
     place: Text | None = None
     occurred_at: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     reporter: dict[str, Annotated[str, msgspec.Meta(max_length=500)]] | None = None
+    sealed: Sealed | None = None
     visibility: ct.Visibility = "public"
     class_: ct.ComplaintClass | None = msgspec.field(default=None, name="class")
     category: ct.Code | None = None
@@ -46,10 +50,10 @@ class NewComplaint(ApiBody, frozen=True, kw_only=True):
 
 
 class ChangeRequest(ApiBody, frozen=True, kw_only=True, tag_field="type"):
-    """`POST /v1/complaints/{id}/changes`. With `expected_rev` the change is refused if another one came before it."""
+    """`POST /v1/complaints/{id}/changes`. With `rev` it is refused if another change came since that one was read."""
 
     actor: ct.Actor | None = None
-    expected_rev: Rev | None = None
+    rev: Rev | None = None
 
 
 #: What may be said with a change, by type; types that are not named here may carry a `note`.
@@ -66,7 +70,6 @@ _SAID: Final[dict[str, dict[str, Any]]] = {
     "erased": {},
 }
 _NOTE: Final[dict[str, Any]] = {"note": Text | None}
-_BY_REPORTER: Final = frozenset({"information_supplied", "replied", "rated"})
 
 
 def _members(change_type: str) -> list[Any]:
@@ -112,22 +115,6 @@ CHANGE_REQUESTS: Final[dict[str, type[ChangeRequest]]] = {
     name: _request_type(name) for name in ct.DATA_TYPES if TRANSITIONS[name].by is not By.MINTER
 }
 ANY_CHANGE_REQUEST: Final[Any] = Union[tuple(CHANGE_REQUESTS.values())]  # noqa: UP007 - made at run time
-
-
-def default_role(change_type: str) -> str:
-    """Who makes a change of this type if the request does not say."""
-    return "reporter" if change_type in _BY_REPORTER else "officer"
-
-
-def done_and_said(request: ChangeRequest) -> tuple[str, dict[str, object], dict[str, object]]:
-    """Type, data of the change line, and fields of the content line. Members that are not given are in neither."""
-    fields: dict[str, object] = msgspec.to_builtins(request)
-    change_type = str(fields.pop("type"))
-    for name in ("actor", "expected_rev"):
-        fields.pop(name, None)
-    done = {field.encode_name for field in msgspec.structs.fields(ct.DATA_TYPES[change_type])}
-    data = {name: value for name, value in fields.items() if name in done}
-    return change_type, data, {name: value for name, value in fields.items() if name not in done}
 
 
 class ComplaintSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,9 +173,9 @@ class ComplaintDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`GET /healthz`: this process answers and its database can be read. Freshness is in /metrics and `node status`."""
+    """`GET /healthz`: the newest receipt of the hub is fresh. If it is not, the answer is a problem of kind `stale`."""
 
-    status: str
+    status: Literal["fresh"]
 
 
 class ProblemBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,155 +1,145 @@
-"""Problems of the intake (RFC 9457): every answer that is not a success says what is wrong and what to do next."""
+"""Problems of the intake (RFC 9457): every answer that is not a success says what is wrong and what to do next.
+
+The kinds are those of protocol §7.3, in words that fit here, and some that only an intake has. Neither an answer nor a
+log repeats what stood in a request.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import sqlite3
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from node.local.recording import CHANGE_REFUSED, KEY_REUSED
-from sync_protocol.errors import Corrupt, Refused, Unavailable
-from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEM_PREFIX, PROBLEMS, Problem, problem_body
+from node.store.local_records import RowConflict
+from sync_protocol.errors import Corrupt, Refused, SimpulError, Unavailable
+from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEM_PREFIX, PROBLEMS, Problem
 from sync_protocol.wire import format_body
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 BODY_MAX_BYTES: Final = 128 * 1024  # a content line of 32 KiB, in the most wasteful spelling of its letters
-REQUEST_TIMEOUT_S: Final = 30.0  # a body that trickles in, or a disk that hangs, must not hold a connection for ever
-RETRY_AFTER_S: Final = 2
+RETRY_AFTER_S: Final = 2  # a busy disk or a full queue is over by then, or it is no blip
 
-KEY_MISSING: Final = "idempotency-key-missing"
 STORAGE: Final = "storage"
+FULL: Final = "disk-full"
 TIMEOUT: Final = "timeout"
+SLOW: Final = "slow"
+STALE: Final = "stale"
 INTERNAL: Final = "internal"
 METHOD: Final = "method-not-allowed"
 BAD_REQUEST: Final = "bad-request"
+UNSUPPORTED_TYPE: Final = "unsupported-media-type"
+KIND: Final = web.ResponseKey("kind", str)  # of the problem that was answered, for the log
 
+_COMPARE: Final = "Compare the request with /openapi.json; `where` names the part that is wrong."
+_AGAIN: Final = "Send the same request again with the same Idempotency-Key; it is recorded once."
+
+#: What the intake adds to the table of protocol §7.3, or says in other words.
 LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
     CHANGE_REFUSED: Problem(409, "This change is not possible now", "Read the complaint again and decide anew."),
     KEY_REUSED: Problem(422, "Idempotency-Key used for another request", "Use a new key for a new request."),
-    KEY_MISSING: Problem(
-        400, "Idempotency-Key is missing", "Send a header Idempotency-Key with a value of your own for each request."
-    ),
-    STORAGE: Problem(
-        503, "The database cannot be written", "Nothing was recorded. See that the disk has room and is not damaged."
-    ),
-    TIMEOUT: Problem(503, "This took too long", "Send the same request again with the same Idempotency-Key."),
-    INTERNAL: Problem(
-        500, "An error of this program", "Send the same request again; if it stays, report it with the time."
-    ),
-    METHOD: Problem(405, "Not a method of this address", "Compare the request with /openapi.json."),
-    BAD_REQUEST: Problem(400, "Not a request that can be read", "Compare the request with /openapi.json."),
-    "not-found": Problem(404, "There is nothing here", "Compare the address with /openapi.json."),
+    "malformed": Problem(422, "Not of the form that is asked for", _COMPARE),
+    "too-large": Problem(413, "Over a limit", "Send less; `limit` says how much. Files travel apart."),
+    "not-found": Problem(404, "There is nothing here", "Compare the id, tracking number or address."),
     "unauthorised": Problem(
         401, "This needs a token", "Make one with `simpul node token create DIR NAME` and send it as Bearer token."
     ),
-    "malformed": Problem(422, "Not of the form that is asked for", "Compare the request with /openapi.json."),
+    "unsupported-encoding": Problem(415, "This encoding is not read here", "Send the body without Content-Encoding."),
+    UNSUPPORTED_TYPE: Problem(415, "This type is not read here", "Send Content-Type: application/json."),
+    METHOD: Problem(405, "Not a method of this address", "Use one of those that the header Allow names."),
+    BAD_REQUEST: Problem(400, "Not a request that can be read", _COMPARE),
+    TIMEOUT: Problem(408, "The request came too slowly", _AGAIN),
+    SLOW: Problem(503, "This took too long", _AGAIN),
+    "busy": Problem(503, "Busy", "Wait as long as Retry-After says, then send the same request again."),
+    FULL: Problem(
+        503, "The disk is full", "Nothing was recorded. Make room where the node's directory is, then send it again."
+    ),
+    STORAGE: Problem(
+        503, "The database cannot be used", "See the log of this node; check that its disk is mounted and undamaged."
+    ),
+    STALE: Problem(
+        503, "Not in step with the hub", "`simpul node status DIR` says since when, and what to do. Intake goes on."
+    ),
+    INTERNAL: Problem(
+        500, "An error of this program", "Send the same request again; if it stays, report it with X-Request-Id."
+    ),
 }
-_NOT_FOUND_VERDICTS: Final = frozenset({"unknown_complaint"})
-_INVALID_VERDICTS: Final = frozenset({"malformed", "unknown_type", "unknown_agency", "bad_target"})
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("simpul.intake")
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns every error into a problem; nothing else leaves this server."""
-    try:
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            return await handler(request)
-    except Refused as refused:
-        return _refused(refused)
-    except Unavailable as away:
-        return _problem(problem_body(away), retry_after_s=away.retry_after_s or RETRY_AFTER_S)
-    except TimeoutError:
-        return _local(TIMEOUT, f"no answer within {REQUEST_TIMEOUT_S:.0f} seconds", retry_after_s=RETRY_AFTER_S)
-    except web.HTTPException as answer:
-        return _http(answer)
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        # The words of SQLAlchemy quote the statement with its values, which are what citizens said: only the kind.
-        log.warning("intake.storage", error=type(error).__name__, cause=str(getattr(error, "orig", None) or ""))
-        return _local(STORAGE, "the database said no", retry_after_s=RETRY_AFTER_S)
-    except Corrupt as corrupt:
-        log.warning("intake.corrupt", detail=corrupt.detail)
-        return _local(STORAGE, corrupt.detail)
-    except Exception as error:  # noqa: BLE001 - the last door: whatever it is becomes a problem without its words
-        log.critical("intake.internal", error=type(error).__name__, at=_place_of(error))
-        return _local(INTERNAL, "the program made an error; nothing of this request may have been recorded")
+def answer_to(error: Exception) -> web.Response:
+    """The problem for whatever a handler raised; logs what an operator must know."""
+    if isinstance(error, Refused):
+        members = dict(error.members)
+        if error.where is not None:
+            members["where"] = error.where.removeprefix("data.")  # members of a request stand beside each other
+        kind = error.kind if error.kind in LOCAL_PROBLEMS or error.kind in PROBLEMS else "malformed"
+        return problem(kind, error.detail, members=members)
+    if isinstance(error, Unavailable):
+        return problem("busy", error.detail, retry_after_s=error.retry_after_s or RETRY_AFTER_S)
+    if isinstance(error, TimeoutError):
+        return problem(SLOW, "the database did not answer in time", retry_after_s=RETRY_AFTER_S)
+    if isinstance(error, web.HTTPException):
+        return _of_aiohttp(error)
+    if isinstance(error, SQLAlchemyError | sqlite3.Error | OSError | SimpulError):
+        return _of_storage(error)
+    log.critical("intake.internal", error=type(error).__name__, at=_place_of(error))
+    return problem(INTERNAL, "the program made an error; the request may not have been recorded")
 
 
-def _refused(refused: Refused) -> web.Response:
-    if refused.kind == CHANGE_REFUSED:
-        return _local(
-            CHANGE_REFUSED,
-            refused.detail,
-            status=verdict_status(str(refused.members.get("verdict"))),
-            members=refused.members,
-        )
-    if refused.kind in LOCAL_PROBLEMS or refused.kind not in PROBLEMS:
-        kind = refused.kind if refused.kind in LOCAL_PROBLEMS else "malformed"
-        where = {} if refused.where is None else {"where": refused.where}
-        return _local(kind, refused.detail, members={**refused.members, **where})
-    return _problem(problem_body(refused))
+def problem(
+    kind: str, detail: str, *, members: Mapping[str, object] | None = None, retry_after_s: float | None = None
+) -> web.Response:
+    """One problem as an answer. `members` are what the client needs beside the common ones."""
+    row = LOCAL_PROBLEMS.get(kind) or PROBLEMS[kind]
+    body: dict[str, object] = {"next": row.next} | dict(members or {})
+    body |= {"type": PROBLEM_PREFIX + kind, "title": row.title, "status": row.status, "detail": detail}
+    response = web.Response(body=format_body(body), status=row.status, content_type=PROBLEM_MEDIA_TYPE)
+    response[KIND] = kind
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
+    if row.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="simpul"'
+    if row.status in (408, 413, 415):
+        response.force_close()  # what is still on its way is not waited for
+    return response
+
+
+def _of_aiohttp(answer: web.HTTPException) -> web.Response:
+    """What the router raises: no such address, another method."""
+    if isinstance(answer, web.HTTPMethodNotAllowed):
+        response = problem(METHOD, "this address does not know that method")
+        response.headers["Allow"] = ", ".join(sorted(answer.allowed_methods))
+        return response
+    if answer.status == 404:
+        return problem("not-found", "no such address")
+    if answer.status == 413:
+        return problem("too-large", "the body is over the limit", members={"limit": BODY_MAX_BYTES})
+    return problem(BAD_REQUEST, "this is not a request that the intake can read")
+
+
+def _of_storage(error: Exception) -> web.Response:
+    """The words of SQLAlchemy quote statements with their values, which are what citizens said: only the driver's."""
+    cause = str(error.orig if isinstance(error, DBAPIError) else "" if isinstance(error, SQLAlchemyError) else error)
+    log.error("intake.storage", error=type(error).__name__, cause=cause)
+    if "disk is full" in cause or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return problem(FULL, "there is no room left for the database", retry_after_s=RETRY_AFTER_S)
+    if "locked" in cause:
+        return problem("busy", "another process is writing", retry_after_s=RETRY_AFTER_S)
+    if isinstance(error, Corrupt):
+        return problem(STORAGE, error.detail, members={"next": error.next_step})
+    if isinstance(error, RowConflict):
+        return problem("busy", "another process wrote the same", retry_after_s=RETRY_AFTER_S)
+    return problem(STORAGE, "the database cannot be read or written", retry_after_s=RETRY_AFTER_S)
 
 
 def _place_of(error: BaseException) -> str:
     """File and line where it happened; never its words, which may be a citizen's."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-
-
-def verdict_status(verdict: str) -> int:
-    """HTTP status for what the fold says: 404, 422, or 409 for what depends on where the complaint stands."""
-    if verdict in _NOT_FOUND_VERDICTS:
-        return 404
-    return 422 if verdict in _INVALID_VERDICTS else 409
-
-
-def _http(answer: web.HTTPException) -> web.Response:
-    """What aiohttp itself raises: no route, wrong method, body over the limit."""
-    if isinstance(answer, web.HTTPRequestEntityTooLarge):
-        return _refused(Refused("too-large", "the body is over the limit", members={"limit": BODY_MAX_BYTES}))
-    if isinstance(answer, web.HTTPMethodNotAllowed):
-        response = _local(METHOD, f"{answer.method} is not possible here")
-        response.headers["Allow"] = ", ".join(sorted(answer.allowed_methods))
-        return response
-    if answer.status == 404:
-        return _local("not-found", "no such address")
-    return _local(BAD_REQUEST, answer.reason, status=answer.status)
-
-
-def _local(
-    kind: str,
-    detail: str,
-    *,
-    status: int | None = None,
-    members: Mapping[str, object] | None = None,
-    retry_after_s: float | None = None,
-) -> web.Response:
-    problem = LOCAL_PROBLEMS[kind]
-    body: dict[str, object] = {
-        **(members or {}),
-        "type": PROBLEM_PREFIX + kind,
-        "title": problem.title,
-        "status": problem.status if status is None else status,
-        "detail": detail,
-        "next": problem.next,
-    }
-    return _problem(body, retry_after_s=retry_after_s)
-
-
-def _problem(body: Mapping[str, object], *, retry_after_s: float | None = None) -> web.Response:
-    status = body["status"]
-    assert isinstance(status, int)
-    response = web.Response(body=format_body(body), status=status, content_type=PROBLEM_MEDIA_TYPE)
-    if retry_after_s is not None:
-        response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response

@@ -23,6 +23,7 @@ class LocalMetrics:
         self.seconds = Histogram(
             "simpul_intake_request_seconds", "Time to answer", ["route"], buckets=_SECONDS, registry=self.registry
         )
+        self.recorded = Counter("simpul_intake_recorded", "Changes recorded", ["type"], registry=self.registry)
         self._gauges = {
             name: Gauge(f"simpul_node_{name}", text, registry=self.registry)
             for name, text in (

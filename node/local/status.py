@@ -72,3 +72,18 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
         set_aside=len(aside),
         troubles=troubles,
     )
+
+
+async def find_staleness(store: LocalStore, clock: Clock, stale_after_s: float) -> str | None:
+    """Why this node counts as stale, in words that say nothing about it; None while it is fresh (architecture G9).
+
+    Fresh is a receipt of the hub that is at most `stale_after_s` old: that proves disk, key, link and hub at once.
+    """
+    if (await store.outbox()).halt is not None:
+        return "the pusher has halted"
+    receipt_at_ms = await store.last_receipt_at_ms()
+    if receipt_at_ms is None:
+        return "the hub has given no receipt yet"
+    if clock.now_ms() - receipt_at_ms > stale_after_s * 1_000:
+        return f"the newest receipt of the hub is older than {stale_after_s:g} seconds"
+    return None

@@ -1,0 +1,61 @@
+"""From a request of the REST API to the change that it asks for: codes here, words there (protocol §2)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from node.local.api_types import ChangeRequest, NewComplaint
+from node.local.recording import Command
+from sync_protocol import change_types as ct
+from sync_protocol.values import format_timestamp
+
+_SAID_FIRST: Final = ("title", "text", "place", "occurred_at", "reporter", "sealed")
+_BY_REPORTER: Final = frozenset({"received", "information_supplied", "replied", "rated"})
+_NEITHER: Final = ("actor", "rev", "type")
+
+
+def received_command(new: NewComplaint, now_ms: int) -> Command:
+    """A complaint is born. With a source that is known already, that complaint is the answer."""
+    fields = _given(new)
+    done = {name: value for name, value in fields.items() if name not in (*_SAID_FIRST, *_NEITHER)}
+    data = {"received_at": format_timestamp(now_ms), "visibility": new.visibility} | done
+    return _command(
+        "received",
+        new.actor,
+        data=data,
+        content={name: fields[name] for name in _SAID_FIRST if name in fields},
+        once_for=None if new.source is None else (new.source.system, new.source.id),
+    )
+
+
+def change_command(request: ChangeRequest, complaint: str) -> Command:
+    """A change to a complaint. What is no member of the type's data (protocol §2.2) is what was said."""
+    fields = _given(request)
+    change_type = str(fields["type"])
+    done = {field.encode_name for field in msgspec.structs.fields(ct.DATA_TYPES[change_type])}
+    return _command(
+        change_type,
+        request.actor,
+        data={name: value for name, value in fields.items() if name in done},
+        content={name: value for name, value in fields.items() if name not in done and name not in _NEITHER},
+        complaint=complaint,
+        expected_rev=request.rev,
+    )
+
+
+def _command(change_type: str, actor: ct.Actor | None, **rest: Any) -> Command:
+    role = "reporter" if change_type in _BY_REPORTER else "officer"
+    return Command(
+        type=change_type,
+        role=role if actor is None else actor.role,
+        unit=None if actor is None else actor.unit,
+        **rest,
+    )
+
+
+def _given(request: msgspec.Struct) -> dict[str, Any]:
+    """The members as they are called on the wire; a member that is null is the same as none."""
+    fields: dict[str, Any] = msgspec.to_builtins(request)
+    return {name: value for name, value in fields.items() if value is not None}

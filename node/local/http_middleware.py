@@ -1,0 +1,95 @@
+"""Around every request of the intake: an id, a bound in time, problems for errors, metrics, one log line.
+
+A log line holds the route's pattern, never the address as it was typed, and nothing of a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+from structlog.contextvars import bound_contextvars
+
+from node.local.http_problems import KIND, answer_to
+from node.local.http_requests import TOKEN_NAME
+from node.local.metrics import LocalMetrics
+from node.local.ports import LocalStore
+from node.local.tokens import check_bearer
+from node.ports import Clock, Randomness
+
+REQUEST_TIMEOUT_S: Final = 60.0  # a disk that hangs must not hold a connection for ever
+NO_ROUTE: Final = "none"
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Server": "simpul",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger("simpul.intake")
+
+
+def observing(metrics: LocalMetrics, clock: Clock, randomness: Randomness) -> Any:
+    """The outermost: whatever happens inside leaves as an answer with the headers above."""
+
+    @web.middleware
+    async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started_s = clock.monotonic_s()
+        request_id = randomness.bytes(8).hex()
+        with bound_contextvars(request_id=request_id):
+            response = await _answer(request, handler)
+            seconds = clock.monotonic_s() - started_s
+            method = request.method if request.method in hdrs.METH_ALL else "other"
+            route = _route_of(request)
+            metrics.requests.labels(method, route, str(response.status)).inc()
+            metrics.seconds.labels(route).observe(seconds)
+            _log_answer(request, method, route, response, seconds)
+        response.headers.update(HEADERS)
+        response.headers["X-Request-Id"] = request_id
+        return response
+
+    return observe
+
+
+def authorising(store: LocalStore, public: frozenset[str]) -> Any:
+    """Before a body is read: a living token, except on the public routes and where there is no route at all."""
+
+    @web.middleware
+    async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
+        route = _route_of(request)
+        if route not in public and route != NO_ROUTE:
+            token = await check_bearer(store, request.headers.getall("Authorization", []))
+            request[TOKEN_NAME] = token.name
+        return await handler(request)
+
+    return authorise
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            return await handler(request)
+    except Exception as error:  # noqa: BLE001 - the last door: whatever it is becomes a problem without its words
+        return answer_to(error)
+
+
+def _route_of(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return NO_ROUTE if resource is None else resource.canonical
+
+
+def _log_answer(request: web.Request, method: str, route: str, response: web.StreamResponse, seconds: float) -> None:
+    facts: dict[str, object] = {"method": method, "route": route, "status": response.status, "ms": round(seconds * 1e3)}
+    if TOKEN_NAME in request:
+        facts["client"] = request[TOKEN_NAME]
+    if KIND in response:
+        facts["problem"] = response[KIND]
+    is_quiet = method in ("GET", "HEAD") and response.status < 400
+    (log.debug if is_quiet else log.info)("intake.request", **facts)

@@ -1,0 +1,154 @@
+"""Reading a request of the intake: bounded in bytes and in time, one meaning, every wrong member named.
+
+Nothing that stood in a request is repeated in what is refused but the *name* of a member, and that name goes to the
+caller alone, never to a log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from node.local.api_types import LIST_MAX
+from node.local.http_problems import BODY_MAX_BYTES, TIMEOUT, UNSUPPORTED_TYPE
+from node.local.recording import RequestKey
+from node.store.local_records import ComplaintFilter
+from sync_protocol.complaint import State
+from sync_protocol.errors import Refused, malformed, too_large
+from sync_protocol.strict_json import format_object, parse_object
+from sync_protocol.values import parse_code, parse_source_id, parse_tracking
+
+KEY_MAX_CHARACTERS: Final = 255  # longer than any UUID, message id or hash that people use as a key
+NAME_MAX_CHARACTERS: Final = 64  # of a foreign member's name that an answer repeats
+PAGE_DEFAULT: Final = 50
+TOKEN_NAME: Final = web.RequestKey("token_name", str)
+
+_ONCE: Final = frozenset({"unit", "source_system", "source_id", "tracking", "after", "limit"})
+_KEY: Final = re.compile(f"[ -~]{{1,{KEY_MAX_CHARACTERS}}}")
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
+_TOO_LONG: Final = re.compile(r"Expected `(str|array|object)` of length <= (\d+)")
+
+
+async def read_fields(request: web.Request, timeout_s: float) -> dict[str, Any]:
+    """The body's JSON object.
+
+    Raises Refused: unsupported-media-type, unsupported-encoding, too-large, timeout, malformed.
+    """
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "us-ascii"):
+        raise Refused(UNSUPPORTED_TYPE, "a body is application/json, in UTF-8", where="Content-Type")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refused("unsupported-encoding", "a body is sent as it is, not compressed", where="Content-Encoding")
+    if (request.content_length or 0) > BODY_MAX_BYTES:
+        raise too_large("body", BODY_MAX_BYTES)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > BODY_MAX_BYTES:
+                    raise too_large("body", BODY_MAX_BYTES)
+    except TimeoutError:
+        raise Refused(TIMEOUT, f"the body did not arrive within {timeout_s:g} seconds") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise malformed("the body ended before its announced end", "body") from None
+    return parse_object(bytes(body), where="body")
+
+
+def convert(fields: Mapping[str, Any], kind: Any) -> Any:
+    """The object as one of the request types. Raises Refused (malformed, too-large), naming the member."""
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise _wrong_member(str(error)) from None
+
+
+def _wrong_member(words: str) -> Refused:
+    """msgspec's words without the value that stood there."""
+    detail, _, path = words.rpartition(" - at `$")
+    if not detail:
+        detail, path = words, ""
+    place = path.rstrip("`").lstrip(".")
+    unknown, missing, long = _UNKNOWN.match(detail), _MISSING.match(detail), _TOO_LONG.match(detail)
+    if unknown:
+        name = unknown[1] if len(unknown[1]) <= NAME_MAX_CHARACTERS else unknown[1][:NAME_MAX_CHARACTERS] + "…"
+        return malformed("this request has no such member", ".".join(filter(None, (place, name))))
+    if missing:
+        return malformed("this member is missing", ".".join(filter(None, (place, missing[1]))))
+    if long:
+        return too_large(place, int(long[2]), "items" if long[1] == "array" else "characters")
+    if detail.startswith("Invalid"):  # … enum value 'what stood there'
+        return malformed("none of the words that are allowed here", place or "body")
+    return malformed(detail, place or "body")
+
+
+def request_key(request: web.Request, what: str, fields: dict[str, Any]) -> RequestKey | None:
+    """What makes this request repeatable, None without an Idempotency-Key. Raises Refused(malformed).
+
+    Who asks is the token's name, so that a new token of the same client may repeat what the old one asked. What is
+    asked is `what` (the call and the complaint) and the object itself: another spelling of the same JSON is the same.
+    """
+    keys = request.headers.getall("Idempotency-Key", [])
+    if not keys:
+        return None
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+        raise malformed(f"wants 1 to {KEY_MAX_CHARACTERS} printable ASCII characters, once", "Idempotency-Key")
+    who = f"{request[TOKEN_NAME]}\n{keys[0]}".encode()
+    return RequestKey(sha256(who).digest(), sha256(f"{what}\n".encode() + format_object(fields)).digest())
+
+
+def read_filter(request: web.Request) -> ComplaintFilter:
+    """Which complaints a list asks for. Raises Refused(malformed) for a parameter that is unknown or ill-formed."""
+    query = request.query
+    for name in query:
+        if name != "state" and name not in _ONCE:
+            raise malformed("this call has no such parameter", name[:NAME_MAX_CHARACTERS])
+        if name in _ONCE and len(query.getall(name)) > 1:
+            raise malformed("may be given once", name)
+    if ("source_id" in query) != ("source_system" in query):
+        raise malformed("source_system and source_id belong together", "source_id")
+    return ComplaintFilter(
+        states=[_state(name) for name in query.getall("state", [])],
+        unit=parse_code(query["unit"], "unit") if "unit" in query else None,
+        source_system=parse_code(query["source_system"], "source_system") if "source_system" in query else None,
+        source_id=parse_source_id(query["source_id"], "source_id") if "source_id" in query else None,
+        tracking=parse_tracking(query["tracking"]) if "tracking" in query else None,
+        before_no=_before(query["after"]) if "after" in query else None,
+        limit=_limit(query["limit"]) if "limit" in query else PAGE_DEFAULT,
+    )
+
+
+def _state(name: str) -> State:
+    for state in State:
+        if state is not State.NONE and name == state.label:
+            return state
+    raise malformed("not a state of a complaint", "state")
+
+
+def _limit(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= LIST_MAX:
+        raise malformed(f"wants a number from 1 to {LIST_MAX}", "limit")
+    return int(text)
+
+
+def format_cursor(number: int) -> str:
+    """Where the next page begins: after the complaint of that number."""
+    return urlsafe_b64encode(number.to_bytes(8, "big")).decode("ascii").rstrip("=")
+
+
+def _before(cursor: str) -> int:
+    try:
+        raw = urlsafe_b64decode(cursor.encode("ascii") + b"=")
+    except ValueError:
+        raw = b""
+    number = int.from_bytes(raw, "big")
+    if len(raw) != 8 or number >= 2**63 or format_cursor(number) != cursor:
+        raise malformed("not a `next` that this node gave", "after")
+    return number

@@ -1,0 +1,153 @@
+"""A local node's REST API as a client meets it: a real server on a free port, a real database file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from node.local.http import RUNNER_OPTIONS, build_app
+from node.local.ports import LocalStore
+from node.local.recording import Minting
+from node.local.service import LocalService
+from node.local.tokens import create_token
+from node.store.local_records import NodeIdentity, Seen
+from node.store.local_store import SqlLocalStore
+from node.system import SystemClock, SystemRandomness
+from sync_protocol.values import AgencyId, Digest
+
+AGENCY = AgencyId("33.75")
+PROBLEM = "urn:simpul:problem:"
+COMPLAINT: Mapping[str, Any] = {
+    "channel": "web",
+    "title": "Lampu jalan padam",
+    "text": "Sudah tiga malam lampu jalan padam, kata Bu Sri.",
+    "place": "Depan Pasar Grogolan",
+    "occurred_at": "tadi malam",
+    "reporter": {"name": "Sri Wahyuni", "phone": "081234567890"},
+    "visibility": "anonymous",
+    "class": "complaint_ordinary",
+    "category": "penerangan-jalan",
+    "area": "33.75.01",
+}
+
+
+class MovableClock(SystemClock):
+    """The machine's clock, as much later as a test says."""
+
+    def __init__(self) -> None:
+        self.later_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.later_ms
+
+
+@dataclass
+class Answer:
+    """What came back, read to the end."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+    body: Any
+
+    @property
+    def kind(self) -> str:
+        """The kind of a problem, which must be one to the letter."""
+        assert self.headers["Content-Type"].startswith("application/problem+json")
+        assert self.body["status"] == self.status
+        assert self.body["type"].startswith(PROBLEM)
+        assert self.body["title"]
+        assert self.body["detail"]
+        assert self.body["next"]
+        return str(self.body["type"].removeprefix(PROBLEM))
+
+
+@dataclass
+class Api:
+    """A client with a token, and the parts behind the server that tests look at."""
+
+    url: str
+    token: str
+    session: aiohttp.ClientSession
+    store: SqlLocalStore
+    clock: MovableClock
+    file: Path
+    sent: int = field(default=0)
+
+    async def call(
+        self, method: str, path: str, *, json: Any = None, data: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request with the token, unless the headers bring or withhold (empty) their own."""
+        self.sent += 1
+        all_headers = {"Authorization": f"Bearer {self.token}"} | dict(headers or {})
+        if data is not None and "Content-Type" not in all_headers:
+            all_headers["Content-Type"] = "application/json"
+        kept = {name: value for name, value in all_headers.items() if value}
+        async with self.session.request(method, self.url + path, json=json, data=data, headers=kept) as response:
+            raw = await response.read()
+            is_json = response.headers.get("Content-Type", "").startswith(("application/json", "application/problem"))
+            return Answer(
+                response.status, response.headers, raw, await response.json(content_type=None) if is_json else None
+            )
+
+    async def post(self, path: str, body: Any, *, key: str | None = None, **headers: str) -> Answer:
+        """A POST of JSON, or of bytes as they are."""
+        if key is not None:
+            headers["Idempotency-Key"] = key
+        if isinstance(body, bytes):
+            return await self.call("POST", path, data=body, headers=headers)
+        return await self.call("POST", path, json=body, headers=headers)
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        """A GET."""
+        return await self.call("GET", path, headers=headers)
+
+    async def create(self, **members: Any) -> Any:
+        """A complaint, with some members of its own; what was answered."""
+        answer = await self.post("/v1/complaints", dict(COMPLAINT) | members)
+        assert answer.status == 201, answer.body
+        return answer.body
+
+    async def change(self, complaint: str, change_type: str, **members: Any) -> Answer:
+        """A change to it."""
+        return await self.post(f"/v1/complaints/{complaint}/changes", {"type": change_type} | members)
+
+    async def stored_changes(self) -> list[tuple[bytes, bytes | None]]:
+        """Every change line and content line in the database, in order of recording."""
+        return [(line, content) for _, line, content in await self.store.unsent_lines(0, 100_000)]
+
+
+@asynccontextmanager
+async def serving(place: Path, *, store: LocalStore | None = None, **options: Any) -> AsyncIterator[Api]:
+    """An enrolled node that serves; `store` may stand before the real one."""
+    clock, randomness = MovableClock(), SystemRandomness()
+    file = place / "node.db"
+    real = await SqlLocalStore.create(file)
+    try:
+        seen = Seen(1, Digest(bytes(32)), bytes(64), b"")
+        await real.enrol(NodeIdentity(AGENCY, "hub.example/log", "vkey", Digest(bytes(32)), clock.now_ms()), [], seen)
+        token = await create_token(real, clock, randomness, "loket-1")
+        async with LocalService(store or real, Minting(AGENCY, "PKL", clock, randomness)) as service:
+            app = build_app(service, store or real, clock, randomness, **options)
+            async with listening(app) as url, aiohttp.ClientSession() as session:
+                yield Api(url, token, session, real, clock, file)
+    finally:
+        await real.close()
+
+
+@asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[str]:
+    """The address of an application that runs for a while."""
+    runner = web.AppRunner(app, **RUNNER_OPTIONS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
