@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from node.config_data import config_file
-from node.directory import load_directory
 from node.local.import_service import ImportRun
-from node.local.importers.areas import area_lookup
+from node.local.importers.areas import area_finder
 from node.local.ports import LocalStore
 from node.local.recording import Minting
 from node.local.service import LocalService
@@ -41,7 +40,7 @@ async def service(store: LocalStore) -> AsyncIterator[LocalService]:
 
 
 def run_into(service: LocalService) -> ImportRun:
-    return ImportRun(service, WITA, area_lookup((line.code, line.name) for line in load_directory().values()))
+    return ImportRun(service, WITA, area_finder())
 
 
 async def test_totals_by_state_are_the_files_own_and_a_second_import_adds_nothing(

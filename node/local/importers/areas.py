@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
+from node.directory import load_directory
 from node.local.importers.rows import column_key
 from node.local.importers.sp4n import AreaOf
 
@@ -52,3 +54,9 @@ def _folded(name: str) -> str:
 
 def _bare(folded: str) -> str:
     return folded.removeprefix("kabupaten ").removeprefix("kota ")
+
+
+@lru_cache(maxsize=1)
+def area_finder() -> AreaOf:
+    """The lookup over the directory that came with the program. Raises Refused(configuration) for a damaged one."""
+    return area_lookup((str(agency.code), agency.name) for agency in load_directory().values())
