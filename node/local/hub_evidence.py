@@ -116,7 +116,10 @@ class Evidence:
     async def head(
         self, answer: HeadAnswer, agency: str, seen: Seen, own_kids: set[str]
     ) -> tuple[HubHead, Seen | None]:
-        """The head as the hub tells it, its manifest and receipt verified; and the newer checkpoint."""
+        """The head as the hub tells it, its manifest and receipt verified; and the newer checkpoint.
+
+        It is ours if we hold its key, or if the roster says that a key of ours has followed it (a new installation).
+        """
         newer = await self.advance(seen, self.open(answer.checkpoint))
         if answer.agency != agency:
             raise contradiction("wrong-agency", f"the head is that of {answer.agency}")
@@ -130,7 +133,8 @@ class Evidence:
             raise Contradiction(refused) from None
         if answer.receipt is not None:
             self.receipt(answer.receipt.encode("utf-8"), signed.jws.text.encode("ascii"))
-        is_ours = signed.jws.kid in own_kids
+        record = self.roster.agency(agency)
+        is_ours = signed.jws.kid in own_kids or (record is not None and record.kid in own_kids)
         return HubHead(signed.manifest.epoch, signed.manifest.seq, digest, is_ours), newer
 
     def verify_own(self, signed: SignedManifest, agency: str) -> None:

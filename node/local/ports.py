@@ -74,7 +74,7 @@ class LocalTransaction(Protocol):
         ...
 
     async def last_no(self) -> int:
-        """The number of the newest change, 0 if there is none."""
+        """The newest number that was given to a change, whether that is still there or not."""
         ...
 
     async def chain_end(self, up_to_seq: int | None = None) -> ChainEnd:
@@ -177,6 +177,10 @@ class LocalStore(Protocol):
 
     async def live_sets(self, from_seq: int, limit: int) -> list[HeldSet]:
         """Live sets from a seq on, in order."""
+        ...
+
+    async def first_seq_at(self, index: int) -> int | None:
+        """The first live set whose receipt says that it stands at this log index or after it."""
         ...
 
     async def set_frames(self, set_id: int) -> tuple[bytes, bytes]:

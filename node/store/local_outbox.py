@@ -74,6 +74,10 @@ class LocalOutbox(LocalBase):
         query = select(_SET).where(_SET.c.seq >= from_seq, _LIVE).order_by(_SET.c.seq).limit(limit)
         return [held_set(row) for row in await self.read_rows(query)]
 
+    async def first_seq_at(self, index: int) -> int | None:
+        seq: int | None = await self.read_scalar(select(func.min(_SET.c.seq)).where(_SET.c.idx >= index, _LIVE))
+        return seq
+
     async def set_frames(self, set_id: int) -> tuple[bytes, bytes]:
         rows = await self.read_rows(select(_FRAMES).where(_FRAMES.c.set_id == set_id))
         if not rows:

@@ -88,9 +88,12 @@ class WrittenComplaint:
 
 @dataclass(frozen=True, slots=True)
 class WrittenChange:
-    """A change line and its content line, without LF. `content` is None where there is none, or not here."""
+    """A change line and its content line, without LF. `content` is None where there is none, or not here.
 
-    key: bytes
+    `key` is None for a change of our own chain to a complaint that is not held here (it was never ours, or unreadable).
+    """
+
+    key: bytes | None
     line: bytes = field(repr=False)
     content: bytes | None = field(repr=False)
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -53,7 +53,8 @@ _UPSERT_COMPLAINT: Final = (
     " packed = excluded.packed"
 )
 _INSERT_CHANGE: Final = (
-    "INSERT INTO change (complaint_no, line, content) VALUES ((SELECT no FROM complaint WHERE key = ?), ?, ?)"
+    "INSERT INTO change (complaint_no, line, content)"
+    " VALUES (CASE WHEN ?1 IS NULL THEN 0 ELSE (SELECT no FROM complaint WHERE key = ?1) END, ?2, ?3)"
 )
 _COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
 _ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
@@ -90,7 +91,8 @@ class SqlLocalTransaction:
         await self._many(_INSERT_ANSWER, [(a.key, a.body, a.answer, a.at_ms) for a in answers])
 
     async def last_no(self) -> int:
-        return int((await self._connection.execute(select(func.max(_CHANGE.c.no)))).scalar() or 0)
+        given = await self._connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'change'"))
+        return int(given.scalar() or 0)
 
     async def chain_end(self, up_to_seq: int | None = None) -> ChainEnd:
         return await find_chain_end(self._connection, up_to_seq)
