@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from node.cli.output import JsonFlag, console, emit, run, stderr
+from node.cli.progress import fraction_progress
 
 app = typer.Typer(help="An agency's local node.", no_args_is_help=True)
 token_app = typer.Typer(help="API tokens of the intake.", no_args_is_help=True)
@@ -113,8 +114,16 @@ def import_(
     """Import an export of another system. Importing twice adds nothing; bad rows are named, the rest goes in."""
     from node.wiring import local as wiring
 
-    work = wiring.import_file(directory, file, format_name=format_, map_file=map_file, dry_run=dry_run)
-    document = run(work, as_json=as_json)
+    with fraction_progress(f"importing {file.name}") as show:
+        work = wiring.import_file(
+            directory,
+            file,
+            format_name=format_,
+            map_file=map_file,
+            dry_run=dry_run,
+            progress=lambda totals: show(totals.fraction),
+        )
+        document = run(work, as_json=as_json)
 
     def human(done: dict[str, Any]) -> None:
         console.print(Text(f"read {done['read']}, imported {done['imported']}, already there {done['already_there']}"))

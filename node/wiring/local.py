@@ -1,0 +1,325 @@
+"""Wiring of a local node's commands: settings → store, keys, link, service, pusher → answer for the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NoReturn
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from keys.ceremony import revoke
+from keys.key_directory import KeyDirectory
+from node.directory import Agency, load_directory
+from node.link.hub_client import HubClient
+from node.link.transport import Transport
+from node.local.enrolment import enrol_node
+from node.local.evidence import make_evidence
+from node.local.hub_session import HubSession
+from node.local.import_service import ImportRun, ImportTotals
+from node.local.importers.areas import area_finder
+from node.local.pusher import Drained, Pusher
+from node.local.recording import Minting
+from node.local.recovery import recover_node
+from node.local.service import LocalService
+from node.local.signing import DirectoryKeys
+from node.local.status import node_status as status_of
+from node.local.tokens import create_token as make_token
+from node.local.tokens import revoke_token as end_token
+from node.logs import configure_logs
+from node.serving import announce, listening, server_tls, until_told_to_stop
+from node.settings import NodeSettings
+from node.settings_file import load_settings, make_settings, write_settings
+from node.store.local_store import SqlLocalStore, open_local_store
+from node.system import SystemClock, SystemRandomness
+from sync_protocol.ed25519 import Signer
+from sync_protocol.errors import Refused, Unavailable
+from sync_protocol.statement import Role
+from sync_protocol.values import AgencyId
+
+RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
+ROTATION_TIMEOUT_S: Final = 120.0  # for what is unsent to go out first
+WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
+
+
+class NodeParts:
+    """What a node's commands share: settings, store, keys, clock. Closed by `opened`."""
+
+    def __init__(self, settings: NodeSettings, store: SqlLocalStore) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = SystemClock()
+        self.randomness = SystemRandomness()
+        self.agency = AgencyId.parse(settings.agency)
+        self.key_directory = KeyDirectory(settings.keys_directory, settings.passphrase())
+        self.keys = DirectoryKeys(self.key_directory)
+
+    @property
+    def listed(self) -> Agency | None:
+        """The agency's line in the directory, if it has one."""
+        return load_directory().get(self.agency)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which the agency's days begin and end."""
+        return self.listed.zone if self.listed else ZoneInfo(WIB)
+
+    def minting(self) -> Minting:
+        """What identifiers of this node are made from."""
+        prefix = self.listed.prefix if self.listed else _prefix_of(self.agency)
+        return Minting(self.agency, prefix, self.clock, self.randomness)
+
+    def link(self) -> HubClient:
+        """The way to the hub; opens nothing before it is used."""
+        settings = self.settings
+        transport = Transport(
+            settings.hub_url,
+            clock=self.clock,
+            randomness=self.randomness,
+            ca_file=settings.file(settings.ca_file) if settings.ca_file else None,
+            allow_plain_http=settings.allow_plain_http,
+            answer_timeout_s=settings.request_timeout_s,
+        )
+        return HubClient(transport, self.agency, self.keys.current)
+
+    def pusher(self, link: HubClient) -> Pusher:
+        """This process's pusher."""
+        return Pusher(
+            self.store,
+            link,
+            self.keys,
+            self.clock,
+            self.randomness,
+            agency=self.agency,
+            target_changes=self.settings.set_changes_max,
+        )
+
+    def service(self, on_recorded: Callable[[], None] = lambda: None) -> LocalService:
+        """Records changes; to be entered as an async context."""
+        return LocalService(self.store, self.minting(), on_recorded=on_recorded)
+
+
+@asynccontextmanager
+async def opened(directory: Path) -> AsyncIterator[NodeParts]:
+    """The node of a directory. Raises Refused(configuration) if there is none."""
+    settings = load_settings(directory, NodeSettings)
+    store = await open_local_store(settings.database)
+    try:
+        yield NodeParts(settings, store)
+    finally:
+        await store.close()
+
+
+def _prefix_of(agency: AgencyId) -> str:
+    """Of tracking numbers, for an agency that is not in the directory."""
+    return "".join(character for character in agency.upper() if character.isalnum())[:8]
+
+
+async def enrol(
+    directory: Path, *, hub: str, vkey: str, agency: str, token: str, ca_file: Path | None, allow_plain_http: bool
+) -> dict[str, Any]:
+    """`simpul node enrol`: keys first, then the hub; settings are written when both know each other."""
+    values: dict[str, Any] = {"directory": directory, "agency": agency, "hub_url": hub, "vkey": vkey}
+    if ca_file is not None:
+        values["ca_file"] = str(await asyncio.to_thread(ca_file.absolute))
+    if allow_plain_http:
+        values["allow_plain_http"] = True
+    settings = make_settings(NodeSettings, values)
+    await asyncio.to_thread(settings.directory.mkdir, parents=True, exist_ok=True)
+    store = await open_local_store(settings.database, create=True)
+    try:
+        parts = NodeParts(settings, store)
+        signer, sealing = _own_keys(parts)
+        link = parts.link()
+        try:
+            enrolled = await enrol_node(
+                store, link, signer, sealing, parts.clock, agency=parts.agency, vkey=settings.vkey, token=token
+            )
+        finally:
+            await link.close()
+    finally:
+        await store.close()
+    await asyncio.to_thread(write_settings, settings, replace=True)
+    return {"agency": agency, "hub": hub, "index": enrolled.index, "kid": parts.keys.current().kid}
+
+
+def _own_keys(parts: NodeParts) -> tuple[Signer, bytes]:
+    """The agency's signing key and the public half of its sealing key; made at the first attempt, then the same."""
+    held = parts.key_directory
+    for role in (Role.AGENCY, Role.SEALING):
+        if not held.has(role):
+            held.create(role, parts.randomness.bytes(32))
+    return held.signer(Role.AGENCY), held.sealing_key().public_key
+
+
+async def serve_node(directory: Path, *, host: str | None, port: int | None) -> None:
+    """`simpul node serve`: intake and pusher, until SIGTERM."""
+    from node.local.http import RUNNER_OPTIONS, build_app
+
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(opened(directory))
+        settings = parts.settings
+        configure_logs(settings.log_level)
+        link = parts.link()
+        stack.push_async_callback(link.close)
+        pusher = parts.pusher(link)
+        service = await stack.enter_async_context(parts.service(pusher.wake))
+        stop = asyncio.Event()
+        pushing = asyncio.create_task(pusher.run(stop), name="pusher")
+        stack.push_async_callback(_end, pushing, stop)
+        application = build_app(service, parts.store, parts.clock, parts.randomness)
+        bound_port = settings.port if port is None else port
+        tls = server_tls(settings.tls)
+        url = await stack.enter_async_context(
+            listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS)
+        )
+        announce(f"node {parts.agency} listens on {url}")
+        await until_told_to_stop()
+
+
+async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
+    """A step under way is finished, if it takes less than five seconds; it may be repeated at the next start."""
+    stop.set()
+    _, unfinished = await asyncio.wait([pushing], timeout=5)
+    for task in unfinished:
+        task.cancel()
+    await asyncio.gather(pushing, return_exceptions=True)
+
+
+async def node_status(directory: Path) -> dict[str, Any]:
+    """`simpul node status`."""
+    async with opened(directory) as parts:
+        document: dict[str, Any] = msgspec.to_builtins(await status_of(parts.store, parts.clock))
+        return document
+
+
+async def create_token(directory: Path, name: str) -> dict[str, Any]:
+    """`simpul node token create`."""
+    async with opened(directory) as parts:
+        return {"name": name, "token": await make_token(parts.store, parts.clock, parts.randomness, name)}
+
+
+async def revoke_token(directory: Path, name: str) -> dict[str, Any]:
+    """`simpul node token revoke`."""
+    async with opened(directory) as parts:
+        return {"name": name, "revoked": await end_token(parts.store, parts.clock, name)}
+
+
+async def import_file(
+    directory: Path,
+    file: Path,
+    *,
+    format_name: str | None,
+    map_file: Path | None,
+    dry_run: bool,
+    progress: Callable[[ImportTotals], None],
+) -> dict[str, Any]:
+    """`simpul node import`."""
+    async with opened(directory) as parts, parts.service() as service:
+        run = ImportRun(service, parts.zone, area_finder(), progress)
+        totals = await run.run(file, format_name=format_name, map_file=map_file, dry_run=dry_run)
+        return totals.document()
+
+
+async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
+    """`simpul node push`: without serving; `reached` says whether the hub answered at all."""
+    async with opened(directory) as parts:
+        link = parts.link()
+        try:
+            drained = await parts.pusher(link).drain(timeout_s, until_drained=until_drained)
+        finally:
+            await link.close()
+        status = await status_of(parts.store, parts.clock)
+        return {**msgspec.to_builtins(status), "drained": drained.drained, "reached": drained.reached}
+
+
+async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
+    """`simpul node recover`: clears a halt if this copy is to stay, then compares and refills."""
+    async with opened(directory) as parts:
+        link = parts.link()
+        session = HubSession(parts.store, link, parts.keys, parts.agency)
+        try:
+            recovered = await recover_node(
+                parts.store, parts.pusher(link), session, take_over=take_over, timeout_s=RECOVERY_TIMEOUT_S
+            )
+        finally:
+            await link.close()
+        return asdict(recovered)
+
+
+async def write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool) -> dict[str, Any]:
+    """`simpul node receipt` and `excerpt`. Never overwrites a file."""
+    async with opened(directory) as parts:
+        data, evidence = await make_evidence(parts.store, complaint, with_content=with_content)
+    try:
+        await asyncio.to_thread(_write_new, out, data)
+    except FileExistsError:
+        step = "Choose another name."
+        raise Refused("configuration", f"{out} exists already", members={"next": step}) from None
+    return {"complaint": str(evidence.complaint), "lines": len(evidence.changes), "file": str(out)}
+
+
+def _write_new(out: Path, data: bytes) -> None:
+    with out.open("xb") as file:
+        file.write(data)
+
+
+async def rotate_node_key(directory: Path, role: Role) -> dict[str, Any]:
+    """`simpul keys rotate`: the new key is stored, everything unsent goes out under the old one, then they change."""
+    if role is not Role.AGENCY:
+        step = "Rotate the agency key; the sealing key follows with the next enrolment."
+        raise Refused("configuration", f"the {role.value} key is not rotated by this command", members={"next": step})
+    async with opened(directory) as parts:
+        old = parts.keys.current().kid
+        if parts.key_directory.pending(role) is None:
+            parts.key_directory.prepare_next(role, parts.randomness.bytes(32))
+        link = parts.link()
+        try:
+            drained = await parts.pusher(link).drain(ROTATION_TIMEOUT_S)
+        finally:
+            await link.close()
+        new = parts.keys.current().kid
+        if new == old:
+            _explain_no_rotation(drained)
+        return {"role": role.value, "old": old, "new": new, "index": await _newest_statement(parts.store)}
+
+
+def _explain_no_rotation(drained: Drained) -> NoReturn:
+    """The new key waits on disk; nothing is lost."""
+    if drained.halted:
+        raise Refused("halted", "the pusher is halted", members={"next": "simpul node status says why and what next"})
+    raise Unavailable("the hub did not answer in time; the new key waits, run the same command again")
+
+
+async def revoke_node_key(directory: Path, *, reason: str, disputed_from: int) -> dict[str, Any]:
+    """`simpul keys revoke`: signed with the key that it ends."""
+    async with opened(directory) as parts:
+        signer = parts.keys.current()
+        link = parts.link()
+        try:
+            roster = await HubSession(parts.store, link, parts.keys, parts.agency).refresh()
+            record = roster.agency(parts.agency)
+            if record is None or record.kid != signer.kid:
+                raise Refused("revoked-key", "this key does not speak for the agency any more: nothing is left to end")
+            statement = revoke(
+                signer,
+                log=roster.genesis_digest,
+                agency=parts.agency,
+                prev=record.last_statement,
+                kid=signer.kid,
+                at_ms=parts.clock.now_ms(),
+                disputed_from=disputed_from,
+                reason=reason,
+            )
+            entered = await link.submit_statement(statement.text)
+        finally:
+            await link.close()
+        return {"agency": str(parts.agency), "kid": signer.kid, "index": entered.index}
+
+
+async def _newest_statement(store: SqlLocalStore) -> int:
+    return max((held.index for held in await store.statements()), default=0)
