@@ -6,55 +6,103 @@ May be repeated with the same token and keys for ever: the hub gives the same an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from keys.ceremony import request_enrolment
+from keys.key_directory import KeyDirectory
 from node.local.hub_evidence import Contradiction, Evidence, contradiction, held_statement, roster_of, seen_of
 from node.local.ports import HubLink, LocalStore
-from node.ports import Clock
-from node.store.local_records import HeldStatement, NodeIdentity
+from node.ports import Clock, Randomness
+from node.store.local_records import HeldStatement, NodeIdentity, Seen
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused
+from sync_protocol.halts import HaltReason
 from sync_protocol.note import VerifierKey
 from sync_protocol.roster import Roster
+from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, Digest
 from sync_protocol.wire import Entered, StatementLine
 
-
-@dataclass(frozen=True, slots=True)
-class Enrolled:
-    """`index` is the enrolment's place in the log."""
-
-    agency: AgencyId
-    origin: str
-    index: int
+#: Halts that a fresh enrolment ends.
+CLEARED: Final = frozenset({HaltReason.KEY_REFUSED, HaltReason.NOT_ENROLLED, HaltReason.FOREIGN_HEAD})
 
 
 async def enrol_node(
     store: LocalStore,
     link: HubLink,
-    signer: Signer,
-    sealing_public_key: bytes,
+    keys: KeyDirectory,
     clock: Clock,
+    randomness: Randomness,
     *,
     agency: AgencyId,
     vkey: str,
     token: str,
-) -> Enrolled:
-    """Raises Refused (bad-token …, configuration for a directory of another agency), Unavailable, Contradiction."""
-    key = VerifierKey.parse(vkey)
-    request = request_enrolment(
-        origin=key.name, agency=agency, token=token, signer=signer, sealing_public_key=sealing_public_key
-    )
-    entered = await link.enrol(request)
-    statements, roster = _prove(entered, Evidence(link, Roster(), [key], key.name))
-    enrolment = _check_outcome(roster, agency, signer, sealing_public_key, key)
-    opened = Evidence(link, roster, [key], key.name).open(entered.checkpoint)
-    seen = seen_of(opened)
-    if await store.identity() is not None:
-        before = await store.seen()
-        seen = await Evidence(link, roster, roster.vkeys, key.name).advance(before, opened) or before
-    await store.enrol(NodeIdentity(str(agency), key.name, vkey, enrolment, clock.now_ms()), statements, seen)
-    return Enrolled(agency, key.name, entered.index)
+) -> int:
+    """The enrolment's place in the log. Keys are made if there are none, and made anew if theirs were used up.
+
+    Raises Refused (bad-token …, configuration for a directory of another agency), Unavailable, and Contradiction for an
+    answer that does not prove what it says; then nothing was kept but keys.
+    """
+    log_key = VerifierKey.parse(vkey)
+    asking = _Asking(link, keys, randomness, agency, log_key.name, token)
+    try:
+        entered = await asking.once()
+    except Refused as refused:
+        if refused.kind != "void-statement":
+            raise
+        # A key enters the log once, ever: this one was revoked or replaced, and the token asks for a new one.
+        keys.retire(Role.AGENCY)
+        entered = await asking.once()
+    statements, roster = _prove(entered, Evidence(link, Roster(), [log_key], log_key.name))
+    signer = keys.signer(Role.AGENCY)
+    enrolment = _check_outcome(roster, agency, signer, keys.sealing_key().public_key, log_key)
+    opened = Evidence(link, roster, [log_key], log_key.name).open(entered.checkpoint)
+    identity = NodeIdentity(str(agency), log_key.name, vkey, enrolment, clock.now_ms())
+    before = await store.identity()
+    if before is None:
+        await store.enrol(identity, statements, seen_of(opened))
+    else:
+        seen = await store.seen()
+        newer = await Evidence(link, roster, roster.vkeys, log_key.name).advance(seen, opened)
+        await store.enrol(identity, statements, newer or seen)
+        await _begin_anew(store, newer or seen, key_changed=before.enrolment != enrolment)
+    return entered.index
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """One enrolment request, with whatever keys are in use when it is made."""
+
+    link: HubLink
+    keys: KeyDirectory
+    randomness: Randomness
+    agency: AgencyId
+    origin: str
+    token: str
+
+    async def once(self) -> Entered:
+        for role in (Role.AGENCY, Role.SEALING):
+            if not self.keys.has(role):
+                self.keys.create(role, self.randomness.bytes(32))
+        request = request_enrolment(
+            origin=self.origin,
+            agency=self.agency,
+            token=self.token,
+            signer=self.keys.signer(Role.AGENCY),
+            sealing_public_key=self.keys.sealing_key().public_key,
+        )
+        return await self.link.enrol(request)
+
+
+async def _begin_anew(store: LocalStore, seen: Seen, *, key_changed: bool) -> None:
+    """An enrolment of a node that has a history: what the old key signed and the hub never took is cut anew."""
+    await store.move_seen(seen)
+    view = await store.outbox()
+    if key_changed:
+        async with store.transaction() as transaction:
+            await transaction.set_epoch(view.epoch + 1)
+    if view.halt is not None and view.halt.reason in CLEARED:
+        await store.clear_halt()
 
 
 def _prove(entered: Entered, evidence: Evidence) -> tuple[list[HeldStatement], Roster]:
