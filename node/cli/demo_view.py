@@ -27,6 +27,7 @@ class AgencyLine:
     unsent: int = 0
     pusher: str = "starting"
     link_whole: bool = True
+    troubles: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

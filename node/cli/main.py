@@ -10,6 +10,7 @@ import typer
 
 from node.cli import audit, hub, keys, node
 from node.cli.output import JsonFlag
+from node.logs import configure_logs
 
 app = typer.Typer(
     name="simpul",
@@ -28,7 +29,10 @@ app.command("audit")(audit.audit)
 @app.command("demo")
 def demo(
     agencies: Annotated[int, typer.Option(min=1, max=50, help="How many local nodes.")] = 3,
-    complaints: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many complaints, in all.")] = 200,
+    complaints: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="How many complaints, in all. Default: 200, or the whole of --input."),
+    ] = None,
     input_file: Annotated[
         Path | None, typer.Option("--input", exists=True, dir_okay=False, help="An export, dealt out in turn.")
     ] = None,
@@ -69,5 +73,6 @@ def version(as_json: JsonFlag = False) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script. Until a serving command says otherwise, only warnings are logged, to stderr."""
+    configure_logs("warning")
     app(args=sys.argv[1:], prog_name="simpul")
