@@ -73,6 +73,6 @@ def version(as_json: JsonFlag = False) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script. Until a serving command says otherwise, only warnings are logged, to stderr."""
+    """Entry point of the console script. Until a serving command says otherwise, logs are warnings, on stderr."""
     configure_logs("warning")
     app(args=sys.argv[1:], prog_name="simpul")
