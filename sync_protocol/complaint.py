@@ -53,7 +53,7 @@ def fold(
 
 def _judge(state: ComplaintState, row: "_Row", change: Change, raw_id: bytes, context: FoldContext) -> Verdict:
     """Codes 7 to 18 of protocol §9.3, in that order, for a complaint that exists."""
-    if raw_id in state.ids and _is_among(raw_id, state.ids):
+    if state.ids.find(raw_id) >= 0 and _is_among(raw_id, state.ids):  # `in` would try the id as a number first
         return Verdict.REPEATED_ID
     if row.is_plain:
         if state.owner != context.agency:
