@@ -36,7 +36,6 @@ from node.settings import NodeSettings
 from node.settings_file import load_settings, make_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId
@@ -133,27 +132,24 @@ async def enrol(
     store = await open_local_store(settings.database, create=True)
     try:
         parts = NodeParts(settings, store)
-        signer, sealing = _own_keys(parts)
         link = parts.link()
         try:
-            enrolled = await enrol_node(
-                store, link, signer, sealing, parts.clock, agency=parts.agency, vkey=settings.vkey, token=token
+            index = await enrol_node(
+                store,
+                link,
+                parts.key_directory,
+                parts.clock,
+                parts.randomness,
+                agency=parts.agency,
+                vkey=settings.vkey,
+                token=token,
             )
         finally:
             await link.close()
     finally:
         await store.close()
     await asyncio.to_thread(write_settings, settings, replace=True)
-    return {"agency": agency, "hub": hub, "index": enrolled.index, "kid": parts.keys.current().kid}
-
-
-def _own_keys(parts: NodeParts) -> tuple[Signer, bytes]:
-    """The agency's signing key and the public half of its sealing key; made at the first attempt, then the same."""
-    held = parts.key_directory
-    for role in (Role.AGENCY, Role.SEALING):
-        if not held.has(role):
-            held.create(role, parts.randomness.bytes(32))
-    return held.signer(Role.AGENCY), held.sealing_key().public_key
+    return {"agency": agency, "hub": hub, "index": index, "kid": parts.keys.current().kid}
 
 
 async def serve_node(directory: Path, *, host: str | None, port: int | None) -> None:
