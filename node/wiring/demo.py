@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.hub.http import RUNNER_OPTIONS as HUB_OPTIONS
 from node.hub.http import build_app as build_hub_app
 from node.hub.hub import Hub
-from node.local.http import RUNNER_OPTIONS
+from node.local.http import RUNNER_OPTIONS as NODE_OPTIONS
 from node.local.http import build_app as build_node_app
 from node.local.service import LocalService
 from node.local.status import NodeStatus
@@ -40,7 +41,7 @@ async def running_hub(directory: Path) -> AsyncIterator[tuple[Hub, str]]:
     """The hub of a directory, serving on a free port of loopback; with its address."""
     async with hub_wiring.opened(directory) as hub:
         await hub.start()
-        async with listening(build_hub_app(hub), LOOPBACK, 0) as url:
+        async with listening(build_hub_app(hub), LOOPBACK, 0, options=HUB_OPTIONS) as url:
             yield hub, url
 
 
@@ -57,5 +58,5 @@ async def running_node(directory: Path) -> AsyncIterator[RunningNode]:
         pushing = asyncio.create_task(pusher.run(stop), name=f"pusher-{parts.agency}")
         stack.push_async_callback(local_wiring._end, pushing, stop)
         app = build_node_app(service, parts.store, parts.clock, parts.randomness)
-        url = await stack.enter_async_context(listening(app, LOOPBACK, 0, options=RUNNER_OPTIONS))
+        url = await stack.enter_async_context(listening(app, LOOPBACK, 0, options=NODE_OPTIONS))
         yield RunningNode(url, service, parts)
