@@ -8,7 +8,7 @@ the requests and write the answers.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -23,7 +23,7 @@ from node.local.api_types import (
     NewComplaint,
 )
 from node.local.evidence import find_complaint
-from node.local.http_middleware import authorising, observing
+from node.local.http_middleware import authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
@@ -40,9 +40,10 @@ HEADERS_MAX_BYTES: Final = 8_192  # a token and a key are some hundred bytes
 PUBLIC: Final = frozenset({"/healthz", "/metrics", "/openapi.json"})
 
 #: For web.AppRunner: bodies are not decompressed behind our back, connections say nothing on their own.
-RUNNER_OPTIONS: Final = {
+RUNNER_OPTIONS: Final[dict[str, Any]] = {
     "auto_decompress": False,
     "access_log": None,
+    "logger": server_log,
     "handle_signals": False,
     "max_field_size": HEADERS_MAX_BYTES,
     "max_line_size": HEADERS_MAX_BYTES,

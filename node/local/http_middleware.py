@@ -6,6 +6,7 @@ A log line holds the route's pattern, never the address as it was typed, and not
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -34,6 +35,18 @@ HEADERS: Final = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger("simpul.intake")
+
+
+class _Wordless(logging.Handler):
+    """aiohttp quotes what it could not read as HTTP, and that may be what a citizen said: only the kind of error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0] if record.exc_info else None
+        log.warning("intake.http", error=error.__name__ if error else record.msg)
+
+
+server_log: Final = logging.Logger("simpul.intake.http", logging.WARNING)
+server_log.addHandler(_Wordless())
 
 
 def observing(metrics: LocalMetrics, clock: Clock, randomness: Randomness) -> Any:

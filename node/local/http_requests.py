@@ -10,6 +10,7 @@ import asyncio
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -20,8 +21,10 @@ from node.local.api_types import LIST_MAX
 from node.local.http_problems import BODY_MAX_BYTES, TIMEOUT, UNSUPPORTED_TYPE
 from node.local.recording import RequestKey
 from node.store.local_records import ComplaintFilter
+from sync_protocol.change_types import Part
 from sync_protocol.complaint import State
 from sync_protocol.errors import Refused, malformed, too_large
+from sync_protocol.line import checks_of
 from sync_protocol.strict_json import format_object, parse_object
 from sync_protocol.values import parse_code, parse_source_id, parse_tracking
 
@@ -30,6 +33,7 @@ NAME_MAX_CHARACTERS: Final = 64  # of a foreign member's name that an answer rep
 PAGE_DEFAULT: Final = 50
 TOKEN_NAME: Final = web.RequestKey("token_name", str)
 
+_checks: Final = lru_cache(maxsize=64)(checks_of)  # one entry for each type of request
 _ONCE: Final = frozenset({"unit", "source_system", "source_id", "tracking", "after", "limit"})
 _KEY: Final = re.compile(f"[ -~]{{1,{KEY_MAX_CHARACTERS}}}")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -65,9 +69,24 @@ async def read_fields(request: web.Request, timeout_s: float) -> dict[str, Any]:
 def convert(fields: Mapping[str, Any], kind: Any) -> Any:
     """The object as one of the request types. Raises Refused (malformed, too-large), naming the member."""
     try:
-        return msgspec.convert(fields, kind)
+        body = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise _wrong_member(str(error)) from None
+    _check_members(body, "")
+    return body
+
+
+def _check_members(body: msgspec.Struct, place: str) -> None:
+    """What the types cannot say: the fold would find it as well, but without the member's name."""
+    for name, written, check in _checks(type(body)):
+        value = getattr(body, name)
+        if isinstance(value, Part):
+            _check_members(value, f"{place}{written}.")
+        elif value is not None:
+            try:
+                check(value)
+            except Refused as refused:
+                raise malformed(refused.detail, place + written) from None
 
 
 def _wrong_member(words: str) -> Refused:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from node.local.http import RUNNER_OPTIONS, build_app
 from node.local.ports import LocalStore
 from node.local.recording import Minting
 from node.local.service import LocalService
 from node.local.tokens import create_token
+from node.serving import listening
 from node.store.local_records import NodeIdentity, Seen
 from node.store.local_store import SqlLocalStore
 from node.system import SystemClock, SystemRandomness
@@ -78,13 +78,11 @@ class Api:
     store: SqlLocalStore
     clock: MovableClock
     file: Path
-    sent: int = field(default=0)
 
     async def call(
         self, method: str, path: str, *, json: Any = None, data: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """One request with the token, unless the headers bring or withhold (empty) their own."""
-        self.sent += 1
         all_headers = {"Authorization": f"Bearer {self.token}"} | dict(headers or {})
         if data is not None and "Content-Type" not in all_headers:
             all_headers["Content-Type"] = "application/json"
@@ -135,19 +133,10 @@ async def serving(place: Path, *, store: LocalStore | None = None, **options: An
         token = await create_token(real, clock, randomness, "loket-1")
         async with LocalService(store or real, Minting(AGENCY, "PKL", clock, randomness)) as service:
             app = build_app(service, store or real, clock, randomness, **options)
-            async with listening(app) as url, aiohttp.ClientSession() as session:
+            async with (
+                listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
+                aiohttp.ClientSession() as session,
+            ):
                 yield Api(url, token, session, real, clock, file)
     finally:
         await real.close()
-
-
-@asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[str]:
-    """The address of an application that runs for a while."""
-    runner = web.AppRunner(app, **RUNNER_OPTIONS)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
