@@ -17,6 +17,12 @@ from sync_protocol.values import Digest
 
 VARIABLES_MAX: Final = 500  # values of one IN (…): far below SQLite's limit, and the statement stays readable in a log
 
+#: What `held_set` reads.
+SET_COLUMNS: Final = (
+    "id, epoch, seq, digest, kid, first_no, last_no, changes, size, status,"
+    " at_ms, attempts, idx, hidden, erased, manifest"
+)
+
 T = TypeVar("T")
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -29,6 +35,11 @@ class LocalBase:
     def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
         self.writer = writer
         self.readers = readers
+
+    async def fetch(self, query: str, *values: Any) -> list[Any]:
+        """Plain rows of one statement, in one call to the driver: what is asked at every step of the pusher."""
+        async with self.readers.connect() as connection:
+            return await fetch(connection, query, values)
 
     async def read_rows(self, query: Any) -> Sequence[Row[Any]]:
         """All rows of a query, in a snapshot of its own."""
@@ -50,6 +61,14 @@ class LocalBase:
         """See LocalStore."""
         await self.readers.dispose()
         await self.writer.dispose()
+
+
+async def fetch(connection: AsyncConnection, query: str, values: Sequence[Any] = ()) -> list[Any]:
+    """Plain rows of one statement (it may write), in one call to the driver.
+
+    Each call costs two changes of threads, and SQLAlchemy's cursors make three or four calls of one statement.
+    """
+    return list(await driver_of(await connection.get_raw_connection()).execute_fetchall(query, values))
 
 
 def driver_of(connection: Any) -> Any:
@@ -82,22 +101,24 @@ def held_complaint(row: Any) -> HeldComplaint:
 
 
 def held_set(row: Any) -> HeldSet:
-    """From a whole row of `change_set`."""
+    """From a row of SET_COLUMNS."""
+    (number, epoch, seq, digest, kid, first_no, last_no, changes, size, status) = row[:10]
+    at_ms, attempts, index, hidden, erased, manifest = row[10:]
     return HeldSet(
-        id=row.id,
-        epoch=row.epoch,
-        seq=row.seq,
-        digest=Digest(row.digest),
-        kid=row.kid,
-        first_no=row.first_no,
-        last_no=row.last_no,
-        changes=row.changes,
-        size=row.size,
-        status=SetStatus(row.status),
-        at_ms=row.at_ms,
-        attempts=row.attempts,
-        index=row.idx,
-        hidden=row.hidden,
-        erased=row.erased,
-        manifest=row.manifest.decode("ascii"),
+        id=number,
+        epoch=epoch,
+        seq=seq,
+        digest=Digest(digest),
+        kid=kid,
+        first_no=first_no,
+        last_no=last_no,
+        changes=changes,
+        size=size,
+        status=SetStatus(status),
+        at_ms=at_ms,
+        attempts=attempts,
+        index=index,
+        hidden=hidden,
+        erased=erased,
+        manifest=manifest.decode("ascii"),
     )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import delete, func, select, update
 
-from node.store.local_base import LocalBase, driver_of, held_set
+from node.store.local_base import SET_COLUMNS, LocalBase, fetch, held_set
 from node.store.local_records import Acknowledgement, ChainEnd, HeldSet, Seen, SetStatus, SignedSet, UnsentLine
 from node.store.local_tables import ChangeRow, ChangeSetRow, NodeRow, SetFramesRow, SetReceiptRow, table_of
-from node.store.local_transaction import SqlLocalTransaction, find_chain_end, move_seen
+from node.store.local_transaction import (
+    SqlLocalTransaction,
+    find_chain_end,
+    find_live_set,
+    move_seen,
+    not_enrolled,
+)
 from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Corrupt
 from sync_protocol.halts import Halt, HaltReason
@@ -21,6 +27,26 @@ from sync_protocol.values import Digest
 _CHANGE, _SET, _NODE = table_of(ChangeRow), table_of(ChangeSetRow), table_of(NodeRow)
 _FRAMES, _RECEIPT = table_of(SetFramesRow), table_of(SetReceiptRow)
 _LIVE: Final = _SET.c.status != SetStatus.WITHDRAWN
+_OUTBOX: Final = """
+SELECT node.epoch, node.halt_reason, node.halt_detail, (SELECT max(no) FROM change), acknowledged.seq,
+    (SELECT epoch FROM change_set WHERE seq = acknowledged.seq + 1 AND status <> 2),
+    newest.seq, newest.last_no, newest.at_ms,
+    node.failures, node.failing_since_ms, node.attempted_at_ms, node.next_attempt_at_ms
+FROM node
+JOIN (SELECT coalesce(max(seq), 0) AS seq FROM change_set WHERE status = 1) AS acknowledged
+LEFT JOIN (SELECT seq, last_no, at_ms FROM change_set WHERE status <> 2 ORDER BY seq DESC LIMIT 1) AS newest
+"""
+_LIVE_SETS: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq >= ? AND status <> 2 ORDER BY seq LIMIT ?"  # noqa: S608 - constants
+_WITH_HIDDEN: Final = (
+    f"SELECT {SET_COLUMNS} FROM change_set"  # noqa: S608 - constants
+    " WHERE status = 1 AND hidden > erased AND shown_again < ? ORDER BY seq LIMIT ?"
+)
+_SCHEDULE: Final = "failures = ?, failing_since_ms = ?, attempted_at_ms = ?, next_attempt_at_ms = ?"
+_SET_SCHEDULE: Final = f"UPDATE node SET {_SCHEDULE}"  # noqa: S608 - constants
+_SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(?, hub_seen_at_ms)"
+_COUNT_ATTEMPT: Final = (
+    "UPDATE change_set SET attempts = attempts + 1, shown_again = shown_again + ? WHERE seq = ? AND status <> 2"
+)
 _UNSENT: Final = "SELECT no, line, content FROM change WHERE no > ? ORDER BY no LIMIT ?"
 
 
@@ -28,33 +54,28 @@ class LocalOutbox(LocalBase):
     """What the next step depends on, and what its outcome leaves."""
 
     async def outbox(self) -> OutboxView:
-        async with self.readers.connect() as connection:
-            end = await find_chain_end(connection)
-            node = (await connection.execute(select(_NODE))).one()
-            newest_no = (await connection.execute(select(func.max(_CHANGE.c.no)))).scalar() or 0
-            acknowledged = select(func.max(_SET.c.seq)).where(_SET.c.status == SetStatus.ACKNOWLEDGED)
-            acknowledged_seq = (await connection.execute(acknowledged)).scalar() or 0
-            pending = select(_SET.c.epoch).where(_SET.c.seq == acknowledged_seq + 1, _LIVE)
-            signed_at = select(_SET.c.at_ms).where(_SET.c.seq == end.seq, _LIVE)
-            return OutboxView(
-                epoch=node.epoch,
-                signed_seq=end.seq,
-                acknowledged_seq=acknowledged_seq,
-                pending_epoch=(await connection.execute(pending)).scalar(),
-                unsent=max(newest_no - end.last_no, 0),
-                last_signed_at_ms=(await connection.execute(signed_at)).scalar(),
-                schedule=_schedule(node),
-                halt=Halt(HaltReason(node.halt_reason), node.halt_detail or "") if node.halt_reason else None,
-            )
+        found = await self.fetch(_OUTBOX)
+        if not found:
+            raise not_enrolled()
+        epoch, halt_reason, halt_detail, newest_no, acknowledged_seq, pending_epoch = found[0][:6]
+        signed_seq, last_no, signed_at_ms = found[0][6:9]
+        return OutboxView(
+            epoch=epoch,
+            signed_seq=signed_seq or 0,
+            acknowledged_seq=acknowledged_seq,
+            pending_epoch=pending_epoch,
+            unsent=max((newest_no or 0) - (last_no or 0), 0),
+            last_signed_at_ms=signed_at_ms,
+            schedule=Schedule(*found[0][9:]),
+            halt=Halt(HaltReason(halt_reason), halt_detail or "") if halt_reason else None,
+        )
 
     async def chain_end(self) -> ChainEnd:
         async with self.readers.connect() as connection:
             return await find_chain_end(connection)
 
     async def unsent_lines(self, after_no: int, limit: int) -> list[UnsentLine]:
-        async with self.readers.connect() as connection:
-            driver = driver_of(await connection.get_raw_connection())
-            return list(await driver.execute_fetchall(_UNSENT, (after_no, limit)))
+        return await self.fetch(_UNSENT, after_no, limit)
 
     async def cut(self, end: ChainEnd, last_no: int, sign: Callable[[], SignedSet]) -> bool:
         async with self.writing() as connection:
@@ -67,59 +88,51 @@ class LocalOutbox(LocalBase):
             return True
 
     async def live_set(self, seq: int) -> HeldSet | None:
-        rows = await self.read_rows(select(_SET).where(_SET.c.seq == seq, _LIVE))
-        return held_set(rows[0]) if rows else None
+        async with self.readers.connect() as connection:
+            return await find_live_set(connection, seq)
 
     async def live_sets(self, from_seq: int, limit: int) -> list[HeldSet]:
-        query = select(_SET).where(_SET.c.seq >= from_seq, _LIVE).order_by(_SET.c.seq).limit(limit)
-        return [held_set(row) for row in await self.read_rows(query)]
+        return [held_set(row) for row in await self.fetch(_LIVE_SETS, from_seq, limit)]
 
     async def first_seq_at(self, index: int) -> int | None:
         seq: int | None = await self.read_scalar(select(func.min(_SET.c.seq)).where(_SET.c.idx >= index, _LIVE))
         return seq
 
     async def set_frames(self, set_id: int) -> tuple[bytes, bytes]:
-        rows = await self.read_rows(select(_FRAMES).where(_FRAMES.c.set_id == set_id))
-        if not rows:
+        found = await self.fetch("SELECT head, contents FROM set_frames WHERE set_id = ?", set_id)
+        if not found:
             raise Corrupt("the bytes of a set are not kept any more", next_step="Use a copy of the hub's export.")
-        return rows[0].head, rows[0].contents
+        head, contents = found[0]
+        return head, contents
 
     async def set_receipt(self, set_id: int) -> bytes | None:
-        receipt: bytes | None = await self.read_scalar(select(_RECEIPT.c.receipt).where(_RECEIPT.c.set_id == set_id))
-        return receipt
+        found = await self.fetch("SELECT receipt FROM set_receipt WHERE set_id = ?", set_id)
+        return found[0][0] if found else None
 
     async def sets_with_hidden(self, shown_again_max: int, limit: int) -> list[HeldSet]:
-        lacking = (_SET.c.hidden > _SET.c.erased, _SET.c.shown_again < shown_again_max)
-        query = select(_SET).where(_SET.c.status == SetStatus.ACKNOWLEDGED, *lacking).order_by(_SET.c.seq).limit(limit)
-        return [held_set(row) for row in await self.read_rows(query)]
+        return [held_set(row) for row in await self.fetch(_WITH_HIDDEN, shown_again_max, limit)]
 
     async def record_attempt(self, schedule: Schedule, seq: int | None = None, *, shown_again: bool = False) -> None:
         async with self.writing() as connection:
-            await connection.execute(update(_NODE).values(_schedule_columns(schedule)))
+            await fetch(connection, _SET_SCHEDULE, _schedule_values(schedule))
             if seq is not None:
-                counted: dict[str, Any] = {"attempts": _SET.c.attempts + 1}
-                if shown_again:
-                    counted["shown_again"] = _SET.c.shown_again + 1
-                await connection.execute(update(_SET).where(_SET.c.seq == seq, _LIVE).values(counted))
+                await fetch(connection, _COUNT_ATTEMPT, (int(shown_again), seq))
 
     async def set_schedule(self, schedule: Schedule, *, trouble: str | None, hub_seen_at_ms: int | None = None) -> None:
-        values = {**_schedule_columns(schedule), "trouble": trouble}
-        if hub_seen_at_ms is not None:
-            values["hub_seen_at_ms"] = hub_seen_at_ms
         async with self.writing() as connection:
-            await connection.execute(update(_NODE).values(values))
+            await fetch(connection, _SET_OUTCOME, (*_schedule_values(schedule), trouble, hub_seen_at_ms))
 
     async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> None:
-        values = {**_schedule_columns(schedule), "trouble": None, "hub_seen_at_ms": receipt.at_ms}
         async with self.writing() as connection:
             await SqlLocalTransaction(connection).acknowledge(receipt)
-            await connection.execute(update(_NODE).values(values))
+            await fetch(connection, _SET_OUTCOME, (*_schedule_values(schedule), None, receipt.at_ms))
 
     async def seen(self) -> Seen:
-        rows = await self.read_rows(select(_NODE))
-        if not rows:
-            raise Corrupt("this node is not enrolled", next_step="Run `simpul node enrol`.")
-        return Seen(rows[0].seen_size, Digest(rows[0].seen_root), rows[0].seen_sig, rows[0].seen_note)
+        found = await self.fetch("SELECT seen_size, seen_root, seen_sig, seen_note FROM node")
+        if not found:
+            raise not_enrolled()
+        size, root, signature, note = found[0]
+        return Seen(size, Digest(root), signature, note)
 
     async def move_seen(self, seen: Seen) -> None:
         async with self.writing() as connection:
@@ -131,9 +144,10 @@ class LocalOutbox(LocalBase):
             await connection.execute(update(_NODE).where(_NODE.c.halt_reason.is_(None)).values(values))
 
     async def clear_halt(self) -> None:
-        values = {"halt_reason": None, "halt_detail": None, "halted_at_ms": None, "trouble": None}
+        values = {"halt_reason": None, "halt_detail": None, "halted_at_ms": None}
         async with self.writing() as connection:
-            await connection.execute(update(_NODE).values({**values, **_schedule_columns(Schedule())}))
+            await connection.execute(update(_NODE).values(values))
+            await fetch(connection, _SET_OUTCOME, (*_schedule_values(Schedule()), None, None))
 
     async def signing_kids(self) -> set[str]:
         return {row.kid for row in await self.read_rows(select(_SET.c.kid).distinct())}
@@ -161,14 +175,5 @@ class LocalOutbox(LocalBase):
         return trouble
 
 
-def _schedule(node: Any) -> Schedule:
-    return Schedule(node.failures, node.failing_since_ms, node.attempted_at_ms, node.next_attempt_at_ms)
-
-
-def _schedule_columns(schedule: Schedule) -> dict[str, Any]:
-    return {
-        "failures": schedule.failures,
-        "failing_since_ms": schedule.since_ms,
-        "attempted_at_ms": schedule.attempted_at_ms,
-        "next_attempt_at_ms": schedule.next_attempt_at_ms,
-    }
+def _schedule_values(schedule: Schedule) -> tuple[int | None, ...]:
+    return schedule.failures, schedule.since_ms, schedule.attempted_at_ms, schedule.next_attempt_at_ms

@@ -6,12 +6,10 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, text, tuple_, update
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from node.store.local_base import driver_of, held_set, in_bunches, pack_state, unpack_state
+from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches, pack_state, unpack_state
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -39,6 +37,7 @@ from node.store.local_tables import (
     table_of,
 )
 from sync_protocol.errors import Corrupt
+from sync_protocol.limits import INTEGER_MAX
 from sync_protocol.values import Digest, parse_timestamp
 
 _COMPLAINT, _CHANGE, _SET = table_of(ComplaintRow), table_of(ChangeRow), table_of(ChangeSetRow)
@@ -56,6 +55,24 @@ _INSERT_CHANGE: Final = (
     "INSERT INTO change (complaint_no, line, content)"
     " VALUES (CASE WHEN ?1 IS NULL THEN 0 ELSE (SELECT no FROM complaint WHERE key = ?1) END, ?2, ?3)"
 )
+_INSERT_SET: Final = (
+    "INSERT INTO change_set (epoch, seq, digest, kid, first_no, last_no, changes, size, at_ms, manifest, status,"
+    " attempts, hidden, erased, shown_again) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0) RETURNING id"
+)
+_INSERT_FRAMES: Final = "INSERT INTO set_frames (set_id, head, contents) VALUES (?, ?, ?)"
+_ACKNOWLEDGE: Final = (
+    "UPDATE change_set SET status = 1, idx = ?, receipt_at_ms = ?, hidden = ?, erased = ?"
+    " WHERE seq = ? AND status <> 2 RETURNING id"
+)
+_UPSERT_RECEIPT: Final = (
+    "INSERT INTO set_receipt (set_id, receipt) VALUES (?, ?)"
+    " ON CONFLICT (set_id) DO UPDATE SET receipt = excluded.receipt"
+)
+_MOVE_SEEN: Final = "UPDATE node SET seen_size = ?, seen_root = ?, seen_sig = ?, seen_note = ? WHERE seen_size <= ?"
+_CHAIN_END: Final = (
+    "SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 AND seq <= ? ORDER BY seq DESC LIMIT 1"
+)
+_LIVE_SET: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq = ? AND status <> 2"  # noqa: S608 - constants
 _COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
 _ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
@@ -91,15 +108,14 @@ class SqlLocalTransaction:
         await self._many(_INSERT_ANSWER, [(a.key, a.body, a.answer, a.at_ms) for a in answers])
 
     async def last_no(self) -> int:
-        given = await self._connection.execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'change'"))
-        return int(given.scalar() or 0)
+        given = await fetch(self._connection, "SELECT seq FROM sqlite_sequence WHERE name = 'change'")
+        return int(given[0][0]) if given else 0
 
     async def chain_end(self, up_to_seq: int | None = None) -> ChainEnd:
         return await find_chain_end(self._connection, up_to_seq)
 
     async def live_set(self, seq: int) -> HeldSet | None:
-        rows = await self._rows(select(_SET).where(_SET.c.seq == seq, _LIVE))
-        return held_set(rows[0]) if rows else None
+        return await find_live_set(self._connection, seq)
 
     async def changes(self, after_no: int) -> list[tuple[HeldChange, bytes]]:
         query = (
@@ -137,49 +153,23 @@ class SqlLocalTransaction:
         return done.rowcount
 
     async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        row = {
-            "epoch": signed.epoch,
-            "seq": signed.seq,
-            "digest": signed.digest,
-            "kid": signed.kid,
-            "first_no": first_no,
-            "last_no": last_no,
-            "changes": signed.changes,
-            "size": signed.size,
-            "status": SetStatus.SIGNED,
-            "at_ms": signed.at_ms,
-            "attempts": 0,
-            "hidden": 0,
-            "erased": 0,
-            "shown_again": 0,
-            "manifest": signed.manifest.encode("ascii"),
-        }
+        row = (signed.epoch, signed.seq, signed.digest, signed.kid, first_no, last_no, signed.changes, signed.size)
         try:
-            added = await self._connection.execute(_SET.insert().values(row).returning(_SET.c.id))
-        except IntegrityError:
+            added = await fetch(self._connection, _INSERT_SET, (*row, signed.at_ms, signed.manifest.encode("ascii")))
+        except sqlite3.IntegrityError:
             raise Corrupt(
                 f"a set of epoch {signed.epoch}, seq {signed.seq} was signed before",
                 next_step="Nothing was signed twice. Start the node again; if this stays, run `simpul node recover`.",
             ) from None
-        frames = {"set_id": added.scalar_one(), "head": signed.head_frame, "contents": signed.contents_frame}
-        await self._connection.execute(_FRAMES.insert().values(frames))
+        await fetch(self._connection, _INSERT_FRAMES, (added[0][0], signed.head_frame, signed.contents_frame))
 
     async def acknowledge(self, receipt: Acknowledgement) -> None:
-        held = await self.live_set(receipt.seq)
-        if held is None:
+        values = (receipt.index, receipt.at_ms, receipt.hidden, receipt.erased, receipt.seq)
+        found = await fetch(self._connection, _ACKNOWLEDGE, values)
+        if not found:
             raise Corrupt(f"a receipt for set {receipt.seq}, which is not here")
-        values = {
-            "status": SetStatus.ACKNOWLEDGED,
-            "idx": receipt.index,
-            "receipt_at_ms": receipt.at_ms,
-            "hidden": receipt.hidden,
-            "erased": receipt.erased,
-        }
-        await self._connection.execute(update(_SET).where(_SET.c.id == held.id).values(values))
-        row = insert(_RECEIPT).values(set_id=held.id, receipt=receipt.receipt)
-        keep_newest = row.on_conflict_do_update(index_elements=["set_id"], set_={"receipt": row.excluded.receipt})
-        await self._connection.execute(keep_newest)
-        await self._connection.execute(update(_NODE).values(last_receipt_at_ms=receipt.at_ms))
+        await fetch(self._connection, _UPSERT_RECEIPT, (found[0][0], receipt.receipt))
+        await fetch(self._connection, "UPDATE node SET last_receipt_at_ms = ?", (receipt.at_ms,))
         if receipt.seen is not None:
             await move_seen(self._connection, receipt.seen)
 
@@ -205,9 +195,8 @@ class SqlLocalTransaction:
         return (await self._connection.execute(query)).all()
 
     async def _fetch(self, query: str, values: Sequence[Any]) -> list[Any]:
-        """Rows for `… IN (values)`, in one call to the driver: each call costs a change of threads and back."""
-        driver = driver_of(await self._connection.get_raw_connection())
-        return list(await driver.execute_fetchall(query.format(", ".join("?" * len(values))), values))
+        """Rows for `… IN (values)`."""
+        return await fetch(self._connection, query.format(", ".join("?" * len(values))), values)
 
     async def _many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         """The driver's bulk call, within the transaction."""
@@ -239,16 +228,25 @@ def _complaint_row(written: WrittenComplaint) -> tuple[Any, ...]:
 
 async def find_chain_end(connection: AsyncConnection, up_to_seq: int | None = None) -> ChainEnd:
     """The newest live set (of those up to a seq); before the first, the newest enrolment of this agency."""
-    query = select(_SET).where(_LIVE).order_by(_SET.c.seq.desc()).limit(1)
-    if up_to_seq is not None:
-        query = query.where(_SET.c.seq <= up_to_seq)
-    row = (await connection.execute(query)).first()
-    if row is not None:
-        return ChainEnd(row.seq, row.epoch, Digest(row.digest), row.last_no)
-    digest = (await connection.execute(select(_NODE.c.enrolment))).scalar()
-    if digest is None:
-        raise Corrupt("this node is not enrolled", next_step="Run `simpul node enrol`.")
-    return ChainEnd(0, 1, Digest(digest), 0)
+    found = await fetch(connection, _CHAIN_END, (INTEGER_MAX if up_to_seq is None else up_to_seq,))
+    if found:
+        seq, epoch, digest, last_no = found[0]
+        return ChainEnd(seq, epoch, Digest(digest), last_no)
+    node = await fetch(connection, "SELECT enrolment FROM node")
+    if not node:
+        raise not_enrolled()
+    return ChainEnd(0, 1, Digest(node[0][0]), 0)
+
+
+async def find_live_set(connection: AsyncConnection, seq: int) -> HeldSet | None:
+    """The set of that seq that was not withdrawn."""
+    found = await fetch(connection, _LIVE_SET, (seq,))
+    return held_set(found[0]) if found else None
+
+
+def not_enrolled() -> Corrupt:
+    """For questions that make no sense before the enrolment."""
+    return Corrupt("this node is not enrolled", next_step="Run `simpul node enrol`.")
 
 
 async def find_last_sent_no(connection: AsyncConnection) -> int:
@@ -276,5 +274,4 @@ async def find_sources(
 
 async def move_seen(connection: AsyncConnection, seen: Seen) -> None:
     """The checkpoint, unless a newer one is there."""
-    values = {"seen_size": seen.size, "seen_root": seen.root, "seen_sig": seen.signature, "seen_note": seen.note}
-    await connection.execute(update(_NODE).where(_NODE.c.seen_size <= seen.size).values(values))
+    await fetch(connection, _MOVE_SEEN, (seen.size, seen.root, seen.signature, seen.note, seen.size))

@@ -64,4 +64,5 @@ def _prepare(engine: AsyncEngine, *, begin: str, pragmas: list[str]) -> None:
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
+        # One call to the driver's thread where a cursor of SQLAlchemy's would make three.
+        connection.connection.dbapi_connection.run_async(lambda driver: driver.execute_fetchall(begin))
