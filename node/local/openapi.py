@@ -84,7 +84,7 @@ def openapi_document() -> dict[str, Any]:
             "/v1/complaints/{complaint}/changes": {"post": _change()},
             "/v1/status": {"get": _status()},
             "/healthz": {"get": _health()},
-            "/metrics": {"get": _public("metrics", "Figures for Prometheus", METRICS_CONTENT_TYPE, _TEXT)},
+            "/metrics": {"get": _public("metrics", "Figures for Prometheus", METRICS_CONTENT_TYPE, _TEXT, 500, 503)},
             "/openapi.json": {"get": _public("openapi", "This document", "application/json", {"type": "object"})},
         },
         "components": {"schemas": _schemas(), "securitySchemes": {"token": _token()}},
@@ -185,14 +185,14 @@ def _health() -> dict[str, Any]:
     }
 
 
-def _public(operation: str, summary: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _public(operation: str, summary: str, media_type: str, schema: dict[str, Any], *problems: int) -> dict[str, Any]:
     """A call that needs no token."""
     answer = {"description": summary, "content": {media_type: {"schema": schema}}}
     return {
         "operationId": operation,
         "summary": summary,
         "security": [],
-        "responses": {"200": answer} | {str(status): _problem(status) for status in (500, 503)},
+        "responses": {"200": answer} | {str(status): _problem(status) for status in problems},
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -16,9 +16,10 @@ from node.local.recording import Minting
 from node.local.service import LocalService
 from node.local.tokens import create_token
 from node.serving import listening
-from node.store.local_records import NodeIdentity, Seen
+from node.store.local_records import Acknowledgement, NodeIdentity, Seen, SignedSet
 from node.store.local_store import SqlLocalStore
 from node.system import SystemClock, SystemRandomness
+from sync_protocol.backoff import Schedule
 from sync_protocol.values import AgencyId, Digest
 
 AGENCY = AgencyId("33.75")
@@ -45,6 +46,19 @@ class MovableClock(SystemClock):
 
     def now_ms(self) -> int:
         return super().now_ms() + self.later_ms
+
+
+class FaultyStore:
+    """The real store, until `error` is set: then every call fails with it before it does anything."""
+
+    def __init__(self, real: LocalStore) -> None:
+        self._real = real
+        self.error: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self.error is not None:
+            raise self.error
+        return getattr(self._real, name)
 
 
 @dataclass
@@ -76,6 +90,7 @@ class Api:
     token: str
     session: aiohttp.ClientSession
     store: SqlLocalStore
+    faults: FaultyStore
     clock: MovableClock
     file: Path
 
@@ -116,14 +131,26 @@ class Api:
         """A change to it."""
         return await self.post(f"/v1/complaints/{complaint}/changes", {"type": change_type} | members)
 
+    async def acknowledge_everything(self, *, index: int = 1) -> None:
+        """As if the hub had taken in all that is unsent, and given its receipt."""
+        end = await self.store.chain_end()
+        lines = await self.store.unsent_lines(end.last_no, 100_000)
+        last_no = lines[-1][0] if lines else end.last_no
+        signed = SignedSet(
+            1, end.seq + 1, Digest(bytes(32)), "kid", len(lines), len(lines), self.clock.now_ms(), "", b"", b""
+        )
+        assert await self.store.cut(end, last_no, lambda: signed)
+        receipt = Acknowledgement(end.seq + 1, index, b"", 0, 0, self.clock.now_ms(), None)
+        await self.store.acknowledge(receipt, Schedule())
+
     async def stored_changes(self) -> list[tuple[bytes, bytes | None]]:
         """Every change line and content line in the database, in order of recording."""
         return [(line, content) for _, line, content in await self.store.unsent_lines(0, 100_000)]
 
 
 @asynccontextmanager
-async def serving(place: Path, *, store: LocalStore | None = None, **options: Any) -> AsyncIterator[Api]:
-    """An enrolled node that serves; `store` may stand before the real one."""
+async def serving(place: Path, **options: Any) -> AsyncIterator[Api]:
+    """An enrolled node that serves; `options` are those of build_app."""
     clock, randomness = MovableClock(), SystemRandomness()
     file = place / "node.db"
     real = await SqlLocalStore.create(file)
@@ -131,12 +158,14 @@ async def serving(place: Path, *, store: LocalStore | None = None, **options: An
         seen = Seen(1, Digest(bytes(32)), bytes(64), b"")
         await real.enrol(NodeIdentity(AGENCY, "hub.example/log", "vkey", Digest(bytes(32)), clock.now_ms()), [], seen)
         token = await create_token(real, clock, randomness, "loket-1")
-        async with LocalService(store or real, Minting(AGENCY, "PKL", clock, randomness)) as service:
-            app = build_app(service, store or real, clock, randomness, **options)
+        faults = FaultyStore(real)
+        store = cast("LocalStore", faults)
+        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
+            app = build_app(service, store, clock, randomness, **options)
             async with (
                 listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
                 aiohttp.ClientSession() as session,
             ):
-                yield Api(url, token, session, real, clock, file)
+                yield Api(url, token, session, real, faults, clock, file)
     finally:
         await real.close()
