@@ -46,10 +46,10 @@ class OpenLeaf:
 
 @dataclass(frozen=True, slots=True)
 class OpenBatch:
-    """Consecutive leaves, and the keys of the complaints that they name."""
+    """Consecutive leaves, and the complaints that they name, with their keys."""
 
     leaves: list[OpenLeaf]
-    keys: list[bytes]
+    keys: dict[str, bytes]
 
 
 def pack_state(state: ComplaintState) -> bytes:
@@ -81,7 +81,7 @@ def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
         lines = head.split(b"\n")[1:-1]
         named |= complaints_in(head)
         opened.append(OpenLeaf(leaf.index, jws, lines, leaf_hashes(lines)))
-    return OpenBatch(opened, [complaint_key(complaint) for complaint in named if _has_uuid(complaint)])
+    return OpenBatch(opened, {complaint: complaint_key(complaint) for complaint in named if _has_uuid(complaint)})
 
 
 def _has_uuid(complaint: str) -> bool:
@@ -101,19 +101,22 @@ def fold_batch(
 
     Raises Refused or Corrupt for what stops the fold; then roster and last_heard must be read again.
     """
-    complaints = {_complaint_of(key): unpack_state(packed) for key, packed in states.items()}
+    named = batch.keys
+    complaints = {name: unpack_state(states[key]) for name, key in named.items() if key in states}
     heard_before = dict(last_heard)
     ledger = Ledger(roster, complaints, size=cursor.size, state_hash=cursor.state_hash, last_heard=last_heard)
-    pointers: dict[str, list[bytes]] = {}
+    pointers: dict[str, list[int]] = {}
     refused: list[RefusedChange] = []
     for leaf in batch.leaves:
         folded = ledger.apply(leaf.index, leaf.jws, leaf.lines, leaf.leaves)
-        _note_pointers(folded, pointers)
-        if folded.verdicts and any(folded.verdicts):
+        if any(folded.verdicts):
             refused += _refused(folded)
+        _note_pointers(folded, pointers)
     rows = [
-        ComplaintRow(complaint_key(complaint), pack_state(complaints[complaint]), b"".join(places))
-        for complaint, places in pointers.items()
+        ComplaintRow(
+            named[name], pack_state(complaints[name]), b"".join([place.to_bytes(8, "big") for place in places])
+        )
+        for name, places in pointers.items()
     ]
     return ProjectionStep(
         begins=cursor.size,
@@ -125,16 +128,17 @@ def fold_batch(
     )
 
 
-def _complaint_of(key: bytes) -> str:
-    uuid = key[:16].hex()
-    return f"{key[16:].decode('ascii')}:{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}"
-
-
-def _note_pointers(folded: FoldedLeaf, pointers: dict[str, list[bytes]]) -> None:
-    base = folded.index << 16
-    for position, (verdict, change) in enumerate(zip(folded.verdicts, folded.changes, strict=True)):
+def _note_pointers(folded: FoldedLeaf, pointers: dict[str, list[int]]) -> None:
+    """Where each applied change is: log index << 16 | position."""
+    place = folded.index << 16
+    for verdict, change in zip(folded.verdicts, folded.changes, strict=True):
         if not verdict and change is not None:
-            pointers.setdefault(change.complaint, []).append((base | position).to_bytes(8, "big"))
+            places = pointers.get(change.complaint)
+            if places is None:
+                pointers[change.complaint] = [place]
+            else:
+                places.append(place)
+        place += 1
 
 
 def _refused(folded: FoldedLeaf) -> list[RefusedChange]:

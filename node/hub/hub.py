@@ -61,9 +61,9 @@ class Hub:
         self.randomness = randomness
         self.keys = KeyDirectory(options.directory / "keys", options.passphrase)
         self._signers: dict[Role, Ed25519Signer] = {}
-        self._lock = FileLockStore(options.lock_folder)
+        self.lock = FileLockStore(options.lock_folder)
         self._turn = FileTurn(options.lock_folder / "projector.lock")
-        self.log = HubLog(store, self._lock)
+        self.log = HubLog(store, self.lock)
         self.appender = Appender(
             self.log,
             log_signer=lambda: self.speaking(Role.LOG),
@@ -169,7 +169,7 @@ class Hub:
         self.intake.close()
         await self.store.close()
         await self.projection.close()
-        self._lock.close()
+        self.lock.close()
         self._turn.close()
 
     async def _tick_hourly(self) -> None:
@@ -189,10 +189,10 @@ class Hub:
         """Sees what a command in another process appended, though nobody submits anything here."""
         while True:
             await self.clock.sleep(WATCH_S)
-            if await self._lock.read() == self.log.published.note:
+            if await self.lock.read() == self.log.published.note:
                 continue
             with suppress(SimpulError):
-                async with self._lock.hold():
+                async with self.lock.hold():
                     await self.log.refresh()
             self.projector.wake()
 
