@@ -179,8 +179,9 @@ class Batch:
         state = self.states.get(key)
         if command.expected_rev is not None and state is not None and command.expected_rev != state.rev:
             raise change_refused(Verdict.WRONG_REV, f"the complaint is at rev {state.rev} by now", state)
+        change_id = minting.uuid(now_ms)
         line = format_change(
-            id=minting.uuid(now_ms),
+            id=change_id,
             complaint=complaint_of(key),
             rev=1 if state is None else state.rev + 1,
             type=command.type,
@@ -190,7 +191,8 @@ class Batch:
             data=data,
             content=bool(command.content),
         )
-        content = format_content(command.content, minting.randomness.bytes(16)) if command.content else None
+        said = command.content
+        content = format_content(said, minting.randomness.bytes(16), change_id) if said else None
         change = parse_change(line)
         verdict, after = fold(state, change, leaf_hash(line), minting.context())
         if verdict is not Verdict.APPLIED or after is None:

@@ -29,6 +29,7 @@ async def test_a_complaint_is_recorded_with_codes_on_the_one_line_and_words_on_t
     [(line, content)] = await api.stored_changes()
     change, said = parse_change(line), parse_content(content or b"")
     assert change.actor.role == "reporter"
+    assert said["of"] == change.id[-12:]
     assert {name: said[name] for name in WORDS} == {name: COMPLAINT[name] for name in WORDS}
     for name in ("Sri", "0812", "Grogolan", "Lampu", "malam"):
         assert name.encode() not in line
