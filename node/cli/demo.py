@@ -7,12 +7,15 @@ audit. Only the complaints are made up, or read from an export.
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from rich.text import Text
 
 from node.cli.demo_cast import Cast, assemble
 from node.cli.demo_flow import AT_WORK, Deal, choose_agencies, deal_made_up, deal_rows, play, read_input
@@ -56,6 +59,26 @@ async def run_demo(
     `complaints` None means 200, or the whole of `input_file`. Raises UsageProblem, and what the parts raise.
     """
     configure_logs("error")
+    demonstration = asyncio.ensure_future(_demonstrate(agencies, complaints, input_file, directory, once, as_json))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, demonstration.cancel)  # so that the temporary folder goes away
+    try:
+        return await demonstration
+    except asyncio.CancelledError:
+        stderr.print(Text("The demonstration was stopped."))
+        return False
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _demonstrate(
+    agencies: int,
+    complaints: int | None,
+    input_file: Path | None,
+    directory: Path | None,
+    once: bool,
+    as_json: bool,
+) -> bool:
     clock = SystemClock()
     started_s = clock.monotonic_s()
     chosen = choose_agencies(agencies)
@@ -70,7 +93,7 @@ async def run_demo(
             stage.tell("Everything is at the hub; its log is exported and audited")
             document = await _audit(cast, script, home)
         document["seconds"] = round(clock.monotonic_s() - started_s, 3)
-        _show(cast, document, stays=not once, as_json=as_json)
+        _show(cast, document, home, stays=not once, as_json=as_json)
         if not once:
             await until_told_to_stop()
     return bool(document["ok"])
@@ -152,7 +175,7 @@ async def _audit(cast: Cast, script: Script, home: Path) -> dict[str, Any]:
     }
 
 
-def _show(cast: Cast, document: dict[str, Any], *, stays: bool, as_json: bool) -> None:
+def _show(cast: Cast, document: dict[str, Any], home: Path, *, stays: bool, as_json: bool) -> None:
     addresses = {line.code: node.url for line, node in zip(cast.scene.agencies, cast.nodes, strict=True)}
     if stays:
         document["addresses"] = {"hub": cast.hub_url, **addresses}
@@ -161,4 +184,4 @@ def _show(cast: Cast, document: dict[str, Any], *, stays: bool, as_json: bool) -
     else:
         show_summary(console, document, cast.scene.agencies)
     if stays:
-        show_addresses(stderr if as_json else console, cast.hub_url, addresses)
+        show_addresses(stderr if as_json else console, cast.hub_url, addresses, home)

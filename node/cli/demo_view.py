@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console, Group
@@ -103,9 +104,10 @@ def show_summary(console: Console, document: Mapping[str, Any], agencies: Sequen
         console.print(Text(f"  {finding}", style="bold red"))
 
 
-def show_addresses(console: Console, hub: str, nodes: Mapping[str, str]) -> None:
+def show_addresses(console: Console, hub: str, nodes: Mapping[str, str], home: Path) -> None:
     """Where everything listens, for a demonstration that stays up."""
     console.print(Text(f"The hub:   {hub}/v1/hub"))
     for code, address in nodes.items():
         console.print(Text(f"{code:>9}: {address}"))
+    console.print(Text(f"Their directories are in {home}; a token for an intake: simpul node token create DIR NAME"))
     console.print(Text("Everything stays up until Ctrl-C."))

@@ -51,6 +51,7 @@ class ImportTarget(Protocol):
 class ImportTotals:
     """Totals so far; `refused` lists the first LISTED_REFUSALS_MAX, `refused_count` counts all; `fraction` is 0 … 1."""
 
+    dry_run: bool = False
     read: int = 0
     imported: int = 0
     already_there: int = 0
@@ -66,7 +67,7 @@ class ImportTotals:
                 self.refused.append(row)
 
     def document(self) -> dict[str, object]:
-        """The JSON document of `simpul node import`."""
+        """The JSON document of `simpul node import`; of a dry run, what would have become of the rows."""
         listed = sorted(self.refused, key=lambda row: row.line)
         return {
             "read": self.read,
@@ -74,6 +75,7 @@ class ImportTotals:
             "already_there": self.already_there,
             "refused": [{"line": row.line, "reason": row.reason} for row in listed],
             "refused_count": self.refused_count,
+            "dry_run": self.dry_run,
         }
 
 
@@ -100,7 +102,7 @@ class ImportRun:
 
         Raises Refused(configuration) for a file, header or map of no use, before anything is recorded.
         """
-        totals = ImportTotals()
+        totals = ImportTotals(dry_run=dry_run)
         with open_import(
             path, zone=self.zone, area_of=self.area_of, format_name=format_name, map_file=map_file
         ) as file:
