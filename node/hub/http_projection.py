@@ -11,9 +11,11 @@ from node.hub.folding import unpack_state
 from node.hub.http_requests import HUB, identify, json_answer
 from node.hub.hub import Hub
 from node.store.projection_records import complaint_key, read_pointers
+from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
-from sync_protocol.values import ComplaintId
+from sync_protocol.transitions import State
+from sync_protocol.values import ComplaintId, b64u_encode
 from sync_protocol.wire import AsOf, Totals
 
 HISTORY_SHOWN: Final = 4_096  # all applied changes of a complaint
@@ -38,14 +40,22 @@ async def get_complaint(request: web.Request) -> web.Response:
     state = unpack_state(row.state) if row else None
     if row is None or state is None or reader.agency not in (None, state.owner, state.minted_by, state.offer_to):
         raise Refused("not-found", "there is no such complaint, or it is another agency's", where="complaint")
-    facts: dict[str, Any] = msgspec.to_builtins(state)
-    facts |= {"state": state.state.label, "class": facts.pop("class_")}
-    for name in ("return_state", "hold_return_state"):
-        facts[name] = None if facts[name] is None else getattr(state, name).label
-    facts.pop("ids")
+    facts = _facts(state)
     history = [{"index": index, "position": position} for index, position in read_pointers(row.pointers)]
     body = {"complaint": str(complaint), **facts, "history": history[-HISTORY_SHOWN:]}
     return json_answer({**body, "as_of": msgspec.to_builtins(await _as_of(hub, cursor.size))})
+
+
+def _facts(state: ComplaintState) -> dict[str, Any]:
+    """Its members in JSON's types; states by their labels, the offer as a change line spells it."""
+    facts = msgspec.structs.asdict(state)
+    del facts["ids"]
+    facts["class"] = facts.pop("class_")
+    facts["offer"] = None if state.offer is None else b64u_encode(state.offer)
+    for name in ("state", "return_state", "hold_return_state"):
+        value: State | None = facts[name]
+        facts[name] = None if value is None else value.label
+    return facts
 
 
 async def _as_of(hub: Hub, size: int) -> AsOf:
