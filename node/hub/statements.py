@@ -42,9 +42,9 @@ class Statements:
         self._clock = clock
 
     async def tick(self) -> Prepared:
-        """The time. Never before the tick before it, whatever the clock says."""
+        """The time. Always after the tick before it, whatever the clock says: ticks never go back, and none repeats."""
         newest = self._log.roster.tick_before(self._log.size)
-        at_ms = max(self._clock.now_ms(), newest or 0)
+        at_ms = max(self._clock.now_ms(), (newest or 0) + 1)
         return Prepared(sign_statement(Tick(at=at_ms, log=self._log.roster.genesis_digest), self.registrar()))
 
     async def rules(self, draft: RulesDraft) -> Prepared:

@@ -253,10 +253,12 @@ async def running_hub(
     try:
         await hub.start()
         runner, url = await serve(hub, "127.0.0.1", 0)
-        async with aiohttp.ClientSession(auto_decompress=False) as session:
-            vkey = hub.log.roster.vkey
-            yield Lab(directory, clock, randomness, vkey, hub, url, session)
-        await runner.cleanup()
+        try:
+            async with aiohttp.ClientSession(auto_decompress=False) as session:
+                vkey = hub.log.roster.vkey
+                yield Lab(directory, clock, randomness, vkey, hub, url, session)
+        finally:
+            await runner.cleanup()
     finally:
         await hub.close()
 
