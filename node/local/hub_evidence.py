@@ -120,7 +120,10 @@ class Evidence:
 
         It is ours if we hold its key, or if the roster says that a key of ours has followed it (a new installation).
         """
-        newer = await self.advance(seen, self.open(answer.checkpoint))
+        opened = self.open(answer.checkpoint)
+        # An older checkpoint proves nothing against the hub, and a hub that lost something has no proof to offer: what
+        # it lacks of ours is found by comparing heads, and it is refilled.
+        newer = None if opened.checkpoint.size < seen.size else await self.advance(seen, opened)
         if answer.agency != agency:
             raise contradiction("wrong-agency", f"the head is that of {answer.agency}")
         try:
