@@ -22,7 +22,7 @@ from sync_protocol.note import VerifierKey
 from sync_protocol.possession import sign_enrolment_proof
 from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import CHANGE_SET_MEDIA_TYPE, EnrolmentRequest
-from tests.bench.hub_process import HubProcess, simpul
+from tests.bench.hub_process import ServingProcess, simpul
 from tests.bench.load import LoadAgency
 
 ORIGIN = "bench.simpul.example/log"
@@ -43,7 +43,7 @@ class HubFigures:
     rounds: list[float]
 
 
-async def enrol(hub: HubProcess, vkey: str, code: str, seed: int) -> LoadAgency:
+async def enrol(hub: ServingProcess, vkey: str, code: str, seed: int) -> LoadAgency:
     """An agency enrolled for real, ready to sign ahead."""
     token = str((await asyncio.to_thread(simpul, "hub", "invite", str(hub.directory), code))["token"])
     chance = random.Random(seed)
@@ -94,7 +94,7 @@ async def bench_acceptance(*, rounds: int, sets_a_round: int, project: bool) -> 
     with tempfile.TemporaryDirectory(prefix="simpul-bench-") as folder:
         directory = Path(folder) / "hub"
         vkey = str(simpul("hub", "init", str(directory), "--origin", ORIGIN)["vkey"])
-        hub = HubProcess.start(directory, env={"SIMPUL_PROJECTOR": "true" if project else "false"})
+        hub = ServingProcess.start(directory, env={"SIMPUL_PROJECTOR": "true" if project else "false"})
         try:
             agencies = [await enrol(hub, vkey, f"33.{10 + number}", number) for number in range(AGENCIES)]
             return await _rounds(hub, agencies, rounds, sets_a_round, project=project)
@@ -103,7 +103,7 @@ async def bench_acceptance(*, rounds: int, sets_a_round: int, project: bool) -> 
 
 
 async def _rounds(
-    hub: HubProcess, agencies: list[LoadAgency], rounds: int, sets_a_round: int, *, project: bool
+    hub: ServingProcess, agencies: list[LoadAgency], rounds: int, sets_a_round: int, *, project: bool
 ) -> HubFigures:
     idle = hub.resident_mib()
     rates: list[float] = []

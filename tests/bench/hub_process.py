@@ -1,4 +1,4 @@
-"""A real hub in a process of its own, driven as an operator would: `simpul hub init`, `invite`, `serve`."""
+"""Real hubs and nodes in processes of their own, driven as an operator would: `simpul hub init`, `invite`, `serve`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from node.cli.main import main as _entry_point  # noqa: F401 - the bench runs this program: fail early if it is broken
 
@@ -26,18 +26,18 @@ def simpul(*words: str, env: dict[str, str] | None = None) -> dict[str, Any]:
 
 
 @dataclass
-class HubProcess:
-    """A serving hub; `url` is where it listens."""
+class ServingProcess:
+    """A serving hub or node; `url` is where it listens."""
 
     directory: Path
     url: str
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, directory: Path, *, env: dict[str, str] | None = None) -> HubProcess:
+    def start(cls, directory: Path, *, role: str = "hub", env: dict[str, str] | None = None) -> Self:
         """Serve on a free port; the address is the last word of the line that announces it."""
         process = subprocess.Popen(
-            [*SIMPUL, "hub", "serve", str(directory), "--port", "0"],
+            [*SIMPUL, role, "serve", str(directory), "--port", "0"],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -49,14 +49,14 @@ class HubProcess:
             words = line.split()
             if words and words[-1].startswith("http"):
                 return cls(directory, words[-1], process)
-        raise RuntimeError(f"the hub did not start: {' '.join(words)}")
+        raise RuntimeError(f"the {role} did not start: {' '.join(words)}")
 
     def resident_mib(self, field: str = "VmRSS") -> float:
         """Resident memory now, or at most since the start (`VmHWM`)."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines():
             if line.startswith(field):
                 return int(line.split()[1]) / 1024
-        raise RuntimeError("the hub is gone")
+        raise RuntimeError("the process is gone")
 
     def cpu_s(self) -> float:
         """Processor seconds used so far, in all threads."""
