@@ -53,7 +53,7 @@ async def cut_set(
     def sign() -> SignedSet:
         return _sign(draft, contents_frame, signer, place, end, seen, now_ms)
 
-    return await store.cut(end, last_no, sign)
+    return await store.cut(end, place.epoch, last_no, sign)
 
 
 def fitting(lines: Sequence[UnsentLine]) -> int:

@@ -164,10 +164,11 @@ class LocalStore(Protocol):
         """Changes after a number, in order: raw bytes."""
         ...
 
-    async def cut(self, end: ChainEnd, last_no: int, sign: Callable[[], SignedSet]) -> bool:
-        """`sign()` runs within the transaction, in a thread, if `end` still is the end of the chain.
+    async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
+        """`sign()` runs within the transaction, in a thread, if `end` and `epoch` still are those to go on from.
 
         The set it gives covers the changes up to `last_no`. False, with nothing signed, if the chain has moved on.
+        Raises Corrupt, with nothing signed, if a set was signed for this place before, live or withdrawn.
         """
         ...
 

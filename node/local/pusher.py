@@ -8,6 +8,7 @@ processes may push from one directory: cutting is exclusive, and everything else
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -92,7 +93,7 @@ class Pusher:
         self._hub = HubSession(store, link, keys, agency)
         self._target_changes = target_changes
         self._woken = asyncio.Event()
-        self._contradictions = 0
+        self._contradictions: Counter[str] = Counter()
         self._show_again_at_ms = 0
         self._retire_at_ms = 0
 
@@ -143,9 +144,9 @@ class Pusher:
         step = next_step(view, self.clock.now_ms())
         match step:
             case CheckHead():
-                await self._attempt(view, self._check_head)
+                await self._attempt(view, "head", self._check_head)
             case Adopt():
-                await self._attempt(view, partial(self._adopt, step))
+                await self._attempt(view, "adoption", partial(self._adopt, step))
             case Recut():
                 await self._recut(step)
             case Cut():
@@ -153,11 +154,11 @@ class Pusher:
             case Heartbeat():
                 await self._cut(step, 0)
             case Push():
-                await self._attempt(view, partial(self._push, step.seq), seq=step.seq)
+                await self._attempt(view, "push", partial(self._push, step.seq), seq=step.seq)
             case Recover():
-                await self._attempt(view, partial(self._recover, step))
+                await self._attempt(view, "recovery", partial(self._recover, step))
             case Rotate():
-                await self._attempt(view, self._rotate)
+                await self._attempt(view, "rotation", self._rotate)
             case Halted(halt, is_new=True):
                 await self._halt(halt)
             case Idle():
@@ -169,6 +170,7 @@ class Pusher:
     async def _attempt(
         self,
         view: OutboxView,
+        what: str,
         work: Callable[[Schedule], Awaitable[None]],
         *,
         seq: int | None = None,
@@ -179,14 +181,14 @@ class Pusher:
         await self.store.record_attempt(schedule, seq, shown_again=again)
         try:
             await work(schedule)
-            self._contradictions = 0
+            self._contradictions.pop(what, None)
         except Recovering as away:
             await self._away(schedule, away)
             await self._refill(away.size)
         except Unavailable as away:
             await self._away(schedule, away)
         except Contradiction as found:
-            await self._contradicted(schedule, found)
+            await self._contradicted(schedule, what, found)
         except Refused as refused:
             await self._refused(schedule, refused)
 
@@ -196,11 +198,11 @@ class Pusher:
         log.info("hub.away", agency=self.agency, failures=schedule.failures, detail=away.detail)
         await self.store.set_schedule(schedule, trouble=f"The hub is away: {away.detail}. Nothing is lost.")
 
-    async def _contradicted(self, schedule: Schedule, found: Contradiction) -> None:
-        """Once may be an accident on the way, and is asked again; twice in a row is the hub's word."""
-        self._contradictions += 1
-        log.warning("hub.contradiction", agency=self.agency, count=self._contradictions, detail=str(found))
-        if self._contradictions > 1:
+    async def _contradicted(self, schedule: Schedule, what: str, found: Contradiction) -> None:
+        """Once may be an accident on the way, and is asked again; twice to the same question is the hub's word."""
+        self._contradictions[what] += 1
+        log.warning("hub.contradiction", agency=self.agency, asked=what, detail=str(found))
+        if self._contradictions[what] > 1:
             await self._halt(halt_for_answer(found.refused))
         await self.store.set_schedule(schedule, trouble=f"The hub's answer does not prove what it says: {found}")
 
@@ -326,7 +328,7 @@ class Pusher:
         if now_ms >= self._show_again_at_ms and view.schedule.is_due(now_ms, self.session.hub_seen_at_ms):
             self._show_again_at_ms = now_ms + SHOW_AGAIN_EVERY_MS
             for held in await self.store.sets_with_hidden(SHOW_AGAIN_MAX, 1):
-                await self._attempt(view, partial(self._push, held.seq), seq=held.seq, again=True)
+                await self._attempt(view, "push", partial(self._push, held.seq), seq=held.seq, again=True)
         if now_ms >= self._retire_at_ms:
             self._retire_at_ms = now_ms + RETIRE_EVERY_MS
             await self.store.retire_sets(now_ms - KEEP_MS, KEEP_SETS)

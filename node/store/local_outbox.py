@@ -17,6 +17,7 @@ from node.store.local_transaction import (
     find_live_set,
     move_seen,
     not_enrolled,
+    signed_before,
 )
 from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Corrupt
@@ -47,6 +48,7 @@ _SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(
 _COUNT_ATTEMPT: Final = (
     "UPDATE change_set SET attempts = attempts + 1, shown_again = shown_again + ? WHERE seq = ? AND status <> 2"
 )
+_PLACE: Final = "SELECT epoch, EXISTS (SELECT 1 FROM change_set WHERE epoch = ? AND seq = ?) FROM node"
 _UNSENT: Final = "SELECT no, line, content FROM change WHERE no > ? ORDER BY no LIMIT ?"
 
 
@@ -77,11 +79,14 @@ class LocalOutbox(LocalBase):
     async def unsent_lines(self, after_no: int, limit: int) -> list[UnsentLine]:
         return await self.fetch(_UNSENT, after_no, limit)
 
-    async def cut(self, end: ChainEnd, last_no: int, sign: Callable[[], SignedSet]) -> bool:
+    async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
         async with self.writing() as connection:
             transaction = SqlLocalTransaction(connection)
-            if await transaction.chain_end() != end:
+            ((own_epoch, is_taken),) = await fetch(connection, _PLACE, (epoch, end.seq + 1))
+            if own_epoch != epoch or await transaction.chain_end() != end:
                 return False
+            if is_taken:
+                raise signed_before(epoch, end.seq + 1)
             # A crash from here to the commit leaves nothing: what was signed never left this process.
             signed = await asyncio.to_thread(sign)
             await transaction.add_set(signed, end.last_no + 1, last_no)

@@ -7,7 +7,7 @@ big (lines, frames, receipts) stands apart from what is looked up. Times are mil
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Index, LargeBinary, Table, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -89,7 +89,7 @@ class ChangeSetRow(LocalTable, table=True):
 
     __tablename__ = "change_set"
     __table_args__ = (
-        UniqueConstraint("epoch", "seq"),
+        Index("change_set_place", "epoch", "seq", unique=True, sqlite_where=text("status <> 2")),
         Index("change_set_by_seq", "seq"),
         Index("change_set_by_no", "first_no"),
     )

@@ -157,10 +157,7 @@ class SqlLocalTransaction:
         try:
             added = await fetch(self._connection, _INSERT_SET, (*row, signed.at_ms, signed.manifest.encode("ascii")))
         except sqlite3.IntegrityError:
-            raise Corrupt(
-                f"a set of epoch {signed.epoch}, seq {signed.seq} was signed before",
-                next_step="Nothing was signed twice. Start the node again; if this stays, run `simpul node recover`.",
-            ) from None
+            raise signed_before(signed.epoch, signed.seq) from None
         await fetch(self._connection, _INSERT_FRAMES, (added[0][0], signed.head_frame, signed.contents_frame))
 
     async def acknowledge(self, receipt: Acknowledgement) -> None:
@@ -242,6 +239,14 @@ async def find_live_set(connection: AsyncConnection, seq: int) -> HeldSet | None
     """The set of that seq that was not withdrawn."""
     found = await fetch(connection, _LIVE_SET, (seq,))
     return held_set(found[0]) if found else None
+
+
+def signed_before(epoch: int, seq: int) -> Corrupt:
+    """A place in the chain that has its set."""
+    return Corrupt(
+        f"a set of epoch {epoch}, seq {seq} was signed before",
+        next_step="Nothing was signed twice. Start the node again; if this stays, run `simpul node recover`.",
+    )
 
 
 def not_enrolled() -> Corrupt:

@@ -116,8 +116,9 @@ def _sets() -> None:
         sa.Column("erased", sa.Integer(), nullable=False),
         sa.Column("shown_again", sa.Integer(), nullable=False),
         sa.Column("manifest", _BLOB, nullable=False),
-        sa.UniqueConstraint("epoch", "seq"),
     )
+    live = sa.text("status <> 2")
+    op.create_index("change_set_place", "change_set", ["epoch", "seq"], unique=True, sqlite_where=live)
     op.create_index("change_set_by_seq", "change_set", ["seq"])
     op.create_index("change_set_by_no", "change_set", ["first_no"])
     op.create_table(
