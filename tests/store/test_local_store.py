@@ -1,0 +1,384 @@
+"""The contract of LocalStore (node/local/ports.py), on SQLite: what services may rely on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from node.local.ports import LocalStore
+from node.store.local_records import (
+    Acknowledgement,
+    Answer,
+    ApiToken,
+    ChainEnd,
+    ComplaintFilter,
+    HeldStatement,
+    NodeIdentity,
+    RowConflict,
+    Seen,
+    SetAside,
+    SetStatus,
+    SignedSet,
+    WrittenChange,
+    WrittenComplaint,
+    complaint_key,
+    complaint_of,
+)
+from node.store.local_store import open_local_store
+from sync_protocol.backoff import Schedule
+from sync_protocol.change_types import Source
+from sync_protocol.complaint import ComplaintState, State
+from sync_protocol.errors import Corrupt, Refused
+from sync_protocol.halts import Halt, HaltReason
+from sync_protocol.values import ComplaintId, Digest, format_tracking
+
+AGENCY = "33.75"
+ENROLMENT = Digest(b"e" * 32)
+SEEN = Seen(4, Digest(b"r" * 32), b"s" * 64, b"note 4")
+IDENTITY = NodeIdentity(AGENCY, "hub.test", "vkey", ENROLMENT, 1)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
+    opened = await open_local_store(tmp_path / "local.db", create=True)
+    await opened.enrol(IDENTITY, [], SEEN)
+    yield opened
+    await opened.close()
+
+
+def key_of(number: int) -> bytes:
+    return complaint_key(f"{AGENCY}:01890000-0000-7000-8000-{number:012x}")
+
+
+def state_of(number: int, **changed: object) -> ComplaintState:
+    fields: dict[str, object] = {
+        "owner": AGENCY,
+        "state": State.RECEIVED,
+        "rev": 1,
+        "minted_by": AGENCY,
+        "visibility": "public",
+        "channel": "web",
+        "tracking": format_tracking("PKL", number),
+        "received_at": "2026-02-02T02:40:00.000Z",
+        "ids": number.to_bytes(16, "big"),
+    }
+    return ComplaintState(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+async def record(store: LocalStore, *numbers: int, **changed: object) -> None:
+    """One change for each complaint."""
+    async with store.transaction() as transaction:
+        await transaction.record(
+            [WrittenComplaint(key_of(number), state_of(number, **changed), 7) for number in numbers],
+            [WrittenChange(key_of(number), b"line %d" % number, b"content %d" % number) for number in numbers],
+        )
+
+
+def signed(epoch: int, seq: int, changes: int = 1) -> SignedSet:
+    digest = Digest(sha256(b"%d %d" % (epoch, seq)).digest())
+    return SignedSet(epoch, seq, digest, "kid", changes, changes, 1_000 + seq, "jws", b"head", b"contents")
+
+
+async def cut(store: LocalStore, seq: int, last_no: int, changes: int = 1, epoch: int = 1) -> bool:
+    return await store.cut(await store.chain_end(), epoch, last_no, lambda: signed(epoch, seq, changes))
+
+
+def receipt(seq: int, *, hidden: int = 0, seen: Seen | None = None) -> Acknowledgement:
+    return Acknowledgement(seq, 10 + seq, b"receipt %d" % seq, hidden, 0, 5_000 + seq, seen)
+
+
+async def test_a_recorded_change_is_unsent_until_a_set_covers_it(store: LocalStore) -> None:
+    await record(store, 1, 2, 3)
+    assert (await store.outbox()).unsent == 3
+    assert await store.unsent_lines(0, 10) == [(n, b"line %d" % n, b"content %d" % n) for n in (1, 2, 3)]
+    assert await cut(store, 1, 2, changes=2)
+    assert (await store.outbox()).unsent == 1
+    assert await store.unsent_lines(2, 10) == [(3, b"line 3", b"content 3")]
+    assert await store.unacknowledged() == 2
+
+
+async def test_state_and_change_are_written_together_or_not_at_all(store: LocalStore) -> None:
+    async def half() -> None:
+        async with store.transaction() as transaction:
+            await transaction.record([WrittenComplaint(key_of(1), state_of(1), 7)], [])
+            await transaction.record([], [WrittenChange(key_of(2), b"line of nobody", None)])
+
+    with pytest.raises(RowConflict):
+        await half()
+    assert await store.complaint(key_of(1)) is None
+    assert (await store.outbox()).unsent == 0
+
+
+async def test_an_exception_within_a_transaction_undoes_it_and_lets_the_next_one_in(store: LocalStore) -> None:
+    async def failing() -> None:
+        async with store.transaction() as transaction:
+            await transaction.record(
+                [WrittenComplaint(key_of(1), state_of(1), 7)], [WrittenChange(key_of(1), b"x", None)]
+            )
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await failing()
+    await record(store, 2)
+    assert [held.key for held in await store.complaints(ComplaintFilter())] == [key_of(2)]
+
+
+async def test_a_transaction_reads_what_it_has_written(store: LocalStore) -> None:
+    async with store.transaction() as transaction:
+        await transaction.record([WrittenComplaint(key_of(1), state_of(1), 7)], [WrittenChange(key_of(1), b"x", None)])
+        assert (await transaction.complaints([key_of(1), key_of(2)])).keys() == {key_of(1)}
+        assert [(change.line, key) for change, key in await transaction.changes(0)] == [(b"x", key_of(1))]
+
+
+async def test_a_complaint_keeps_every_part_of_its_state(store: LocalStore) -> None:
+    state = state_of(1, offer=b"o" * 32, offer_to="35.71", source=Source("123", "sp4n"), rating=4, bounces=2)
+    async with store.transaction() as transaction:
+        await transaction.record([WrittenComplaint(key_of(1), state, 7)], [])
+    held = await store.complaint(key_of(1))
+    assert held is not None
+    assert (held.state, held.changed_at_ms) == (state, 7)
+    assert held.id == ComplaintId(f"{AGENCY}:01890000-0000-7000-8000-000000000001")
+    assert complaint_of(key_of(1)) == held.id
+
+
+async def test_complaints_are_listed_newest_first_page_by_page_and_by_what_is_asked(store: LocalStore) -> None:
+    await record(store, *range(1, 6))
+    await record(store, 6, 7, state=State.CLOSED, unit="dinas-pu", source=Source("77", "sp4n"))
+    first = await store.complaints(ComplaintFilter(limit=3))
+    second = await store.complaints(ComplaintFilter(limit=10, before_no=first[-1].no))
+    assert [held.key for held in [*first, *second]] == [key_of(number) for number in range(7, 0, -1)]
+    for wanted, numbers in (
+        (ComplaintFilter(states=[State.CLOSED]), [7, 6]),
+        (ComplaintFilter(states=[State.RECEIVED, State.CLOSED], unit="dinas-pu"), [7, 6]),
+        (ComplaintFilter(source_id="77"), [7, 6]),
+        (ComplaintFilter(source_id="77", source_system="other"), []),
+        (ComplaintFilter(tracking=format_tracking("PKL", 3)), [3]),
+    ):
+        assert [held.key for held in await store.complaints(wanted)] == [key_of(number) for number in numbers]
+    assert await store.sources([("sp4n", "77"), ("sp4n", "78")]) == {("sp4n", "77"): key_of(6)}
+
+
+async def test_a_history_says_which_set_took_each_change_and_where_it_stands(store: LocalStore) -> None:
+    await record(store, 1)
+    await record(store, 2)
+    await cut(store, 1, 2, changes=2)
+    await store.acknowledge(receipt(1), Schedule())
+    await cut(store, 2, 2, changes=0)
+    await record(store, 1)
+    await cut(store, 3, 3)
+    await record(store, 1)
+    held = await store.complaint(key_of(1))
+    assert held is not None
+    changes = await store.complaint_changes(held.no)
+    assert [(change.no, change.seq, change.index) for change in changes] == [(1, 1, 11), (3, 3, None), (4, None, None)]
+
+
+async def test_a_place_in_the_chain_is_signed_once(store: LocalStore) -> None:
+    end = await store.chain_end()
+    assert end == ChainEnd(0, 1, ENROLMENT, 0)
+    calls: list[int] = []
+
+    def sign() -> SignedSet:
+        calls.append(1)
+        return signed(1, 1, 0)
+
+    outcomes = await asyncio.gather(*(store.cut(end, 1, 0, sign) for _ in range(8)))
+    assert sorted(outcomes) == [False] * 7 + [True]
+    assert len(calls) == 1
+
+
+async def test_nothing_is_signed_in_an_epoch_that_is_over(store: LocalStore) -> None:
+    async with store.transaction() as transaction:
+        await transaction.set_epoch(3)
+        await transaction.set_epoch(2)
+    assert (await store.outbox()).epoch == 3
+    assert not await cut(store, 1, 0, epoch=2)
+
+
+async def test_a_place_whose_set_was_withdrawn_is_never_signed_again(store: LocalStore) -> None:
+    await record(store, 1)
+    await cut(store, 1, 1)
+    async with store.transaction() as transaction:
+        assert await transaction.withdraw_sets(1) == 1
+    assert (await store.outbox()).unsent == 1
+    with pytest.raises(Corrupt, match="signed before"):
+        await cut(store, 1, 1)
+    async with store.transaction() as transaction:
+        await transaction.set_epoch(2)
+    assert await cut(store, 1, 1, epoch=2)
+    held = await store.live_set(1)
+    assert held is not None
+    assert (held.epoch, held.first_no, held.last_no) == (2, 1, 1)
+
+
+async def test_a_failing_signature_leaves_no_set(store: LocalStore) -> None:
+    def sign() -> SignedSet:
+        raise OSError("the key is gone")
+
+    with pytest.raises(OSError, match="the key is gone"):
+        await store.cut(await store.chain_end(), 1, 0, sign)
+    assert await store.live_set(1) is None
+    assert await cut(store, 1, 0, changes=0)
+
+
+async def test_a_receipt_moves_chain_checkpoint_and_schedule_together(store: LocalStore) -> None:
+    await record(store, 1)
+    await cut(store, 1, 1)
+    await store.record_attempt(Schedule(1, 10, 10, 20), 1)
+    assert (await store.outbox()).schedule == Schedule(1, 10, 10, 20)
+    newer = Seen(9, Digest(b"n" * 32), b"t" * 64, b"note 9")
+    await store.acknowledge(receipt(1, seen=newer), Schedule(attempted_at_ms=30))
+    view = await store.outbox()
+    held = await store.live_set(1)
+    assert held is not None
+    assert (held.status, held.attempts, held.index) == (SetStatus.ACKNOWLEDGED, 1, 11)
+    assert (view.acknowledged_seq, view.pending_epoch, view.schedule.failures) == (1, None, 0)
+    assert (await store.seen(), await store.last_receipt_at_ms()) == (newer, 5_001)
+    assert await store.set_receipt(held.id) == b"receipt 1"
+    assert await store.set_frames(held.id) == (b"head", b"contents")
+    with pytest.raises(Corrupt):
+        await store.acknowledge(receipt(2), Schedule())
+
+
+async def test_an_older_checkpoint_never_replaces_a_newer_one(store: LocalStore) -> None:
+    await store.move_seen(Seen(3, Digest(b"o" * 32), b"o" * 64, b"note 3"))
+    assert await store.seen() == SEEN
+
+
+async def test_the_outbox_tells_the_newest_the_acknowledged_and_the_pending_set(store: LocalStore) -> None:
+    for seq in (1, 2, 3):
+        await cut(store, seq, 0, changes=0)
+    await store.acknowledge(receipt(1), Schedule())
+    view = await store.outbox()
+    assert (view.signed_seq, view.acknowledged_seq, view.pending_epoch, view.last_signed_at_ms) == (3, 1, 1, 1_003)
+    assert [held.seq for held in await store.live_sets(2, 10)] == [2, 3]
+    assert await store.first_seq_at(11) == 1
+    assert await store.first_seq_at(12) is None
+
+
+async def test_a_halt_stays_until_it_is_cleared_and_the_first_reason_counts(store: LocalStore) -> None:
+    await store.halt(Halt(HaltReason.COPY_ALIVE, "first"), 1)
+    await store.halt(Halt(HaltReason.FORKED, "second"), 2)
+    assert (await store.outbox()).halt == Halt(HaltReason.COPY_ALIVE, "first")
+    await store.clear_halt()
+    assert (await store.outbox()).halt is None
+
+
+async def test_sets_of_which_the_hub_lacks_lines_are_named_until_they_were_shown_often_enough(
+    store: LocalStore,
+) -> None:
+    await record(store, 1)
+    await cut(store, 1, 1)
+    await store.acknowledge(receipt(1, hidden=1), Schedule())
+    for _ in range(2):
+        assert [held.seq for held in await store.sets_with_hidden(2, 5)] == [1]
+        await store.record_attempt(Schedule(), 1, shown_again=True)
+    assert await store.sets_with_hidden(2, 5) == []
+
+
+async def test_retention_keeps_young_sets_the_newest_and_all_unacknowledged(store: LocalStore) -> None:
+    for seq in range(1, 6):
+        await cut(store, seq, 0, changes=0)
+        if seq < 5:
+            await store.acknowledge(receipt(seq), Schedule())
+    assert await store.retire_sets(1_002, 0) == 1
+    assert await store.retire_sets(9_999, 3) == 1
+    assert await store.retire_sets(9_999, 0) == 2
+    kept = await store.live_sets(1, 10)
+    assert [held.seq for held in kept] == [1, 2, 3, 4, 5]
+    assert await store.set_frames(kept[4].id) == (b"head", b"contents")
+    with pytest.raises(Corrupt):
+        await store.set_frames(kept[0].id)
+
+
+async def keep(store: LocalStore, answer: Answer) -> None:
+    async with store.transaction() as transaction:
+        await transaction.record([], [], [answer])
+
+
+async def test_an_answer_is_kept_and_its_key_taken_once(store: LocalStore) -> None:
+    answer = Answer(b"k" * 32, b"b" * 32, b"{}", 1)
+    await keep(store, answer)
+    assert await store.answer(b"k" * 32) == answer
+    with pytest.raises(RowConflict):
+        await keep(store, answer)
+
+
+async def test_numbers_of_changes_only_grow_even_after_changes_were_taken_out(store: LocalStore) -> None:
+    await record(store, 1, 2, 3)
+    async with store.transaction() as transaction:
+        await transaction.forget_changes(1, [key_of(1), key_of(2), key_of(3)])
+        assert (await transaction.complaints([key_of(1), key_of(2), key_of(3)])).keys() == {key_of(1)}
+        assert await transaction.last_no() == 3
+    await record(store, 4)
+    assert [number for number, _, _ in await store.unsent_lines(0, 10)] == [1, 4]
+
+
+async def test_a_change_of_our_chain_to_a_complaint_that_is_not_ours_is_kept(store: LocalStore) -> None:
+    async with store.transaction() as transaction:
+        await transaction.record([], [WrittenChange(None, b"accepted elsewhere", None)])
+    assert await store.unsent_lines(0, 10) == [(1, b"accepted elsewhere", None)]
+
+
+async def test_enrolling_again_keeps_the_chain_and_another_agency_is_refused(store: LocalStore) -> None:
+    await cut(store, 1, 0, changes=0)
+    renewed = NodeIdentity(AGENCY, "hub.test", "vkey 2", Digest(b"f" * 32), 9)
+    await store.enrol(renewed, [], SEEN)
+    held = await store.identity()
+    assert held is not None
+    assert (held.enrolment, held.vkey, held.enrolled_at_ms) == (renewed.enrolment, "vkey 2", 1)
+    assert (await store.chain_end()).seq == 1
+    with pytest.raises(Refused, match="belongs to agency"):
+        await store.enrol(NodeIdentity("35.71", "hub.test", "v", ENROLMENT, 1), [], SEEN)
+
+
+async def test_statements_are_kept_in_order_of_the_log_and_gain_their_receipts(store: LocalStore) -> None:
+    later = HeldStatement(5, Digest(b"5" * 32), "five")
+    first = HeldStatement(0, Digest(b"0" * 32), "zero", "receipt")
+    await store.add_statements([later, first])
+    await store.add_statements([HeldStatement(5, Digest(b"5" * 32), "five", "receipt 5")])
+    await store.add_statements([HeldStatement(0, Digest(b"0" * 32), "zero", "other")])
+    assert [(held.index, held.receipt) for held in await store.statements()] == [(0, "receipt"), (5, "receipt 5")]
+
+
+async def test_tokens_end_by_name(store: LocalStore) -> None:
+    for number, name in enumerate(("desk", "desk", "app")):
+        await store.add_token(ApiToken(bytes([number]) * 32, name, 1))
+    assert await store.end_tokens("desk", 9) == 2
+    assert await store.end_tokens("desk", 10) == 0
+    tokens = [await store.token(bytes([number]) * 32) for number in range(3)]
+    assert [token and token.ended_at_ms for token in tokens] == [9, 9, None]
+
+
+async def test_what_was_set_aside_is_kept_with_its_words(store: LocalStore) -> None:
+    aside = SetAside("33.75:x", "id", "bad_transition", 3, b"line", b"content")
+    async with store.transaction() as transaction:
+        await transaction.add_set_aside([aside])
+    assert await store.set_aside() == [aside]
+
+
+@pytest.mark.parametrize(
+    "ask", [LocalStore.outbox, LocalStore.chain_end, LocalStore.seen], ids=["outbox", "chain end", "seen"]
+)
+async def test_before_the_enrolment_there_is_no_chain(tmp_path: Path, ask: Callable[[LocalStore], object]) -> None:
+    opened = await open_local_store(tmp_path / "fresh.db", create=True)
+    name = ask.__name__
+    with pytest.raises(Corrupt, match="not enrolled"):
+        await getattr(opened, name)()
+    await opened.close()
+
+
+async def test_two_processes_on_one_file_wait_for_each_other(tmp_path: Path, store: LocalStore) -> None:
+    other = await open_local_store(tmp_path / "local.db")
+
+    async def many(one: LocalStore, first: int) -> None:
+        for number in range(first, first + 20):
+            await record(one, number)
+
+    await asyncio.gather(many(store, 1), many(other, 100))
+    assert (await other.outbox()).unsent == 40
+    await other.close()
