@@ -182,9 +182,11 @@ class Ledger:
             heard = self.last_heard.get(owner)
             return now is not None and heard is not None and now - heard > silence_ms
 
-        return FoldContext(
-            index, manifest.agency, rules, lambda agency: self.roster.is_enrolled(agency, index), is_silent
-        )
+        def is_enrolled(agency: str) -> bool:
+            return self.roster.is_enrolled(agency, index)
+
+        # A plain str: owners are compared and looked up for every change, and a subclass of str is slower at both.
+        return FoldContext(index, str(manifest.agency), rules, is_enrolled, is_silent)
 
     def _plausible_times(self, index: int) -> tuple[str, str]:
         """The earliest and latest `at` that is not flagged (protocol §5.5); timestamps compare as text."""
