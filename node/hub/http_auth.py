@@ -20,7 +20,7 @@ from sync_protocol.possession import token_hash
 from sync_protocol.values import AgencyId
 from sync_protocol.wire import SIGNATURE_TAG
 
-NONCE_MAX_CHARACTERS: Final = 128
+NONCE_MAX_CHARACTERS: Final = 128  # ours have 22; each is remembered for a minute
 NONCES_MAX: Final = 100_000  # a minute of changing requests; beyond it the hub is not what such a caller needs
 TOKEN_MAX: Final = 256
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})

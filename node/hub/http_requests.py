@@ -27,7 +27,7 @@ IN_FLIGHT_MAX_BYTES: Final = 96 * 1024 * 1024  # bodies in memory; four of the l
 UNKNOWN_LENGTH_BYTES: Final = 1024 * 1024  # what a body without a length is taken for until it has arrived
 SMALL_BODY_MAX_BYTES: Final = 256 * 1024  # enrolment, statement
 RETRY_AFTER_S: Final = 1
-DIGITS_MAX: Final = 16
+DIGITS_MAX: Final = 16  # 2^53 - 1 has sixteen; longer numbers are nobody's seq or size
 
 
 class Admission:

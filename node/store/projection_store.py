@@ -94,7 +94,8 @@ class SqlProjectionStore:
     @classmethod
     async def create_or_open(cls, path: Path) -> Self:
         """The projection may have been deleted: then an empty one is made."""
-        return await (cls.open(path) if path.is_file() else cls.create(path))
+        exists = await asyncio.to_thread(path.is_file)
+        return await (cls.open(path) if exists else cls.create(path))
 
     @classmethod
     async def open(cls, path: Path) -> Self:
