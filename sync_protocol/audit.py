@@ -90,6 +90,12 @@ class LogAudit:
             self._find(refused.kind, f"lines as handed over: {refused}", signed=signed, index=index)
             self._stop(f"{name}: its lines are not the ones that were signed")
 
+    def note_missing_lines(self) -> None:
+        """A source that has to hold every set does not hold the one whose manifest was read last."""
+        index, signed, _ = self._take_pending()
+        self._find("missing-set", "its manifest is in the log, its lines are not there", signed=signed, index=index)
+        self._stop(f"{signed.manifest.agency} seq {signed.manifest.seq}: its lines are not there")
+
     def note_unreadable_lines(self, problem: Refused) -> None:
         """The lines of the set whose manifest was read last came in no readable form."""
         index, signed, _ = self._take_pending()
@@ -121,6 +127,8 @@ class LogAudit:
 
     def compare_earlier(self, note: bytes) -> None:
         """That the log continues a checkpoint which somebody kept (`--since`)."""
+        if not self.roster.has_genesis:
+            return  # `close` says so; there is no key to hold anything against
         try:
             opened = open_checkpoint(note, self.roster.vkeys, self.roster.origin)
         except Refused as refused:
@@ -228,6 +236,8 @@ class LogAudit:
     def _check_seen(self, index: int, signed: SignedManifest) -> None:
         """That the checkpoint which the agency countersigned is one of this log's history."""
         manifest = signed.manifest
+        if not self.roster.has_genesis:
+            return  # `close` says so; there is no key to hold anything against
         try:
             verify_seen(
                 self.roster.origin, manifest.seen_size, manifest.seen_root, manifest.seen_sig, self.roster.vkeys

@@ -108,6 +108,8 @@ def open_evidence(data: bytes, trusted: VerifierKey | None) -> OpenEvidence:
         roster.verify_change_set_key(manifest.jws, manifest.manifest.agency, receipt.index)
         changes += _changes_of(evidence.complaint, excerpt, receipt.index)
         sizes.append(opened.checkpoint.size)
+    if not changes:
+        raise Refused("bad-proof", "the file shows no change of the complaint that it names", where="sets")
     return OpenEvidence(ComplaintId.parse(evidence.complaint), evidence.origin, roster.vkey, max(sizes), changes)
 
 

@@ -93,6 +93,11 @@ class RosterState:
         self._about: dict[str, list[LoggedStatement]] = {}
 
     @property
+    def has_genesis(self) -> bool:
+        """Whether the log has begun; without it there is no name and no key of the log."""
+        return self._genesis is not None
+
+    @property
     def origin(self) -> str:
         """The log's name. Raises Corrupt before the genesis, like the other properties of the log."""
         return self._genesis_or_stop()[0].origin

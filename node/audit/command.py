@@ -80,6 +80,9 @@ async def _read_entry(source: AuditSource, audit: LogAudit, entry: bytes) -> Non
     if signed is None:
         return
     body = await source.change_set(signed.manifest.agency, signed.manifest.seq)
+    if body is None and source.holds_every_set:
+        audit.note_missing_lines()
+        return
     if body is None:
         audit.read_lines(None)
         return

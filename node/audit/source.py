@@ -34,6 +34,8 @@ class AuditSource(Protocol):
     """Read-only access to one hub's log. Raises Refused for what has not the form asked for, Unavailable when away."""
 
     name: str
+    holds_every_set: bool
+    """Whether a set that cannot be had is wrong: not on a URL without token, which is the public part alone."""
 
     async def description(self) -> Mapping[str, Any]:
         """The hub's own words: origin, vkey and more."""
@@ -79,6 +81,8 @@ def claimed_from(document: Mapping[str, Any], size: object) -> ClaimedFigures | 
 
 class DirectorySource:
     """An export, as `simpul hub export` writes it."""
+
+    holds_every_set = True
 
     def __init__(self, root: Path) -> None:
         self.name = str(root)

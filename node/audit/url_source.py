@@ -33,6 +33,7 @@ class UrlSource:
         self.name = url
         self._base = URL(url.rstrip("/") + "/")
         self._token = token
+        self.holds_every_set = token is not None
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True),
