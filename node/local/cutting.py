@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from node.local.ports import LocalStore
-from node.store.local_records import ChainEnd, Seen, SignedSet, UnsentLine
+from node.store.local_records import Cuttable, SignedSet, UnsentLine
 from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, ChangeSet, Draft, build_change_set, draft_change_set
 from sync_protocol.compression import compress_part
 from sync_protocol.ed25519 import Signer
@@ -41,17 +41,20 @@ async def cut_set(
     False, with nothing signed, if another process has moved the chain on. Raises Corrupt if the database holds a line
     that no set may hold.
     """
-    end = await store.chain_end()
+    cuttable = await store.cuttable(target_changes)
+    end = cuttable.end
     if end.seq + 1 != place.seq:
         return False
-    lines = await store.unsent_lines(end.last_no, target_changes) if target_changes else []
-    lines = lines[: fitting(lines)]
+    lines = cuttable.lines[: fitting(cuttable.lines)]
     last_no = lines[-1][0] if lines else end.last_no
-    seen = await store.seen()
-    draft, contents_frame = await asyncio.to_thread(_prepare, lines)
+    contents = [said for _, _, said in lines if said is not None]
+    contents_frame, draft = await asyncio.gather(
+        asyncio.to_thread(_compress_contents, contents),
+        asyncio.to_thread(_draft, [line for _, line, _ in lines], contents),
+    )
 
     def sign() -> SignedSet:
-        return _sign(draft, contents_frame, signer, place, end, seen, now_ms)
+        return _sign(draft, contents_frame, signer, place, cuttable, now_ms)
 
     return await store.cut(end, place.epoch, last_no, sign)
 
@@ -85,19 +88,24 @@ def signed_set(change_set: ChangeSet, head_frame: bytes, contents_frame: bytes) 
     )
 
 
-def _prepare(lines: Sequence[UnsentLine]) -> tuple[Draft, bytes]:
+def _draft(lines: Sequence[bytes], contents: Sequence[bytes]) -> Draft:
     """Runs in a thread."""
     try:
-        draft = draft_change_set([line for _, line, _ in lines], [said for _, _, said in lines if said is not None])
+        return draft_change_set(lines, contents)
     except Refused as refused:
         raise Corrupt(f"a recorded change cannot be sent: {refused}") from None
-    return draft, compress_part(draft.content_block) if draft.content_block else b""
+
+
+def _compress_contents(contents: Sequence[bytes]) -> bytes:
+    """Runs in a thread beside `_draft`, begun first: compressing lets go of the interpreter, hashing does not."""
+    return compress_part(b"".join([said + b"\n" for said in contents])) if contents else b""
 
 
 def _sign(
-    draft: Draft, contents_frame: bytes, signer: Signer, place: Place, end: ChainEnd, seen: Seen, now_ms: int
+    draft: Draft, contents_frame: bytes, signer: Signer, place: Place, cuttable: Cuttable, now_ms: int
 ) -> SignedSet:
     """Runs in a thread, within the store's transaction."""
+    end, seen = cuttable.end, cuttable.seen
     change_set = build_change_set(
         draft,
         signer,

@@ -17,6 +17,7 @@ from node.store.local_records import (
     ApiToken,
     ChainEnd,
     ComplaintFilter,
+    Cuttable,
     HeldChange,
     HeldComplaint,
     HeldSet,
@@ -25,7 +26,6 @@ from node.store.local_records import (
     Seen,
     SetAside,
     SignedSet,
-    UnsentLine,
     WrittenChange,
     WrittenComplaint,
 )
@@ -160,8 +160,8 @@ class LocalStore(Protocol):
         """The newest live set."""
         ...
 
-    async def unsent_lines(self, after_no: int, limit: int) -> list[UnsentLine]:
-        """Changes after a number, in order: raw bytes."""
+    async def cuttable(self, limit: int) -> Cuttable:
+        """The end of the chain, the newest checkpoint, and at most `limit` unsent changes in order, as raw bytes."""
         ...
 
     async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:

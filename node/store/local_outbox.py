@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import delete, func, select, update
 
 from node.store.local_base import SET_COLUMNS, LocalBase, fetch, held_set
-from node.store.local_records import Acknowledgement, ChainEnd, HeldSet, Seen, SetStatus, SignedSet, UnsentLine
+from node.store.local_records import Acknowledgement, ChainEnd, Cuttable, HeldSet, Seen, SetStatus, SignedSet
 from node.store.local_tables import ChangeRow, ChangeSetRow, NodeRow, SetFramesRow, SetReceiptRow, table_of
 from node.store.local_transaction import (
     SqlLocalTransaction,
@@ -48,7 +48,13 @@ _SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(
 _COUNT_ATTEMPT: Final = (
     "UPDATE change_set SET attempts = attempts + 1, shown_again = shown_again + ? WHERE seq = ? AND status <> 2"
 )
-_PLACE: Final = "SELECT epoch, EXISTS (SELECT 1 FROM change_set WHERE epoch = ? AND seq = ?) FROM node"
+_END: Final = (
+    "coalesce(newest.seq, 0), coalesce(newest.epoch, 1), coalesce(newest.digest, node.enrolment),"
+    " coalesce(newest.last_no, 0) FROM node LEFT JOIN"
+    " (SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 ORDER BY seq DESC LIMIT 1) AS newest"
+)
+_CUTTABLE: Final = f"SELECT seen_size, seen_root, seen_sig, seen_note, {_END}"
+_PLACE: Final = f"SELECT node.epoch, EXISTS (SELECT 1 FROM change_set WHERE epoch = ? AND seq = ?), {_END}"  # noqa: S608 - constants
 _UNSENT: Final = "SELECT no, line, content FROM change WHERE no > ? ORDER BY no LIMIT ?"
 
 
@@ -76,14 +82,22 @@ class LocalOutbox(LocalBase):
         async with self.readers.connect() as connection:
             return await find_chain_end(connection)
 
-    async def unsent_lines(self, after_no: int, limit: int) -> list[UnsentLine]:
-        return await self.fetch(_UNSENT, after_no, limit)
+    async def cuttable(self, limit: int) -> Cuttable:
+        async with self.readers.connect() as connection:
+            found = await fetch(connection, _CUTTABLE)
+            if not found:
+                raise not_enrolled()
+            size, root, signature, note, *place = found[0]
+            end = ChainEnd(place[0], place[1], Digest(place[2]), place[3])
+            # Changes recorded since the first query only make the set larger; what ends the chain is checked by `cut`.
+            lines = await fetch(connection, _UNSENT, (end.last_no, limit)) if limit else []
+            return Cuttable(end, Seen(size, Digest(root), signature, note), lines)
 
     async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
         async with self.writing() as connection:
             transaction = SqlLocalTransaction(connection)
-            ((own_epoch, is_taken),) = await fetch(connection, _PLACE, (epoch, end.seq + 1))
-            if own_epoch != epoch or await transaction.chain_end() != end:
+            ((own_epoch, is_taken, *place),) = await fetch(connection, _PLACE, (epoch, end.seq + 1))
+            if (own_epoch, *place) != (epoch, end.seq, end.epoch, end.digest, end.last_no):
                 return False
             if is_taken:
                 raise signed_before(epoch, end.seq + 1)

@@ -180,9 +180,17 @@ class ChainEnd:
     last_no: int
 
 
-UnsentLine = tuple[
-    int, bytes, bytes | None
-]  # number, change line, content line: what a cut reads, straight from the driver
+#: Number, change line, content line: what a cut reads, straight from the driver.
+UnsentLine = tuple[int, bytes, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cuttable:
+    """What the next set is made from, as of one moment: where it goes, what it countersigns, what is unsent."""
+
+    end: ChainEnd
+    seen: Seen
+    lines: Sequence[UnsentLine] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

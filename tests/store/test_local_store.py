@@ -94,10 +94,10 @@ def receipt(seq: int, *, hidden: int = 0, seen: Seen | None = None) -> Acknowled
 async def test_a_recorded_change_is_unsent_until_a_set_covers_it(store: LocalStore) -> None:
     await record(store, 1, 2, 3)
     assert (await store.outbox()).unsent == 3
-    assert await store.unsent_lines(0, 10) == [(n, b"line %d" % n, b"content %d" % n) for n in (1, 2, 3)]
+    assert (await store.cuttable(10)).lines == [(n, b"line %d" % n, b"content %d" % n) for n in (1, 2, 3)]
     assert await cut(store, 1, 2, changes=2)
     assert (await store.outbox()).unsent == 1
-    assert await store.unsent_lines(2, 10) == [(3, b"line 3", b"content 3")]
+    assert (await store.cuttable(10)).lines == [(3, b"line 3", b"content 3")]
     assert await store.unacknowledged() == 2
 
 
@@ -315,13 +315,13 @@ async def test_numbers_of_changes_only_grow_even_after_changes_were_taken_out(st
         assert (await transaction.complaints([key_of(1), key_of(2), key_of(3)])).keys() == {key_of(1)}
         assert await transaction.last_no() == 3
     await record(store, 4)
-    assert [number for number, _, _ in await store.unsent_lines(0, 10)] == [1, 4]
+    assert [number for number, _, _ in (await store.cuttable(10)).lines] == [1, 4]
 
 
 async def test_a_change_of_our_chain_to_a_complaint_that_is_not_ours_is_kept(store: LocalStore) -> None:
     async with store.transaction() as transaction:
         await transaction.record([], [WrittenChange(None, b"accepted elsewhere", None)])
-    assert await store.unsent_lines(0, 10) == [(1, b"accepted elsewhere", None)]
+    assert (await store.cuttable(10)).lines == [(1, b"accepted elsewhere", None)]
 
 
 async def test_enrolling_again_keeps_the_chain_and_another_agency_is_refused(store: LocalStore) -> None:
