@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from node.store.local_base import SET_COLUMNS, LocalBase, fetch, held_set
+from node.store.local_cut import CutConnection
 from node.store.local_records import Acknowledgement, ChainEnd, Cuttable, HeldSet, Seen, SetStatus, SignedSet
 from node.store.local_tables import ChangeRow, ChangeSetRow, NodeRow, SetFramesRow, SetReceiptRow, table_of
 from node.store.local_transaction import (
@@ -17,7 +18,6 @@ from node.store.local_transaction import (
     find_live_set,
     move_seen,
     not_enrolled,
-    signed_before,
 )
 from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Corrupt
@@ -48,18 +48,18 @@ _SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(
 _COUNT_ATTEMPT: Final = (
     "UPDATE change_set SET attempts = attempts + 1, shown_again = shown_again + ? WHERE seq = ? AND status <> 2"
 )
-_END: Final = (
-    "coalesce(newest.seq, 0), coalesce(newest.epoch, 1), coalesce(newest.digest, node.enrolment),"
-    " coalesce(newest.last_no, 0) FROM node LEFT JOIN"
-    " (SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 ORDER BY seq DESC LIMIT 1) AS newest"
-)
-_CUTTABLE: Final = f"SELECT seen_size, seen_root, seen_sig, seen_note, {_END}"
-_PLACE: Final = f"SELECT node.epoch, EXISTS (SELECT 1 FROM change_set WHERE epoch = ? AND seq = ?), {_END}"  # noqa: S608 - constants
-_UNSENT: Final = "SELECT no, line, content FROM change WHERE no > ? ORDER BY no LIMIT ?"
 
 
 class LocalOutbox(LocalBase):
     """What the next step depends on, and what its outcome leaves."""
+
+    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+        super().__init__(writer, readers)
+        self._cutter = CutConnection(writer.url.database or "")
+
+    async def close(self) -> None:
+        await self._cutter.close()
+        await super().close()
 
     async def outbox(self) -> OutboxView:
         found = await self.fetch(_OUTBOX)
@@ -83,28 +83,11 @@ class LocalOutbox(LocalBase):
             return await find_chain_end(connection)
 
     async def cuttable(self, limit: int) -> Cuttable:
-        async with self.readers.connect() as connection:
-            found = await fetch(connection, _CUTTABLE)
-            if not found:
-                raise not_enrolled()
-            size, root, signature, note, *place = found[0]
-            end = ChainEnd(place[0], place[1], Digest(place[2]), place[3])
-            # Changes recorded since the first query only make the set larger; what ends the chain is checked by `cut`.
-            lines = await fetch(connection, _UNSENT, (end.last_no, limit)) if limit else []
-            return Cuttable(end, Seen(size, Digest(root), signature, note), lines)
+        return await self._cutter.read(limit)
 
     async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
-        async with self.writing() as connection:
-            transaction = SqlLocalTransaction(connection)
-            ((own_epoch, is_taken, *place),) = await fetch(connection, _PLACE, (epoch, end.seq + 1))
-            if (own_epoch, *place) != (epoch, end.seq, end.epoch, end.digest, end.last_no):
-                return False
-            if is_taken:
-                raise signed_before(epoch, end.seq + 1)
-            # A crash from here to the commit leaves nothing: what was signed never left this process.
-            signed = await asyncio.to_thread(sign)
-            await transaction.add_set(signed, end.last_no + 1, last_no)
-            return True
+        async with self.writer.connect():  # our turn to write, among all of this process
+            return await self._cutter.write(end, epoch, last_no, sign)
 
     async def live_set(self, seq: int) -> HeldSet | None:
         async with self.readers.connect() as connection:

@@ -55,11 +55,11 @@ _INSERT_CHANGE: Final = (
     "INSERT INTO change (complaint_no, line, content)"
     " VALUES (CASE WHEN ?1 IS NULL THEN 0 ELSE (SELECT no FROM complaint WHERE key = ?1) END, ?2, ?3)"
 )
-_INSERT_SET: Final = (
+INSERT_SET: Final = (
     "INSERT INTO change_set (epoch, seq, digest, kid, first_no, last_no, changes, size, at_ms, manifest, status,"
     " attempts, hidden, erased, shown_again) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0) RETURNING id"
 )
-_INSERT_FRAMES: Final = "INSERT INTO set_frames (set_id, head, contents) VALUES (?, ?, ?)"
+INSERT_FRAMES: Final = "INSERT INTO set_frames (set_id, head, contents) VALUES (?, ?, ?)"
 _ACKNOWLEDGE: Final = (
     "UPDATE change_set SET status = 1, idx = ?, receipt_at_ms = ?, hidden = ?, erased = ?"
     " WHERE seq = ? AND status <> 2 RETURNING id"
@@ -153,12 +153,11 @@ class SqlLocalTransaction:
         return done.rowcount
 
     async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        row = (signed.epoch, signed.seq, signed.digest, signed.kid, first_no, last_no, signed.changes, signed.size)
         try:
-            added = await fetch(self._connection, _INSERT_SET, (*row, signed.at_ms, signed.manifest.encode("ascii")))
+            added = await fetch(self._connection, INSERT_SET, set_values(signed, first_no, last_no))
         except sqlite3.IntegrityError:
             raise signed_before(signed.epoch, signed.seq) from None
-        await fetch(self._connection, _INSERT_FRAMES, (added[0][0], signed.head_frame, signed.contents_frame))
+        await fetch(self._connection, INSERT_FRAMES, (added[0][0], signed.head_frame, signed.contents_frame))
 
     async def acknowledge(self, receipt: Acknowledgement) -> None:
         values = (receipt.index, receipt.at_ms, receipt.hidden, receipt.erased, receipt.seq)
@@ -221,6 +220,13 @@ def _complaint_row(written: WrittenComplaint) -> tuple[Any, ...]:
         written.changed_at_ms,
         pack_state(state),
     )
+
+
+def set_values(signed: SignedSet, first_no: int, last_no: int) -> tuple[Any, ...]:
+    """What INSERT_SET takes."""
+    place = (signed.epoch, signed.seq, signed.digest, signed.kid)
+    extent = (first_no, last_no, signed.changes, signed.size)
+    return (*place, *extent, signed.at_ms, signed.manifest.encode("ascii"))
 
 
 async def find_chain_end(connection: AsyncConnection, up_to_seq: int | None = None) -> ChainEnd:
