@@ -29,7 +29,7 @@ from sync_protocol.change_set import (
 from sync_protocol.compression import compress_part, decode_body, decompress_part
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Corrupt, Refused, Unavailable
-from sync_protocol.intake import Accept, Behind, Duplicate
+from sync_protocol.intake import Accept, Behind, Duplicate, Held
 from sync_protocol.limits import SET_MAX_BYTES
 
 VERIFY_THREADS: Final = 2  # hashing long lines and decompressing let others run; more threads only take turns
@@ -76,15 +76,12 @@ class Intake:
         submission = opened.change_set.manifest
         draft = Draft(self._log, self._registrar, received_at_ms)
         await draft.look_up([submission])
-        judgement = draft.judgement(submission, url_agency, url_seq)
-        if isinstance(judgement, Duplicate) and judgement.held.index < self._log.size:
-            place = Place(judgement.held.index, self._log.published, is_new=False)
-            return await self._repeat(place, opened.change_set)
         item = SetItem(submission, url_agency, url_seq, b"", b"", 0, _UNREAD, received_at_ms)
-        if isinstance(judgement, Accept | Behind | Duplicate):
-            await loop.run_in_executor(self._threads, _read_lines, item, opened)
+        held = await loop.run_in_executor(self._threads, _judge_and_read, draft, item, opened)
         change_set = opened.change_set
         del opened, draft
+        if held is not None and held.index < self._log.size:
+            return await self._repeat(Place(held.index, self._log.published, is_new=False), change_set)
         place = await self._appender.submit(item)
         if place.is_new:
             return Taken(place, item.hidden, 0)
@@ -121,6 +118,21 @@ _UNREAD: Final = Unavailable("the set was judged anew; repeat it", retry_after_s
 def _open(body: bytes, encoding: str | None) -> _Opened:
     parts = decode_body(body, encoding)
     return _Opened(parse_change_set(parts.head, parts.contents), parts.head_frame, parts.contents_frame)
+
+
+def _judge_and_read(draft: Draft, item: SetItem, opened: _Opened) -> Held | None:
+    """A first judgement, and then the lines if it may go in. The set that is held, if this is a repeat of it.
+
+    Raises Refused or Unavailable for what would be refused under any head.
+    """
+    judgement = draft.judgement(item.submission, item.url_agency, item.url_seq)
+    if isinstance(judgement, Duplicate):
+        if judgement.held.index >= draft.follows:
+            _read_lines(item, opened)
+        return judgement.held
+    if isinstance(judgement, Accept | Behind):  # sets that come before it may be waiting for the log right now
+        _read_lines(item, opened)
+    return None
 
 
 def _read_lines(item: SetItem, opened: _Opened) -> None:

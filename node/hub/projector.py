@@ -45,6 +45,7 @@ class Projector:
         self._last_heard: dict[str, int | None] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ahead: tuple[int, asyncio.Task[OpenBatch]] | None = None
         self.trouble: str | None = None
 
     @property
@@ -62,6 +63,10 @@ class Projector:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        if self._ahead is not None:
+            self._ahead[1].cancel()
+            await asyncio.gather(self._ahead[1], return_exceptions=True)
+            self._ahead = None
 
     def wake(self) -> None:
         """There is more to fold."""
@@ -119,20 +124,30 @@ class Projector:
         end = self._log.size if until is None else until
         if cursor.size >= end:
             return False
-        leaves = await self._store.leaves(cursor.size, end, BATCH_BYTES)
-        batch = await asyncio.to_thread(open_batch, leaves)
+        batch = await self._batch_at(cursor.size, end)
         states = await self._projection.load(list(batch.keys.values()))
         step = await asyncio.to_thread(self._fold, batch, states, cursor)
-        try:
-            await self._projection.commit(step)
-        except BaseException:
-            self._cursor = None  # outcome unknown: the stored cursor decides, and the roster is replayed
-            raise
+        if step.cursor.size < end:  # while the database writes this one, the next is opened
+            self._ahead = (step.cursor.size, asyncio.create_task(self._open(step.cursor.size, end)))
+        # Outcome unknown until the commit returns: the stored cursor decides, and the roster is replayed (`_fold`).
+        await self._projection.commit(step)
         self._cursor = step.cursor
         return True
 
+    async def _batch_at(self, start: int, end: int) -> OpenBatch:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead[0] == start:
+                return await ahead[1]
+            ahead[1].cancel()
+        return await self._open(start, end)
+
+    async def _open(self, start: int, end: int) -> OpenBatch:
+        leaves = await self._store.leaves(start, end, BATCH_BYTES)
+        return await asyncio.to_thread(open_batch, leaves)
+
     def _fold(self, batch: OpenBatch, states: dict[bytes, bytes], cursor: Cursor) -> ProjectionStep:
-        self._cursor = None  # until the commit: an exception in between leaves roster and ticks half-way
+        self._cursor = None  # until the commit: what fails before it leaves roster and ticks half-way
         return fold_batch(batch, states, self._roster, cursor, self._last_heard, self._clock.now_ms())
 
     async def _load(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sync_protocol.values import ComplaintId
@@ -26,9 +26,8 @@ class Cursor:
     updated_at_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ComplaintRow:
-    """One complaint: its packed state and the pointers to the changes that were applied to it."""
+class ComplaintRow(NamedTuple):
+    """One complaint: its packed state (under 128 KiB) and the pointers to the changes that were applied to it."""
 
     key: bytes
     state: bytes

@@ -8,7 +8,7 @@ NORMAL: what a power cut takes from the end is folded again, from a cursor that 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -35,22 +35,19 @@ _COMPLAINT, _REFUSED, _TOTAL = table_of(ComplaintTable), table_of(RefusedTable),
 _HEARD, _CURSOR = table_of(HeardTable), table_of(CursorTable)
 _CURSOR_ID: Final = 1
 
-# Rows travel as one blob, each found by its place in it (a blob's bytes are counted from 1). Digits of fixed width,
-# because SQLite reads no integers out of blobs: offset 10, key 3, state 7, pointers 7.
+# Rows travel as one blob, each found by its place in it (a blob's bytes are counted from 1): a number of 63 bits,
+# offset 23, key 7, state 17, pointers 16 (in units of 8 bytes). So one statement carries 8 MiB; more rows make more.
+BLOB_MAX_BYTES: Final = (1 << 23) - 1
 _LOAD: Final = """
 SELECT group_concat(place.key || ' ' || hex(complaint.state), ',') FROM json_each(?2) AS place
 JOIN complaint ON complaint.key = substr(?1, place.value >> 16, place.value & 65535)
 """
 _WRITE: Final = """
-WITH place AS (
-    SELECT CAST(substr(value, 1, 10) AS INTEGER) AS key_at, CAST(substr(value, 11, 3) AS INTEGER) AS key_bytes,
-           CAST(substr(value, 14, 7) AS INTEGER) AS state_bytes, CAST(substr(value, 21, 7) AS INTEGER) AS pointers_bytes
-    FROM json_each(?2)
-)
 INSERT INTO complaint (key, state, pointers)
-SELECT substr(?1, key_at, key_bytes), substr(?1, key_at + key_bytes, state_bytes),
-       substr(?1, key_at + key_bytes + state_bytes, pointers_bytes)
-FROM place WHERE true
+SELECT substr(?1, value >> 40, value >> 33 & 127),
+       substr(?1, (value >> 40) + (value >> 33 & 127), value >> 16 & 131071),
+       substr(?1, (value >> 40) + (value >> 33 & 127) + (value >> 16 & 131071), (value & 65535) * 8)
+FROM json_each(?2) WHERE true
 ON CONFLICT (key) DO UPDATE SET state = excluded.state, pointers = CAST(complaint.pointers || excluded.pointers AS BLOB)
 """
 
@@ -64,17 +61,24 @@ def _pack_keys(keys: Sequence[bytes]) -> tuple[bytes, bytes]:
     return b"".join(keys), msgspec.json.encode(places)
 
 
-def _pack_rows(rows: Iterable[ComplaintRow]) -> tuple[bytes, bytes]:
-    """Blob and JSON places for `_WRITE`."""
+def _pack_rows(rows: Sequence[ComplaintRow]) -> list[tuple[bytes, bytes]]:
+    """Blob and JSON places for `_WRITE`, as many times as it takes."""
+    packed: list[tuple[bytes, bytes]] = []
     parts: list[bytes] = []
-    places: list[str] = []
+    places: list[int] = []
     at = 1
     for row in rows:
-        key_bytes, state_bytes, pointers_bytes = len(row.key), len(row.state), len(row.pointers)
-        parts += (row.key, row.state, row.pointers)
-        places.append(f"{at:010d}{key_bytes:03d}{state_bytes:07d}{pointers_bytes:07d}")
+        key, state, pointers = row
+        key_bytes, state_bytes, pointers_bytes = len(key), len(state), len(pointers)
+        if at + key_bytes + state_bytes + pointers_bytes > BLOB_MAX_BYTES:
+            packed.append((b"".join(parts), msgspec.json.encode(places)))
+            parts, places, at = [], [], 1
+        parts += row
+        places.append(at << 40 | key_bytes << 33 | state_bytes << 16 | pointers_bytes >> 3)
         at += key_bytes + state_bytes + pointers_bytes
-    return b"".join(parts), msgspec.json.encode(places)
+    if places:
+        packed.append((b"".join(parts), msgspec.json.encode(places)))
+    return packed
 
 
 class SqlProjectionStore:
@@ -133,8 +137,8 @@ class SqlProjectionStore:
             size = (await connection.execute(select(_CURSOR.c.size))).scalar_one_or_none() or 0
             if size != step.begins:
                 raise Unavailable(f"the projection stands at {size}, the step begins at {step.begins}", retry_after_s=1)
-            if step.complaints:
-                await connection.exec_driver_sql(_WRITE, packed)
+            for blob_and_places in packed:
+                await connection.exec_driver_sql(_WRITE, blob_and_places)
             await _write_registers(connection, step)
 
     async def complaint(self, key: bytes) -> tuple[Cursor, ComplaintRow | None]:

@@ -76,12 +76,15 @@ async def test_a_change_replaces_the_state_and_adds_to_the_pointers(store: Proje
 async def test_a_state_of_the_greatest_size_and_many_rows_go_in(store: ProjectionStore) -> None:
     keys = [number.to_bytes(16, "big") + b"33" for number in range(3_000)]
     rows = [ComplaintRow(key, key[:4] + bytes(number % 50), pointer(0, number)) for number, key in enumerate(keys)]
-    rows.append(ComplaintRow(FIRST, bytes(70_000), b"".join(pointer(0, n) for n in range(20_000))))
+    rows.append(ComplaintRow(FIRST, bytes(70_000), b"".join(pointer(0, n) for n in range(4_096))))
+    rows += [ComplaintRow(SECOND[:15] + bytes([n]) + b"33", bytes([n]) * 130_000, b"") for n in range(100)]
     await store.commit(replace(step_to(1), complaints=rows))
     found = await store.load([*keys, FIRST])
     assert len(found) == 3_001
     assert found[FIRST] == bytes(70_000)
     assert found[keys[49]] == keys[49][:4] + bytes(49)
+    last = SECOND[:15] + bytes([99]) + b"33"
+    assert await store.load([last]) == {last: bytes([99]) * 130_000}
 
 
 async def test_a_step_from_elsewhere_writes_nothing(store: ProjectionStore) -> None:
