@@ -255,6 +255,7 @@ def _decoder_of(change_type: str, struct: type[Data]) -> Callable[[bytes], Chang
 #: type, as it stands on the line -> decoder of its lines, which knows JSON types and vocabularies
 DECODERS: Final = {name.encode(): _decoder_of(name, struct) for name, struct in DATA_TYPES.items()}
 encode_change: Final = msgspec.json.Encoder().encode
+encode_changes: Final = msgspec.json.Encoder().encode_lines  # each with its LF
 _VERIFIERS: Final = {name: _verifier_of(struct) for name, struct in DATA_TYPES.items()}
 _PLACE: Final = re.compile(r"at `\$\.([a-z_.]+)")
 _COMPLAINTS: Final = re.compile(rb'"complaint":"([a-z0-9.-]{1,64}:[0-9a-f-]{36})"').findall

@@ -5,7 +5,7 @@ at all ids and times in one go. If anything at all is not as it should be, every
 module can only ever say "all are in order".
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from sync_protocol import line_values as values
 from sync_protocol.change_types import DATA_TYPES, Data
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.limits import CHANGE_LINE_MAX_BYTES
-from sync_protocol.line import DECODERS, Change, Check, checks_of, encode_change, parse_change
+from sync_protocol.line import DECODERS, Change, Check, checks_of, encode_changes, parse_change
 from sync_protocol.values import is_calendar_day
 
 
@@ -44,7 +44,7 @@ def _read_all(lines: Sequence[bytes]) -> list[Change] | None:
     decoders = DECODERS
     try:  # `type_on` is written out here: a call for each line would cost as much as the reading
         changes = [decoders[line[line.rfind(b'"', 0, -2) + 1 : -2]](line) for line in lines]
-        return changes if list(map(encode_change, changes)) == list(lines) else None
+        return changes if encode_changes(changes) == b"\n".join([*lines, b""]) else None
     except (KeyError, msgspec.DecodeError, ValueError, RecursionError):
         return None
 
@@ -64,10 +64,11 @@ def _check_all(changes: Sequence[Change]) -> None:
     _check_each({actor.unit for actor in map(_ACTOR, changes)}, values.check_code)
     for change_type, parts in by_type.items():
         for get, check in _COLUMNS[change_type]:
-            if check is values.check_timestamp:
-                _check_times([text for text in map(get, parts) if text is not None])
+            in_bulk = _IN_BULK.get(check)
+            if in_bulk is None:
+                _check_each(set(map(get, parts)), check)
             else:
-                _check_each(map(get, parts) if check in _SELDOM_REPEATED else set(map(get, parts)), check)
+                in_bulk([text for text in map(get, parts) if text is not None])
 
 
 def _check_each(column: Iterable[Any], check: Check) -> None:
@@ -104,7 +105,11 @@ _TIMESTAMP: Final = b"0000-00-00T00:00:00.000Z"
 _UUID: Final = b"00000000-0000-0000-0000-000000000000"
 _DIGITS: Final = bytes(0x30 if chr(byte) in "0123456789" else byte for byte in range(256))
 _HEX_DIGITS: Final = bytes(0x30 if chr(byte) in "0123456789abcdef" else byte for byte in range(256))
-_SELDOM_REPEATED: Final[frozenset[Check]] = frozenset({values.check_tracking})  # a set of them would only cost
+#: What is seldom the same twice, and so costs less as one column than value by value.
+_IN_BULK: Final[dict[Check, Callable[[Sequence[str]], None]]] = {
+    values.check_timestamp: _check_times,
+    values.check_tracking: values.check_trackings,
+}
 _COLUMNS: Final = {
     name: [(attrgetter(field), check) for field, _, check in checks_of(struct)] for name, struct in DATA_TYPES.items()
 }

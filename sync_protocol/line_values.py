@@ -7,6 +7,8 @@ again (codes, agencies, days, prefixes) is remembered once it has been found goo
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -81,6 +83,41 @@ def check_tracking(text: str) -> None:
         raise malformed("a tracking number whose check character is wrong", "tracking")
 
 
+def check_trackings(texts: Sequence[str]) -> None:
+    """Many tracking numbers in under half the time: all the first pairs of letters side by side, then the second …"""
+    prefixes = {text[:-_AFTER_PREFIX] for text in texts}
+    if len(prefixes) != 1 or len(set(map(len, texts))) != 1:  # an agency has one prefix; a hand-over brings others
+        for text in texts:
+            check_tracking(text)
+        return
+    width = len(texts[0])
+    steps = _INTEGER_PAIRS
+    try:
+        joined = "".join(texts).encode("ascii")
+        start = _after_prefix(prefixes.pop())
+        columns = [_pairs_at(joined, width, place) for place in _PAIR_PLACES]
+        products = [
+            steps[f][steps[e][steps[d][steps[c][steps[b][steps[a][start]]]]]]
+            for a, b, c, d, e, f in zip(*columns, strict=True)
+        ]
+    except (ValueError, KeyError):
+        raise malformed("not a tracking number", "tracking") from None
+    hyphens = [joined[width + place :: width] for place in _HYPHEN_PLACES]
+    if (
+        any(column.strip(b"-") for column in hyphens)
+        or bytes(products).translate(_CHECKS) != joined[width - 1 :: width]
+    ):
+        raise malformed("not a tracking number, or its check character is wrong", "tracking")
+
+
+def _pairs_at(joined: bytes, width: int, place: int) -> list[int]:
+    """The two letters at `place` (from the end) of every text, as one integer each."""
+    pairs = bytearray(2 * (len(joined) // width))
+    pairs[::2] = joined[width + place :: width]
+    pairs[1::2] = joined[width + place + 1 :: width]
+    return memoryview(pairs).cast("H").tolist()
+
+
 def check_source_id(text: str) -> None:
     """Another system's own number."""
     parse_source_id(text)
@@ -124,3 +161,9 @@ _STEPS: Final = {
 _PAIRS: Final = {
     left + right: _STEPS[left].translate(_STEPS[right]) for left in TRACKING_ALPHABET for right in TRACKING_ALPHABET
 }
+_INTEGER_PAIRS: Final = {int.from_bytes(pair.encode(), sys.byteorder): step for pair, step in _PAIRS.items()}
+_CHECKS: Final = bytes(ord(_MOD36[(37 - product) % 36]) if product <= 36 else 0 for product in range(256))
+# Counted from the end of `PREFIX-XXXX-XXXX-XXXX-C`.
+_AFTER_PREFIX: Final = 17
+_PAIR_PLACES: Final = (-16, -14, -11, -9, -6, -4)
+_HYPHEN_PLACES: Final = (-17, -12, -7, -2)
