@@ -190,17 +190,12 @@ class NodeSettings(_Settings):
     ca_file: Path | None = Field(None, description="CA of the hub's certificate, if it is not among the system's.")
     allow_plain_http: bool = Field(False, description="Plain http to the hub also beyond loopback: anybody may read.")
     port: int = Field(8800, ge=0, le=65_535, description="0 takes a free one.")
-    push_interval_s: float = Field(1.0, gt=0, le=3_600, description="How long a change waits for others, at most.")
     set_changes_max: int = Field(
         1_000, ge=1, le=SET_MAX_LEAVES // 2, description="Changes in one set: larger costs fewer bytes a change."
     )
     request_timeout_s: float = Field(60.0, gt=0, le=3_600, description="For one answer of the hub.")
-    heartbeat_s: int = Field(86_400, ge=60, le=604_800, description="An idle node shows that it is alive this often.")
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
-    withhold_confidential: bool = Field(
-        False, description="Keep what confidential complaints say from the hub: the hub then cannot give it back."
-    )
 
     @field_validator("agency")
     @classmethod

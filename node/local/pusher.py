@@ -54,7 +54,7 @@ TROUBLE_S: Final = 15.0  # after an error of our own database or keys: it does n
 SHOW_AGAIN_MAX: Final = 5  # a hub that lacks lines after that many repeats does not want them
 SHOW_AGAIN_EVERY_MS: Final = 5 * MINUTE_MS
 RETIRE_EVERY_MS: Final = DAY_MS
-KEEP_MS: Final = 366 * DAY_MS  # §10.5: at least a year
+KEEP_DAYS: Final = 365  # §10.5: at least a year
 KEEP_SETS: Final = 10_000
 
 log = structlog.get_logger("simpul.pusher")
@@ -82,6 +82,8 @@ class Pusher:
         *,
         agency: AgencyId,
         target_changes: int = TARGET_CHANGES,
+        keep_days: int = KEEP_DAYS,
+        keep_sets: int = KEEP_SETS,
     ) -> None:
         self.store = store
         self.link = link
@@ -92,6 +94,8 @@ class Pusher:
         self.session = Session()
         self._hub = HubSession(store, link, keys, agency)
         self._target_changes = target_changes
+        self._keep_ms = keep_days * DAY_MS
+        self._keep_sets = keep_sets
         self._woken = asyncio.Event()
         self._contradictions: Counter[str] = Counter()
         self._show_again_at_ms = 0
@@ -331,7 +335,7 @@ class Pusher:
                 await self._attempt(view, "push", partial(self._push, held.seq), seq=held.seq, again=True)
         if now_ms >= self._retire_at_ms:
             self._retire_at_ms = now_ms + RETIRE_EVERY_MS
-            await self.store.retire_sets(now_ms - KEEP_MS, KEEP_SETS)
+            await self.store.retire_sets(now_ms - self._keep_ms, self._keep_sets)
 
     # --- waiting ---
 

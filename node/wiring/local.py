@@ -95,6 +95,8 @@ class NodeParts:
             self.randomness,
             agency=self.agency,
             target_changes=self.settings.set_changes_max,
+            keep_days=self.settings.retention_days,
+            keep_sets=self.settings.retention_sets,
         )
 
     def service(self, on_recorded: Callable[[], None] = lambda: None) -> LocalService:

@@ -61,9 +61,9 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
-    words = refusal(tmp_path, toml({**NODE, "push_intervall_s": 3}))
-    assert "unknown setting push_intervall_s" in words
-    assert "Did you mean push_interval_s?" in words
+    words = refusal(tmp_path, toml({**NODE, "retention_day": 3}))
+    assert "unknown setting retention_day" in words
+    assert "Did you mean retention_days?" in words
     assert str(tmp_path / "simpul.toml") in words
 
 
