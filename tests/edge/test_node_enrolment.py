@@ -1,0 +1,217 @@
+"""Enrolment: the node keeps nothing that the invitation's key does not prove (protocol §5.3, §7.1)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from keys.key_directory import KeyDirectory
+from keys.signer import Ed25519Signer
+from node.local.enrolment import enrol_node
+from node.local.hub_evidence import Contradiction
+from node.store.local_store import SqlLocalStore, open_local_store
+from sync_protocol.errors import Refused, Unavailable
+from sync_protocol.halts import Halt, HaltReason
+from sync_protocol.note import vkey_for
+from sync_protocol.outbox import Halted, Idle
+from sync_protocol.statement import Role
+from sync_protocol.values import AgencyId
+from sync_protocol.wire import EnrolmentRequest, Entered
+from tests.fakes.fake_hub import ORIGIN, FakeHub, FakeLink, Fault
+from tests.fakes.node_lab import AGENCY, SeededRandomness, StandingClock, running_node
+
+
+@dataclass
+class Newcomer:
+    """A directory that is not enrolled yet."""
+
+    hub: FakeHub
+    link: FakeLink
+    store: SqlLocalStore
+    keys: KeyDirectory
+
+    async def enrol(self, *, vkey: str | None = None, agency: AgencyId = AGENCY) -> int:
+        return await enrol_node(
+            self.store,
+            self.link,
+            self.keys,
+            StandingClock(),
+            SeededRandomness(),
+            agency=agency,
+            vkey=vkey or self.hub.vkey,
+            token="token",
+        )
+
+
+@pytest.fixture
+async def newcomer(tmp_path: Path) -> AsyncIterator[Newcomer]:
+    hub = FakeHub.found()
+    store = await open_local_store(tmp_path / "local.db", create=True)
+    yield Newcomer(hub, FakeLink(hub, AGENCY), store, KeyDirectory(tmp_path / "keys"))
+    await store.close()
+
+
+async def test_enrolling_makes_keys_and_keeps_what_a_roster_needs(newcomer: Newcomer) -> None:
+    index = await newcomer.enrol()
+    identity = await newcomer.store.identity()
+    assert identity is not None
+    assert (identity.agency, identity.origin) == (AGENCY, ORIGIN)
+    assert [held.index for held in await newcomer.store.statements()] == [0, index]
+    assert all(held.receipt for held in await newcomer.store.statements())
+    assert (await newcomer.store.seen()).size == newcomer.hub.size
+    record = newcomer.hub.roster.agency(AGENCY)
+    assert record is not None
+    assert record.kid == newcomer.keys.signer(Role.AGENCY).kid
+    assert record.sealing == newcomer.keys.sealing_key().public_key
+
+
+@pytest.mark.parametrize("lost", list(Fault))
+async def test_an_enrolment_whose_way_was_lost_is_repeated_with_the_same_keys(newcomer: Newcomer, lost: Fault) -> None:
+    newcomer.link.fault = lambda _: lost
+    with pytest.raises(Unavailable):
+        await newcomer.enrol()
+    kid = newcomer.keys.signer(Role.AGENCY).kid
+    newcomer.link.fault = lambda _: None
+    first = await newcomer.enrol()
+    assert await newcomer.enrol() == first
+    assert newcomer.keys.signer(Role.AGENCY).kid == kid
+
+
+Twist = Callable[[FakeHub, Entered], Entered]
+
+
+def _other_agency(hub: FakeHub, entered: Entered) -> Entered:
+    """The answer to somebody else's enrolment."""
+    index = hub.enrol("35.71", Ed25519Signer.from_seed(b"x" * 32).public_key)
+    return msgspec.structs.replace(hub.entered(index, 0), statements=hub.lines_for("35.71"))
+
+
+def _other_key(hub: FakeHub, entered: Entered) -> Entered:
+    """A log in which the agency has another key."""
+    index = hub.enrol(AGENCY, Ed25519Signer.from_seed(b"y" * 32).public_key)
+    return msgspec.structs.replace(hub.entered(index, 0), statements=hub.lines_for(AGENCY))
+
+
+def _without_receipts(hub: FakeHub, entered: Entered) -> Entered:
+    lines = [msgspec.structs.replace(line, receipt=None) for line in entered.statements or []]
+    return msgspec.structs.replace(entered, statements=lines)
+
+
+def _swapped_receipts(hub: FakeHub, entered: Entered) -> Entered:
+    lines = entered.statements or []
+    swapped = [
+        msgspec.structs.replace(line, receipt=other.receipt) for line, other in zip(lines, reversed(lines), strict=True)
+    ]
+    return msgspec.structs.replace(entered, statements=swapped)
+
+
+def _without_genesis(hub: FakeHub, entered: Entered) -> Entered:
+    return msgspec.structs.replace(entered, statements=(entered.statements or [])[1:])
+
+
+def _without_statements(hub: FakeHub, entered: Entered) -> Entered:
+    return msgspec.structs.replace(entered, statements=None)
+
+
+def _moved(hub: FakeHub, entered: Entered) -> Entered:
+    lines = [msgspec.structs.replace(line, index=line.index + 1) for line in entered.statements or []]
+    return msgspec.structs.replace(entered, statements=lines)
+
+
+@pytest.mark.parametrize(
+    "twist",
+    [
+        _other_agency,
+        _other_key,
+        _without_receipts,
+        _swapped_receipts,
+        _without_genesis,
+        _without_statements,
+        _moved,
+    ],
+)
+async def test_an_answer_that_does_not_prove_the_enrolment_is_not_kept(newcomer: Newcomer, twist: Twist) -> None:
+    real = newcomer.link.enrol
+
+    async def enrol(request: EnrolmentRequest) -> Entered:
+        return twist(newcomer.hub, await real(request))
+
+    newcomer.link.enrol = enrol  # type: ignore[method-assign]
+    with pytest.raises(Contradiction):
+        await newcomer.enrol()
+    assert await newcomer.store.identity() is None
+    assert await newcomer.store.statements() == []
+
+
+async def test_a_hub_with_another_key_than_the_invitation_names_is_not_believed(newcomer: Newcomer) -> None:
+    other = vkey_for(ORIGIN, Ed25519Signer.from_seed(b"z" * 32).public_key).format()
+    with pytest.raises(Contradiction):
+        await newcomer.enrol(vkey=other)
+    assert await newcomer.store.identity() is None
+
+
+async def test_a_directory_belongs_to_one_agency(newcomer: Newcomer) -> None:
+    await newcomer.enrol()
+    newcomer.link.agency = "35.71"
+    newcomer.keys.retire(Role.AGENCY)
+    with pytest.raises(Refused, match="belongs to agency"):
+        await newcomer.enrol(agency=AgencyId("35.71"))
+
+
+async def test_after_a_revocation_a_fresh_token_brings_a_new_key_and_the_chain_goes_on(tmp_path: Path) -> None:
+    hub = FakeHub.found()
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.received()
+        await node.work()
+        hub.revoke(AGENCY)
+        await node.received()
+        assert isinstance(await node.settle(), Halted)
+        keys = KeyDirectory(tmp_path / "a" / "keys")
+        old = keys.signer(Role.AGENCY).kid
+        await enrol_node(
+            node.store,
+            node.link,
+            keys,
+            node.clock,
+            node.randomness,
+            agency=AGENCY,
+            vkey=hub.vkey,
+            token="fresh",
+        )
+        assert keys.signer(Role.AGENCY).kid != old
+    async with running_node(tmp_path / "a", hub, clock=node.clock, seed=2) as node:
+        assert isinstance(await node.settle(), Idle)
+        assert (await node.store.outbox()).unsent == 0
+    manifests = [hub.sets[AGENCY, seq].change_set.manifest for seq in (1, 2)]
+    assert [signed.jws.kid for signed in manifests] == [old, keys.signer(Role.AGENCY).kid]
+    assert [signed.manifest.epoch for signed in manifests] == [1, 2]
+    assert len(node.lines()) == 2
+
+
+async def test_a_new_installation_of_an_agency_takes_its_whole_history_over(tmp_path: Path) -> None:
+    hub = FakeHub.found()
+    async with running_node(tmp_path / "a", hub) as node:
+        complaint = (await node.received()).complaint
+        await node.work()
+    async with running_node(tmp_path / "b", hub, clock=node.clock, seed=2) as fresh:
+        assert isinstance(await fresh.settle(), Idle)
+        await fresh.change(complaint, "verified", {"class": "aspiration"})
+        assert isinstance(await fresh.settle(), Idle)
+    async with running_node(tmp_path / "a", hub, clock=node.clock, seed=3) as gone:
+        await gone.received()
+        step = await gone.settle()
+        assert isinstance(step, Halted)
+        assert step.halt.reason in (HaltReason.FOREIGN_HEAD, HaltReason.KEY_REFUSED)
+    assert len(fresh.lines()) == 2
+
+
+async def test_enrolling_does_not_clear_a_halt_that_it_does_not_cure(newcomer: Newcomer) -> None:
+    await newcomer.enrol()
+    halt = Halt(HaltReason.COPY_ALIVE, "two of us")
+    await newcomer.store.halt(halt, 1)
+    await newcomer.enrol()
+    assert (await newcomer.store.outbox()).halt == halt
