@@ -5,11 +5,8 @@ Handlers read, call one function and map the outcome; what is refused becomes a 
 
 from __future__ import annotations
 
-import gc
-import ssl
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -26,7 +23,6 @@ from sync_protocol.problems import PROBLEM_MEDIA_TYPE
 from sync_protocol.wire import format_body
 
 METRICS: Final = web.AppKey("metrics", Metrics)
-DRAIN_S: Final = 5.0  # for requests under way when the hub stops; SIGTERM allows ten seconds in all
 HEADER_MAX_BYTES: Final = 16_384
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -78,38 +74,6 @@ RUNNER_OPTIONS: Final[dict[str, Any]] = {
     "max_field_size": HEADER_MAX_BYTES,
     "max_line_size": HEADER_MAX_BYTES,
 }
-
-
-async def serve(hub: Hub, host: str, port: int, tls: tuple[Path, Path] | None = None) -> tuple[web.AppRunner, str]:
-    """Listens; the runner (to be cleaned up before the hub is closed) and the address. Raises OSError, Refused."""
-    # Verifying and folding make and drop some ten objects a change, none of them in cycles: look for cycles seldom.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-    runner = web.AppRunner(build_app(hub), shutdown_timeout=DRAIN_S, **RUNNER_OPTIONS)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port, ssl_context=_tls_context(tls) if tls else None, backlog=1_024)
-        await site.start()
-    except BaseException:
-        await runner.cleanup()
-        raise
-    address = runner.addresses[0]
-    shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return runner, f"{'https' if tls else 'http'}://{shown}:{address[1]}"
-
-
-def _tls_context(tls: tuple[Path, Path]) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(*tls)
-    except (OSError, ssl.SSLError) as error:
-        raise Refused(
-            "configuration",
-            f"the certificate {tls[0]} and key {tls[1]} cannot be used: {error}",
-            members={"next": "Check tls_cert and tls_key in simpul.toml."},
-        ) from None
-    return context
 
 
 @web.middleware

@@ -7,6 +7,7 @@ another process serves the same directory: whatever appends takes the append loc
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
@@ -38,6 +39,7 @@ from sync_protocol.wire import HubDescription
 
 WATCH_S: Final = 1.0  # how soon this process sees what another one appended
 GRANT_NAME_MAX: Final = 64
+GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 _logger = structlog.get_logger("simpul.hub")
 
@@ -143,6 +145,9 @@ class Hub:
 
     async def start(self) -> None:
         """Takes in, projects, ticks."""
+        # Verifying and folding make and drop some ten objects a change, none of them in cycles: look for cycles seldom.
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         self.speaking(Role.LOG)
         self.speaking(Role.REGISTRAR)
         self.started_at_ms = self.clock.now_ms()

@@ -21,11 +21,16 @@ LOCK_POLL_S: Final = 0.005  # between looks at a lock that another process holds
 
 
 class FileTurn:
-    """Exclusive among tasks and processes, by flock on one file. One object per process and file."""
+    """Exclusive among tasks and processes, by flock. One object per process and file.
+
+    Fair enough: who waits holds the gate, a second file that everybody passes on the way in. Without it a busy hub,
+    which takes its turn again at once, would never let a command in.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = _open_lock(path)
+        self._gate = _open_lock(path.with_suffix(".gate"))
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -39,18 +44,31 @@ class FileTurn:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     async def _take(self) -> None:
-        """Polls instead of blocking in a thread: a cancelled waiter then never leaves a lock behind."""
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                await asyncio.sleep(LOCK_POLL_S)
-            else:
-                return
+        await _flock(self._gate)
+        try:
+            await _flock(self._descriptor)
+        finally:
+            fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Gives the descriptor back."""
+        """Gives the descriptors back."""
         os.close(self._descriptor)
+        os.close(self._gate)
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+async def _flock(descriptor: int) -> None:
+    """Polls instead of blocking in a thread: a cancelled waiter then never leaves a lock behind."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.sleep(LOCK_POLL_S)
+        else:
+            return
 
 
 class FileLockStore:

@@ -75,9 +75,10 @@ class Projector:
     async def _run(self) -> None:
         while True:
             try:
-                async with self._turn.hold():
-                    while await self.step():
-                        pass
+                more = True
+                while more:
+                    async with self._turn.hold():  # given up between batches: an export or a rebuild may be waiting
+                        more = await self.step()
                 self.trouble = None
             except (Refused, Corrupt) as error:
                 await self._rest_after(error, "stopped")

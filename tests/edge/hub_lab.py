@@ -17,10 +17,11 @@ import msgspec
 from keys import ceremony
 from keys.signer import Ed25519Signer
 from node.hub.founding import init_hub
-from node.hub.http import serve
+from node.hub.http import RUNNER_OPTIONS, build_app
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
+from node.serving import listening
 from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_set
 from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint
 from sync_protocol.compression import compress_frames
@@ -252,13 +253,11 @@ async def running_hub(
     hub = await Hub.open(options, clock=clock, randomness=randomness)
     try:
         await hub.start()
-        runner, url = await serve(hub, "127.0.0.1", 0)
-        try:
-            async with aiohttp.ClientSession(auto_decompress=False) as session:
-                vkey = hub.log.roster.vkey
-                yield Lab(directory, clock, randomness, vkey, hub, url, session)
-        finally:
-            await runner.cleanup()
+        async with (
+            listening(build_app(hub), "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
+            aiohttp.ClientSession(auto_decompress=False) as session,
+        ):
+            yield Lab(directory, clock, randomness, hub.log.roster.vkey, hub, url, session)
     finally:
         await hub.close()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from node.hub.http import ROUTES, serve
+from node.hub.http import ROUTES, RUNNER_OPTIONS, build_app
 from node.hub.openapi import hub_document
+from node.serving import listening, server_tls
 from sync_protocol.change_set import split_parts
 from sync_protocol.compression import decode_body
 from sync_protocol.merkle import leaf_hash, tree_root
@@ -244,14 +245,12 @@ async def test_the_hub_serves_tls_of_its_own(lab: Lab, tmp_path: Path) -> None:
     command += ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    runner, url = await serve(lab.hub, "127.0.0.1", 0, (certificate, key))
-    try:
+    tls = server_tls((certificate, key))
+    async with listening(build_app(lab.hub), "127.0.0.1", 0, tls=tls, options=RUNNER_OPTIONS) as url:
         assert url.startswith("https://")
         trusted = ssl.create_default_context(cafile=str(certificate))
         async with lab.session.get(url + "/v1/hub", ssl=trusted) as response:
             assert response.status == 200
-    finally:
-        await runner.cleanup()
 
 
 async def test_plain_lines_of_a_set_split_into_its_parts(lab: Lab, agency: Agency) -> None:

@@ -67,6 +67,25 @@ async def test_holders_take_turns_among_tasks_and_openings(lock: FileLockStore, 
     other.close()
 
 
+async def test_a_busy_holder_lets_another_process_in(lock: FileLockStore, tmp_path: Path) -> None:
+    other = FileLockStore(tmp_path / "lock")
+    is_done = False
+
+    async def busy() -> None:
+        while not is_done:
+            async with lock.hold():
+                await asyncio.sleep(0.001)
+
+    task = asyncio.create_task(busy())
+    async with asyncio.timeout(5):
+        for _ in range(5):
+            async with other.hold():
+                pass
+    is_done = True
+    await task
+    other.close()
+
+
 async def test_a_waiter_that_is_cancelled_leaves_the_lock_free(lock: FileLockStore) -> None:
     async with lock.hold():
         waiter = asyncio.create_task(lock.hold().__aenter__())
