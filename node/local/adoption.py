@@ -8,8 +8,8 @@ for the operator. Nothing is signed here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -18,25 +18,23 @@ from node.local.cutting import signed_set
 from node.local.hub_evidence import Contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import LocalStore, LocalTransaction
+from node.local.rebasing import AdoptedChange, AnyRules, Rebased, apply, rebase
 from node.ports import Clock
 from node.store.local_records import (
     Acknowledgement,
     ChainEnd,
-    HeldChange,
-    SetAside,
     SignedSet,
     WrittenChange,
-    WrittenComplaint,
     complaint_key,
 )
 from sync_protocol.change_set import content_leaf_indices, parse_change_set, verify_lines
-from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
+from sync_protocol.complaint import ComplaintState, FoldContext
 from sync_protocol.compression import compress_frames
 from sync_protocol.errors import Refused
 from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.heads import Adoption, SetRef, judge_adoption
 from sync_protocol.hidden_lines import is_hidden_line
-from sync_protocol.line import format_change, parse_change
+from sync_protocol.line import parse_change
 from sync_protocol.manifest import Manifest
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.outbox import Adopt
@@ -48,16 +46,6 @@ PAGE_SETS: Final = 16  # a transaction's worth
 PAGE_BYTES: Final = 16 * 1024 * 1024  # of lines; one set more may come on top
 
 log = structlog.get_logger("simpul.pusher")
-
-
-@dataclass(frozen=True, slots=True)
-class AdoptedChange:
-    """A change line of a fetched set, with its content line unless the hub holds it hidden."""
-
-    key: bytes | None
-    id: str
-    line: bytes = field(repr=False)
-    content: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +149,7 @@ class Adopting:
         adopted = [change for fetched in page for change in fetched.changes]
         keys = {change.key for change in adopted if change.key is not None} | {key for _, key in unsent}
         states = await _states_at(transaction, keys, end.last_no, self._context())
-        rebased = _rebase(unsent, adopted, states, self._context(), self._clock.now_ms())
+        rebased = rebase(unsent, adopted, states, self._context(), self._clock.now_ms())
         held = set(rebased.states)
         await transaction.forget_changes(end.last_no, keys)
         for fetched in page:
@@ -206,90 +194,7 @@ class Adopting:
 
     def _context(self) -> FoldContext:
         """Our own changes as the log has judged them: who is enrolled or silent was decided there."""
-        return FoldContext(0, str(self._agency), _AnyRules(str(self._agency)), lambda _: True, lambda _: True)
-
-
-@dataclass(frozen=True, slots=True)
-class _AnyRules:
-    """Rules that forbid nothing: for changes that were judged before."""
-
-    desk: str
-    bounce_limit: int = 0
-
-
-@dataclass(slots=True)
-class Rebased:
-    """What becomes of the unsent changes, and the states after everything. `contents` are by leaf hash of the line."""
-
-    states: dict[bytes, ComplaintState]
-    now_ms: int
-    unsent: list[WrittenChange] = field(default_factory=list)
-    aside: list[SetAside] = field(default_factory=list)
-    contents: dict[bytes, bytes] = field(default_factory=dict)
-
-    def complaints(self) -> list[WrittenComplaint]:
-        """Every complaint concerned, as it is in the end."""
-        return [WrittenComplaint(key, state, self.now_ms) for key, state in self.states.items()]
-
-    def complaints_of(self, changes: Iterable[AdoptedChange]) -> list[WrittenComplaint]:
-        """The same for some of them: rows that the changes point at."""
-        keys = {change.key for change in changes}
-        return [written for written in self.complaints() if written.key in keys]
-
-
-def _rebase(
-    unsent: Sequence[tuple[HeldChange, bytes]],
-    adopted: Sequence[AdoptedChange],
-    states: dict[bytes, ComplaintState],
-    context: FoldContext,
-    now_ms: int,
-) -> Rebased:
-    """Folds what was adopted, then what is unsent, on `states` (which it updates)."""
-    rebased = Rebased(states, now_ms)
-    for change in adopted:
-        if change.key is not None:
-            _apply(states, change.key, change.line, context)
-    known = {change.id for change in adopted}
-    for held, key in unsent:
-        before = parse_change(held.line)
-        if held.content is not None:
-            rebased.contents[leaf_hash(held.line)] = held.content
-        if before.id in known:
-            continue
-        state = states.get(key)
-        line = held.line
-        if state is not None and before.rev <= state.rev:
-            line = _with_rev(held.line, state.rev + 1)
-        verdict = _apply(states, key, line, context)
-        if verdict is Verdict.APPLIED:
-            rebased.unsent.append(WrittenChange(key, line, held.content))
-        else:
-            rebased.aside.append(SetAside(before.complaint, before.id, verdict.label, now_ms, held.line, held.content))
-    return rebased
-
-
-def _apply(states: dict[bytes, ComplaintState], key: bytes, line: bytes, context: FoldContext) -> Verdict:
-    verdict, after = fold(states.get(key), parse_change(line), leaf_hash(line), context)
-    if verdict is Verdict.APPLIED and after is not None:
-        states[key] = after
-    return verdict
-
-
-def _with_rev(line: bytes, rev: int) -> bytes:
-    """The same change at another rev; it was never signed."""
-    members = parse_object(line, where="change line")
-    actor = members["actor"]
-    return format_change(
-        id=members["id"],
-        complaint=members["complaint"],
-        rev=rev,
-        type=members["type"],
-        at=members["at"],
-        role=actor["role"],
-        unit=actor.get("unit"),
-        data=members["data"],
-        content=bool(members["content"]),
-    )
+        return FoldContext(0, str(self._agency), AnyRules(str(self._agency)), lambda _: True, lambda _: True)
 
 
 async def _states_at(
@@ -298,7 +203,7 @@ async def _states_at(
     """The complaints as they were after change `last_no`, folded anew from their lines."""
     states: dict[bytes, ComplaintState] = {}
     for key, line in await transaction.history(keys, last_no):
-        _apply(states, key, line, context)
+        apply(states, key, line, context)
     return states
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from node.local.hub_ports import HubLink, SigningKeys
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -30,19 +31,10 @@ from node.store.local_records import (
     WrittenComplaint,
 )
 from sync_protocol.backoff import Schedule
-from sync_protocol.compression import Parts
-from sync_protocol.ed25519 import Signer
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView
-from sync_protocol.wire import (
-    EnrolmentRequest,
-    Entered,
-    HeadAnswer,
-    HubDescription,
-    RecoveryAnswer,
-    RecoveryRequest,
-    StatementLine,
-)
+
+__all__ = ["HubLink", "LocalStore", "LocalTransaction", "SigningKeys"]
 
 
 class LocalTransaction(Protocol):
@@ -274,77 +266,4 @@ class LocalStore(Protocol):
 
     async def close(self) -> None:
         """Lets go of the database; the store is of no further use."""
-        ...
-
-
-class HubLink(Protocol):
-    """The hub, as one agency reaches it. Every call may be repeated for ever.
-
-    Raises Unavailable for everything that may pass (Unreachable: no answer; Recovering: the hub lost something),
-    Refused for a problem of §7.3, nothing else. It has tried again over blips of seconds before it raises. What it
-    returns was parsed and bounded, never verified.
-    """
-
-    async def describe(self) -> HubDescription:
-        """`GET /v1/hub`."""
-        ...
-
-    async def head(self) -> HeadAnswer:
-        """The agency's head."""
-        ...
-
-    async def push(self, seq: int, body: bytes, from_size: int) -> Entered:
-        """PUT of a set, its two zstd frames as they are; `from_size` is the checkpoint that we know."""
-        ...
-
-    async def fetch_set(self, seq: int) -> Parts:
-        """A set of our own, decompressed, nothing verified."""
-        ...
-
-    async def fetch_receipt(self, seq: int) -> bytes:
-        """The receipt of a set of our own."""
-        ...
-
-    async def consistency(self, from_size: int, to_size: int) -> list[bytes]:
-        """Hashes that prove that the log only grew."""
-        ...
-
-    async def statements(self) -> list[StatementLine]:
-        """What an agency needs to hold a roster of its own."""
-        ...
-
-    async def submit_statement(self, statement: str) -> Entered:
-        """A rotation or revocation."""
-        ...
-
-    async def enrol(self, request: EnrolmentRequest) -> Entered:
-        """With a one-time token."""
-        ...
-
-    async def recover(self, request: RecoveryRequest) -> RecoveryAnswer:
-        """Hands a restored hub what it lost."""
-        ...
-
-    async def close(self) -> None:
-        """Closes connections."""
-        ...
-
-
-class SigningKeys(Protocol):
-    """The agency's signing keys (keys/key_directory.py), read each time: a rotation in another process is seen."""
-
-    def current(self) -> Signer:
-        """The key in use. Raises Refused or Corrupt with the operator's next step."""
-        ...
-
-    def pending(self) -> Signer | None:
-        """The key that is to follow, if a rotation was asked for."""
-        ...
-
-    def promote(self, public_key: bytes) -> Signer:
-        """Puts the pending key into use, after the hub's receipt. Repeatable."""
-        ...
-
-    def kids(self) -> set[str]:
-        """Every key that this node ever held."""
         ...

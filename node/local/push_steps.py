@@ -1,0 +1,290 @@
+"""The pusher: view → step → do → persist → sleep (protocol §10). All decisions are sync_protocol/outbox.py's.
+
+Nothing is remembered between two steps but the Session, so a process may die anywhere: the next one asks the same
+question of the same store. An attempt is recorded before it is made, its outcome after it was verified. Several
+processes may push from one directory: cutting is exclusive, and everything else may happen twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import structlog
+
+from node.local.adoption import Adopting
+from node.local.cutting import TARGET_CHANGES, Place, cut_set
+from node.local.hub_evidence import Contradiction
+from node.local.hub_refill import refill_hub
+from node.local.hub_session import HubSession
+from node.local.ports import HubLink, LocalStore, SigningKeys
+from node.local.rotation import rotate_key
+from node.ports import Clock, Randomness
+from node.store.local_records import Acknowledgement, HeldSet
+from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
+from sync_protocol.errors import Refused, Unavailable
+from sync_protocol.halts import Halt, HaltReason, halt_for_answer, halt_for_push
+from sync_protocol.heads import OwnChain, Session, SetRef
+from sync_protocol.outbox import (
+    Adopt,
+    CheckHead,
+    Cut,
+    Halted,
+    Heartbeat,
+    Idle,
+    OutboxView,
+    Push,
+    Recover,
+    Recut,
+    Rotate,
+    Step,
+    next_step,
+)
+from sync_protocol.problems import Recovering
+from sync_protocol.values import AgencyId
+
+SHOW_AGAIN_MAX: Final = 5  # a hub that lacks lines after that many repeats does not want them
+SHOW_AGAIN_EVERY_MS: Final = 5 * MINUTE_MS
+RETIRE_EVERY_MS: Final = DAY_MS
+KEEP_DAYS: Final = 365  # §10.5: at least a year
+KEEP_SETS: Final = 10_000
+
+log = structlog.get_logger("simpul.pusher")
+
+
+class PushSteps:
+    """What one process does of the steps that `next_step` names; when, is the Pusher's."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        link: HubLink,
+        keys: SigningKeys,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        agency: AgencyId,
+        target_changes: int = TARGET_CHANGES,
+        keep_days: int = KEEP_DAYS,
+        keep_sets: int = KEEP_SETS,
+    ) -> None:
+        self.store = store
+        self.link = link
+        self.keys = keys
+        self.clock = clock
+        self.randomness = randomness
+        self.agency = agency
+        self.session = Session()
+        self.woken = asyncio.Event()
+        self._hub = HubSession(store, link, keys, agency)
+        self._target_changes = target_changes
+        self._keep_ms = keep_days * DAY_MS
+        self._keep_sets = keep_sets
+        self._contradictions: Counter[str] = Counter()
+        self._show_again_at_ms = 0
+        self._retire_at_ms = 0
+
+    async def view(self) -> OutboxView:
+        """What the next step depends on, now."""
+        view = await self.store.outbox()
+        return replace(view, session=self.session, is_rotation_asked=self.keys.pending() is not None)
+
+    async def step(self) -> Step:
+        """One step, done and persisted. Raises Corrupt and what store and keys raise; never Unavailable."""
+        view = await self.view()
+        step = next_step(view, self.clock.now_ms())
+        match step:
+            case CheckHead():
+                await self._attempt(view, "head", self._check_head)
+            case Adopt():
+                await self._attempt(view, "adoption", partial(self._adopt, step))
+            case Recut():
+                await self._recut(step)
+            case Cut():
+                await self._cut(step, self._target_changes)
+            case Heartbeat():
+                await self._cut(step, 0)
+            case Push():
+                await self._attempt(view, "push", partial(self._push, step.seq), seq=step.seq)
+            case Recover():
+                await self._attempt(view, "recovery", partial(self._recover, step))
+            case Rotate():
+                await self._attempt(view, "rotation", self._rotate)
+            case Halted(halt, is_new=True):
+                await self._halt(halt)
+            case Idle():
+                await self._tidy(view)
+        return step
+
+    # --- steps that need the hub ---
+
+    async def _attempt(
+        self,
+        view: OutboxView,
+        what: str,
+        work: Callable[[Schedule], Awaitable[None]],
+        *,
+        seq: int | None = None,
+        again: bool = False,
+    ) -> None:
+        """Records the attempt, makes it, and records how it ended; `work` stores its own success."""
+        schedule = view.schedule.attempting(self.clock.now_ms(), self.randomness.fraction())
+        await self.store.record_attempt(schedule, seq, shown_again=again)
+        try:
+            await work(schedule)
+            self._contradictions.pop(what, None)
+        except Recovering as away:
+            await self._away(schedule, away)
+            await self._refill(away.size)
+        except Unavailable as away:
+            await self._away(schedule, away)
+        except Contradiction as found:
+            await self._contradicted(schedule, what, found)
+        except Refused as refused:
+            await self._refused(schedule, refused)
+
+    async def _away(self, schedule: Schedule, away: Unavailable) -> None:
+        if away.retry_after_s is not None:
+            schedule = schedule.postponed(self.clock.now_ms(), away.retry_after_s)
+        log.info("hub.away", agency=self.agency, failures=schedule.failures, detail=away.detail)
+        await self.store.set_schedule(schedule, trouble=f"The hub is away: {away.detail}. Nothing is lost.")
+
+    async def _contradicted(self, schedule: Schedule, what: str, found: Contradiction) -> None:
+        """Once may be an accident on the way, and is asked again; twice to the same question is the hub's word."""
+        self._contradictions[what] += 1
+        log.warning("hub.contradiction", agency=self.agency, asked=what, detail=str(found))
+        if self._contradictions[what] > 1:
+            await self._halt(halt_for_answer(found.refused))
+        await self.store.set_schedule(schedule, trouble=f"The hub's answer does not prove what it says: {found}")
+
+    async def _refused(self, schedule: Schedule, refused: Refused) -> None:
+        """A refusal outside of a push: what concerns key or enrolment halts, the rest is tried again."""
+        self.session = self.session.answered(self.clock.now_ms())
+        halt = halt_for_push(refused)
+        if halt is not None and halt.reason in (HaltReason.KEY_REFUSED, HaltReason.NOT_ENROLLED, HaltReason.OUTDATED):
+            await self._halt(halt)
+        await self.store.set_schedule(schedule, trouble=f"The hub refused: {refused}")
+
+    async def _check_head(self, schedule: Schedule) -> None:
+        hub = await self._hub.head()
+        # Ours is read after the hub's answer: what another process pushed in between is in the store by then.
+        own = await self._own_chain(hub.seq)
+        now_ms = self.clock.now_ms()
+        self.session = self.session.compared(hub, own, now_ms)
+        log.info(
+            "head.compared", agency=self.agency, hub_seq=hub.seq, own_seq=own.signed_seq, digest=hub.digest.b64u[:12]
+        )
+        await self._succeeded(schedule)
+
+    async def _push(self, seq: int, schedule: Schedule) -> None:
+        held = await self.store.live_set(seq)
+        if held is None:
+            return  # another process withdrew it
+        try:
+            await self._push_set(held, schedule)
+        except Refused as refused:
+            await self._push_refused(held, refused, schedule)
+
+    async def _push_set(self, held: HeldSet, schedule: Schedule) -> None:
+        head_frame, contents_frame = await self.store.set_frames(held.id)
+        seen = await self.store.seen()
+        entered = await self.link.push(held.seq, head_frame + contents_frame, seen.size)
+        newer = await self._hub.entered(entered, held.manifest.encode("ascii"), seen)
+        now_ms = self.clock.now_ms()
+        receipt = Acknowledgement(
+            held.seq, entered.index, entered.receipt.encode("utf-8"), entered.hidden, entered.erased, now_ms, newer
+        )
+        await self.store.acknowledge(receipt, schedule.succeeded(now_ms))
+        self.session = self.session.answered(now_ms)
+        log.info(
+            "set.acknowledged", agency=self.agency, seq=held.seq, index=entered.index, digest=held.digest.b64u[:12]
+        )
+
+    async def _push_refused(self, held: HeldSet, refused: Refused, schedule: Schedule) -> None:
+        halt = halt_for_push(refused)
+        log.warning("set.refused", agency=self.agency, seq=held.seq, kind=refused.kind, digest=held.digest.b64u[:12])
+        present = await self.store.outbox()
+        # An operator's take-over in another process raised our own epoch: the set is old, no copy is alive.
+        is_own_doing = refused.kind == "superseded" and present.epoch > held.epoch
+        if halt is None or is_own_doing:
+            self.session = self.session.doubted()
+        else:
+            await self._halt(halt)
+        await self._succeeded(schedule)
+
+    async def _adopt(self, step: Adopt, schedule: Schedule) -> None:
+        adopting = Adopting(self.store, self._hub, self.clock, self.agency)
+        halt = await adopting.run(step)
+        if halt is not None:
+            await self._halt(halt)
+        self.session = self.session.adopted()
+        await self._succeeded(schedule)
+
+    async def _recover(self, step: Recover, schedule: Schedule) -> None:
+        await refill_hub(self.store, self.link, self.agency, step.from_seq, step.to_seq)
+        self.session = self.session.doubted()
+        await self.store.set_schedule(schedule, trouble="The hub lost something and is being refilled.")
+
+    async def _refill(self, hub_size: int) -> None:
+        """A hub that says itself that it lost something: hand over what it gave us receipts for."""
+        self.session = self.session.doubted()
+        lost = await self._hub.first_seq_from(hub_size)
+        if lost is None:
+            return
+        view = await self.store.outbox()
+        with suppress(Unavailable, Refused):  # the schedule has its next attempt
+            await refill_hub(self.store, self.link, self.agency, lost, view.acknowledged_seq)
+
+    async def _rotate(self, schedule: Schedule) -> None:
+        await rotate_key(self.store, self._hub, self.keys, self.agency, self.clock.now_ms())
+        self.session = self.session.doubted()
+        await self._succeeded(schedule)
+
+    async def _succeeded(self, schedule: Schedule) -> None:
+        now_ms = self.clock.now_ms()
+        await self.store.set_schedule(schedule.succeeded(now_ms), trouble=None, hub_seen_at_ms=now_ms)
+
+    async def _own_chain(self, hub_seq: int) -> OwnChain:
+        held = await self._set_ref(hub_seq)
+        view = await self.store.outbox()
+        return OwnChain(view.epoch, view.signed_seq, view.acknowledged_seq, held)
+
+    async def _set_ref(self, seq: int) -> SetRef | None:
+        if seq == 0:
+            identity = await self.store.identity()
+            return None if identity is None else SetRef(1, 0, identity.enrolment)
+        held = await self.store.live_set(seq)
+        return None if held is None else SetRef(held.epoch, held.seq, held.digest)
+
+    # --- steps of our own ---
+
+    async def _cut(self, step: Cut | Heartbeat, target_changes: int) -> None:
+        place = Place(self.agency, step.epoch, step.seq)
+        signer = self.keys.current()
+        done = await cut_set(self.store, signer, place, self.clock.now_ms(), target_changes=target_changes)
+        log.info("set.cut", agency=self.agency, seq=step.seq, epoch=step.epoch, done=done)
+
+    async def _recut(self, step: Recut) -> None:
+        async with self.store.transaction() as transaction:
+            count = await transaction.withdraw_sets(step.from_seq)
+        log.info("sets.withdrawn", agency=self.agency, seq=step.from_seq, count=count)
+
+    async def _halt(self, halt: Halt) -> None:
+        log.critical("pusher.halted", agency=self.agency, reason=halt.reason.value, detail=halt.detail)
+        await self.store.halt(halt, self.clock.now_ms())
+
+    async def _tidy(self, view: OutboxView) -> None:
+        """With nothing else to do: show the hub the lines it lacks, and let go of what was kept long enough."""
+        now_ms = self.clock.now_ms()
+        if now_ms >= self._show_again_at_ms and view.schedule.is_due(now_ms, self.session.hub_seen_at_ms):
+            self._show_again_at_ms = now_ms + SHOW_AGAIN_EVERY_MS
+            for held in await self.store.sets_with_hidden(SHOW_AGAIN_MAX, 1):
+                await self._attempt(view, "push", partial(self._push, held.seq), seq=held.seq, again=True)
+        if now_ms >= self._retire_at_ms:
+            self._retire_at_ms = now_ms + RETIRE_EVERY_MS
+            await self.store.retire_sets(now_ms - self._keep_ms, self._keep_sets)
