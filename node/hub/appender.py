@@ -83,7 +83,12 @@ class Appender:
             raise Unavailable("the hub is stopping", retry_after_s=5)
         self._waiting.append(item)
         self._wake.set()
-        return await item.answer
+        answer = item.answer
+        del item  # see Intake.submit: what is refused must not keep itself alive
+        try:
+            return await answer
+        finally:
+            del answer
 
     async def append_statement(self, prepare: Callable[[], Awaitable[Prepared | int]]) -> Place:
         """A statement that is made under the append lock; also where no task runs (a command beside `serve`)."""

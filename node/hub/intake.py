@@ -82,9 +82,14 @@ class Intake:
         del opened, draft
         if held is not None and held.index < self._log.size:
             return await self._repeat(Place(held.index, self._log.published, is_new=False), change_set)
-        place = await self._appender.submit(item)
+        try:
+            place = await self._appender.submit(item)
+            hidden = item.hidden
+        finally:
+            # A refusal is held by the item's answer and holds this frame: a circle, and the set's bytes in it.
+            del item
         if place.is_new:
-            return Taken(place, item.hidden, 0)
+            return Taken(place, hidden, 0)
         return await self._repeat(place, change_set)
 
     async def _repeat(self, place: Place, shown: ChangeSet) -> Taken:
@@ -140,6 +145,7 @@ def _read_lines(item: SetItem, opened: _Opened) -> None:
     try:
         lines: VerifiedLines = verify_lines(opened.change_set)
     except Refused as refused:
+        refused.__traceback__ = refused.__context__ = None  # they hold the lines, and the item holds the refusal
         item.fault = refused
         return
     item.fault = None
