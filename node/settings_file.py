@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar, overload
@@ -57,6 +57,26 @@ def make_settings(model: type[Model], values: Mapping[str, Any], path: Path | No
         return model(**values)
     except ValidationError as error:
         _explain(error.errors(include_url=False)[0], path)
+
+
+def amend_settings(
+    directory: Path, model: type[Model], changes: Mapping[str, Any], *, final: Collection[str] = ()
+) -> Model:
+    """What an operator wrote into DIR before (if anything) with `changes` laid over it.
+
+    Raises Refused(configuration) if the file says something else of a `final` setting, or is of another role.
+    """
+    path = directory / SETTINGS_FILE
+    stored = _read_toml(path) if path.exists() else {}
+    role = model.model_fields["role"].default
+    if stored.get("role", role) != role:
+        _wrong(f"{directory} is the directory of a {stored['role']}", "Name another directory.")
+    _check_names(stored, HubSettings if role == "hub" else NodeSettings, path)
+    for name in final:
+        if name in stored and name in changes and stored[name] != changes[name]:
+            detail = f"{path} says {name} = {stored[name]!r}, and that is final"
+            _wrong(detail, "Name another directory, or leave it as it is.")
+    return make_settings(model, {**stored, **changes, "directory": directory}, path)
 
 
 def check_environment(environment: Mapping[str, str] | None = None) -> None:
@@ -113,7 +133,7 @@ def format_settings(settings: Settings) -> str:
     return "\n".join([head, *blocks])
 
 
-def _fields_of(model: type[HubSettings | NodeSettings]) -> dict[str, FieldInfo]:
+def _fields_of(model: type[Settings]) -> dict[str, FieldInfo]:
     """The settings of the file: its role and what has no default first."""
     named = {name: field for name, field in model.model_fields.items() if name not in _NOT_IN_FILE}
     return dict(sorted(named.items(), key=lambda item: (item[0] != "role", not item[1].is_required())))
@@ -147,7 +167,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         _wrong(f"{path} is not TOML: {error}", "Correct that place: text stands in quotes, true and false do not.")
 
 
-def _check_names(values: Mapping[str, Any], model: type[HubSettings | NodeSettings], path: Path) -> None:
+def _check_names(values: Mapping[str, Any], model: type[Settings], path: Path) -> None:
     known = list(_fields_of(model))
     if "key_passphrase" in values:
         step = "Take it out; use key_passphrase_file, or SIMPUL_KEY_PASSPHRASE in the environment."

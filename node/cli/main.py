@@ -1,7 +1,8 @@
-"""The `simpul` command: one program, several roles. Commands parse and print; node/wiring.py says what they do."""
+"""The `simpul` command: one program, several roles. Commands parse and print; node/wiring/ says what they do."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,5 +75,6 @@ def version(as_json: JsonFlag = False) -> None:
 
 def main() -> None:
     """Entry point of the console script. Until a serving command says otherwise, logs are warnings, on stderr."""
+    os.umask(0o077)  # databases, exports and evidence hold what citizens said: nobody else on the machine reads them
     configure_logs("warning")
     app(args=sys.argv[1:], prog_name="simpul")

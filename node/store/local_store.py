@@ -1,4 +1,4 @@
-"""A local node's database, `local.db`: SQLite, WAL, synchronous=FULL, one writer (node/local/ports.py LocalStore)."""
+"""A local node's database, `node.db`: SQLite, WAL, synchronous=FULL, one writer (node/local/ports.py LocalStore)."""
 
 from __future__ import annotations
 

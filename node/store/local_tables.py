@@ -1,4 +1,4 @@
-"""Tables of a local node, `local.db` (protocol §10). Rows are dumb: invariants live in sync_protocol.
+"""Tables of a local node, `node.db` (protocol §10). Rows are dumb: invariants live in sync_protocol.
 
 The outbox is no table: changes are numbered by `no` as they were recorded, a set covers a range of them, and what
 comes after the last set is unsent. So recording a change is one row, and cutting a set touches none of them. What is

@@ -19,7 +19,7 @@ from node.hub.statements import RulesDraft
 from node.logs import configure_logs
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import HubSettings
-from node.settings_file import load_settings, make_settings, write_settings
+from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
@@ -52,10 +52,13 @@ def table_digest(name: str) -> Digest:
 
 async def init_hub(directory: Path, *, origin: str, database_url: str | None) -> dict[str, Any]:
     """`simpul hub init`."""
-    values: dict[str, Any] = {"directory": directory, "origin": origin}
+    changes: dict[str, Any] = {"origin": origin}
     if database_url:
-        values["database_url"] = database_url
-    settings = make_settings(HubSettings, values)
+        changes["database_url"] = database_url
+    settings = amend_settings(directory, HubSettings, changes, final=("origin", "database_url"))
+    # First the settings, then the log: an init that was cut off is finished by the same command.
+    await asyncio.to_thread(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+    await asyncio.to_thread(write_settings, settings, replace=True)
     rules = RulesDraft(
         desk=AgencyId.parse(settings.desk),
         deadlines=table_digest("deadlines.toml"),
@@ -66,8 +69,6 @@ async def init_hub(directory: Path, *, origin: str, database_url: str | None) ->
     document = await found_hub(
         hub_options(settings), origin=origin, rules=rules, clock=SystemClock(), randomness=SystemRandomness()
     )
-    if not await asyncio.to_thread((settings.directory / "simpul.toml").exists):
-        await asyncio.to_thread(write_settings, settings)
     return dict(document)
 
 

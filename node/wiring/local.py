@@ -33,7 +33,7 @@ from node.local.tokens import revoke_token as end_token
 from node.logs import configure_logs
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import NodeSettings
-from node.settings_file import load_settings, make_settings, write_settings
+from node.settings_file import amend_settings, load_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
 from sync_protocol.errors import Refused, Unavailable
@@ -124,13 +124,13 @@ async def enrol(
     directory: Path, *, hub: str, vkey: str, agency: str, token: str, ca_file: Path | None, allow_plain_http: bool
 ) -> dict[str, Any]:
     """`simpul node enrol`: keys first, then the hub; settings are written when both know each other."""
-    values: dict[str, Any] = {"directory": directory, "agency": agency, "hub_url": hub, "vkey": vkey}
+    changes: dict[str, Any] = {"agency": agency, "hub_url": hub, "vkey": vkey}
     if ca_file is not None:
-        values["ca_file"] = str(await asyncio.to_thread(ca_file.absolute))
+        changes["ca_file"] = str(await asyncio.to_thread(ca_file.absolute))
     if allow_plain_http:
-        values["allow_plain_http"] = True
-    settings = make_settings(NodeSettings, values)
-    await asyncio.to_thread(settings.directory.mkdir, parents=True, exist_ok=True)
+        changes["allow_plain_http"] = True
+    settings = amend_settings(directory, NodeSettings, changes, final=("agency",))
+    await asyncio.to_thread(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
     store = await open_local_store(settings.database, create=True)
     try:
         parts = NodeParts(settings, store)

@@ -12,7 +12,14 @@ from pydantic import ValidationError
 from keys.signer import Ed25519Signer
 from node.config_data import config_file
 from node.settings import HubSettings, NodeSettings
-from node.settings_file import check_environment, format_settings, load_settings, make_settings, write_settings
+from node.settings_file import (
+    amend_settings,
+    check_environment,
+    format_settings,
+    load_settings,
+    make_settings,
+    write_settings,
+)
 from node.system import SystemClock, SystemRandomness
 from sync_protocol.errors import Refused
 from sync_protocol.note import vkey_for
@@ -199,3 +206,19 @@ async def test_the_systems_clock_and_randomness_keep_their_ports_promises() -> N
     assert clock.now_ms() > 1_700_000_000_000
     assert len({randomness.bytes(16) for _ in range(100)}) == 100
     assert all(0 <= randomness.fraction() < 1 for _ in range(1_000))
+
+
+def test_what_an_operator_wrote_before_stays_when_init_or_enrol_writes_again(tmp_path: Path) -> None:
+    directory_with(tmp_path, 'role = "node"\nport = 8899\nkey_passphrase_file = "pass"\n')
+    changes = {"agency": "33.75", "hub_url": "https://hub.example", "vkey": VKEY}
+    write_settings(amend_settings(tmp_path, NodeSettings, changes, final=("agency",)), replace=True)
+    again = load_settings(tmp_path, NodeSettings)
+    assert (again.port, again.key_passphrase_file, again.agency) == (8899, Path("pass"), "33.75")
+
+
+def test_what_is_final_is_not_changed_by_a_second_init(tmp_path: Path) -> None:
+    directory_with(tmp_path, toml(HUB))
+    with pytest.raises(Refused, match="final"):
+        amend_settings(tmp_path, HubSettings, {"origin": "another.example/log"}, final=("origin",))
+    with pytest.raises(Refused, match="directory of a hub"):
+        amend_settings(tmp_path, NodeSettings, {"agency": "33.75"})
