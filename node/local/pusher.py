@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +44,7 @@ class Pusher(PushSteps):
                 pause_s = self._pause_s(await self.step())
             except (Corrupt, Refused) as error:
                 log.warning("pusher.stopped", agency=self.agency, detail=str(error))
+                await self._tell(error)
                 pause_s = TROUBLE_S
             except Exception as error:  # noqa: BLE001 - a full disk today must not mean a silent node tomorrow
                 log.critical("pusher.error", agency=self.agency, error=type(error).__name__)
@@ -67,6 +69,13 @@ class Pusher(PushSteps):
                 return Drained(drained=False, halted=False, reached=reached)
             if isinstance(step, Wait):
                 await self.clock.sleep(min(self._pause_s(step), left_s))
+
+    async def _tell(self, error: Corrupt | Refused) -> None:
+        """`node status` shows it, as far as the database can be written."""
+        next_step = error.next_step if isinstance(error, Corrupt) else str(error.members.get("next", ""))
+        with suppress(Exception):
+            view = await self.store.outbox()
+            await self.store.set_schedule(view.schedule, trouble=f"{error.detail}. {next_step}".strip())
 
     def _pause_s(self, step: Step) -> float:
         match step:

@@ -16,7 +16,7 @@ class DirectoryKeys:
 
     def __init__(self, directory: KeyDirectory) -> None:
         self._directory = directory
-        self._known: tuple[tuple[int, int], Signer] | None = None
+        self._known: tuple[tuple[int, int, int], Signer] | None = None
 
     def current(self) -> Signer:
         path = self._directory.path(Role.AGENCY)
@@ -43,9 +43,9 @@ class DirectoryKeys:
         return {self.current().kid} | {key.kid for key in before if isinstance(key, Ed25519Signer)}
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return found.st_mtime_ns, found.st_ino, found.st_mode

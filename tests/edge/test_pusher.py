@@ -290,3 +290,22 @@ async def test_the_loop_pushes_what_is_recorded_while_it_runs_and_stops_when_tol
                 await asyncio.sleep(0.01)
         stop.set()
         await asyncio.wait_for(running, 20)
+
+
+async def test_a_key_file_that_others_can_read_stops_the_pusher_and_status_says_so(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    stop = asyncio.Event()
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.work()
+        (tmp_path / "a" / "keys" / "agency.pem").chmod(0o644)
+        await node.received()
+        running = asyncio.create_task(node.pusher.run(stop))
+        async with asyncio.timeout(20):
+            while not (await node_status(node.store, node.clock)).troubles:  # noqa: ASYNC110 - another task's work
+                await asyncio.sleep(0.01)
+        stop.set()
+        await asyncio.wait_for(running, 20)
+        (trouble,) = (await node_status(node.store, node.clock)).troubles
+    assert "agency.pem" in trouble
+    assert node.lines() == []
