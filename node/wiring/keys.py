@@ -33,7 +33,7 @@ async def rotate_key(directory: Path, *, role: str) -> dict[str, Any]:
     """`simpul keys rotate`: the agency's key in a node's directory, registrar or log key in a hub's."""
     settings = load_settings(directory)
     if isinstance(settings, NodeSettings):
-        from node.wiring.local import rotate_node_key
+        from node.wiring.node_keys import rotate_node_key
 
         return await rotate_node_key(directory, _role(role or Role.AGENCY, NODE_ROLES))
     from node.wiring.hub import rotate_hub_key
@@ -44,7 +44,7 @@ async def rotate_key(directory: Path, *, role: str) -> dict[str, Any]:
 async def revoke_own_key(directory: Path, *, reason: str, disputed_from: int) -> dict[str, Any]:
     """`simpul keys revoke` in a node's directory."""
     load_settings(directory, NodeSettings)
-    from node.wiring.local import revoke_node_key
+    from node.wiring.node_keys import revoke_node_key
 
     return await revoke_node_key(directory, reason=reason, disputed_from=disputed_from)
 

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from keys.ceremony import revoke
 from keys.key_directory import KeyDirectory
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
@@ -22,7 +21,7 @@ from node.local.evidence import make_evidence
 from node.local.hub_session import HubSession
 from node.local.import_service import ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
-from node.local.pusher import Drained, Pusher
+from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
 from node.local.service import LocalService
@@ -36,12 +35,10 @@ from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from sync_protocol.errors import Refused, Unavailable
-from sync_protocol.statement import Role
+from sync_protocol.errors import Refused
 from sync_protocol.values import AgencyId
 
 RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
-ROTATION_TIMEOUT_S: Final = 120.0  # for what is unsent to go out first
 WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
 
 
@@ -162,6 +159,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         parts = await stack.enter_async_context(opened(directory))
         settings = parts.settings
         configure_logs(settings.log_level)
+        parts.keys.current()  # a node that cannot sign does not start: better said now than by a silent outbox
         link = parts.link()
         stack.push_async_callback(link.close)
         pusher = parts.pusher(link)
@@ -226,6 +224,7 @@ async def import_file(
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
     """`simpul node push`: without serving; `reached` says whether the hub answered at all."""
     async with opened(directory) as parts:
+        parts.keys.current()
         link = parts.link()
         try:
             drained = await parts.pusher(link).drain(timeout_s, until_drained=until_drained)
@@ -238,6 +237,7 @@ async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dic
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
     """`simpul node recover`: clears a halt if this copy is to stay, then compares and refills."""
     async with opened(directory) as parts:
+        parts.keys.current()
         link = parts.link()
         session = HubSession(parts.store, link, parts.keys, parts.agency)
         try:
@@ -264,60 +264,3 @@ async def write_excerpt(directory: Path, complaint: str, out: Path, *, with_cont
 def _write_new(out: Path, data: bytes) -> None:
     with out.open("xb") as file:
         file.write(data)
-
-
-async def rotate_node_key(directory: Path, role: Role) -> dict[str, Any]:
-    """`simpul keys rotate`: the new key is stored, everything unsent goes out under the old one, then they change."""
-    if role is not Role.AGENCY:
-        step = "Rotate the agency key; the sealing key follows with the next enrolment."
-        raise Refused("configuration", f"the {role.value} key is not rotated by this command", members={"next": step})
-    async with opened(directory) as parts:
-        old = parts.keys.current().kid
-        if parts.key_directory.pending(role) is None:
-            parts.key_directory.prepare_next(role, parts.randomness.bytes(32))
-        link = parts.link()
-        try:
-            drained = await parts.pusher(link).drain(ROTATION_TIMEOUT_S)
-        finally:
-            await link.close()
-        new = parts.keys.current().kid
-        if new == old:
-            _explain_no_rotation(drained)
-        return {"role": role.value, "old": old, "new": new, "index": await _newest_statement(parts.store)}
-
-
-def _explain_no_rotation(drained: Drained) -> NoReturn:
-    """The new key waits on disk; nothing is lost."""
-    if drained.halted:
-        raise Refused("halted", "the pusher is halted", members={"next": "simpul node status says why and what next"})
-    raise Unavailable("the hub did not answer in time; the new key waits, run the same command again")
-
-
-async def revoke_node_key(directory: Path, *, reason: str, disputed_from: int) -> dict[str, Any]:
-    """`simpul keys revoke`: signed with the key that it ends."""
-    async with opened(directory) as parts:
-        signer = parts.keys.current()
-        link = parts.link()
-        try:
-            roster = await HubSession(parts.store, link, parts.keys, parts.agency).refresh()
-            record = roster.agency(parts.agency)
-            if record is None or record.kid != signer.kid:
-                raise Refused("revoked-key", "this key does not speak for the agency any more: nothing is left to end")
-            statement = revoke(
-                signer,
-                log=roster.genesis_digest,
-                agency=parts.agency,
-                prev=record.last_statement,
-                kid=signer.kid,
-                at_ms=parts.clock.now_ms(),
-                disputed_from=disputed_from,
-                reason=reason,
-            )
-            entered = await link.submit_statement(statement.text)
-        finally:
-            await link.close()
-        return {"agency": str(parts.agency), "kid": signer.kid, "index": entered.index}
-
-
-async def _newest_statement(store: SqlLocalStore) -> int:
-    return max((held.index for held in await store.statements()), default=0)
