@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from node.cli.output import JsonFlag, console, emit, run, stderr
-from node.cli.progress import fraction_progress
+from node.cli.progress import import_progress
 
 app = typer.Typer(help="An agency's local node.", no_args_is_help=True)
 token_app = typer.Typer(help="API tokens of the intake.", no_args_is_help=True)
@@ -114,14 +114,14 @@ def import_(
     """Import an export of another system. Importing twice adds nothing; bad rows are named, the rest goes in."""
     from node.wiring import local as wiring
 
-    with fraction_progress(f"importing {file.name}") as show:
+    with import_progress(f"importing {file.name}") as show:
         work = wiring.import_file(
             directory,
             file,
             format_name=format_,
             map_file=map_file,
             dry_run=dry_run,
-            progress=lambda totals: show(totals.fraction),
+            progress=show,
         )
         document = run(work, as_json=as_json)
 

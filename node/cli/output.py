@@ -94,6 +94,9 @@ def _explain_database(words: str) -> Failure:
         return Failure(
             1, "disk-full", f"The disk is full: {words}.", "Free some space and start again; nothing was lost."
         )
+    if "disk I/O" in words:
+        step = "Look for a full or failing disk, or a limit on file sizes; then start again. Nothing was lost."
+        return Failure(1, "disk", f"The disk cannot be written or read: {words}.", step)
     if "malformed" in words or "not a database" in words or "disk image" in words:
         step = "Stop, keep the file, and restore the newest backup (docs/operations.md, 'A damaged database')."
         return Failure(1, "damaged-database", f"The database file is damaged: {words}.", step)
@@ -109,8 +112,11 @@ def _explain_os_error(error: OSError) -> Failure | None:
         return Failure(
             2, "port-in-use", "That port is in use already.", "Stop the other program or choose another --port."
         )
-    if error.errno == errno.ENOSPC:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Failure(1, "disk-full", "The disk is full.", "Free some space and start again; nothing was lost.")
+    if error.errno in {errno.EIO, errno.EFBIG}:
+        step = "Look for a failing disk, or a limit on file sizes; then start again. Nothing was lost."
+        return Failure(1, "disk", f"The disk cannot be written or read: {error.strerror}.", step)
     if isinstance(error, (FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)):
         return Failure(2, "file", f"{error.strerror}: {error.filename}", "Check the path and its permissions.")
     if isinstance(error, ConnectionError):

@@ -43,12 +43,3 @@ def entries_progress(name: str, console: Console = stderr) -> Iterator[Callable[
             bar.update(task, completed=done, total=total)
 
         yield show
-
-
-@contextmanager
-def fraction_progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar for work that knows only which part of it is done, from 0 to 1."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)
