@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sync_protocol import statement as st
-from sync_protocol.complaint import ComplaintState, FoldContext, fold
+from sync_protocol.complaint import ComplaintState, FoldContext, fold, raw_ids
 from sync_protocol.errors import Corrupt, Refused, malformed
 from sync_protocol.figures import COUNTED_TYPES, Figures, count_complaints, count_event, count_verdicts
 from sync_protocol.jws import Jws
@@ -149,27 +149,27 @@ class Ledger:
         """Every line in order: verdict, new state, and its part of the transcript, which is returned."""
         complaints, touched, verdicts = self.complaints, folded.touched, folded.verdicts
         oldest, newest = self._plausible_times(context.index)
-        folded.changes = parse_changes(lines)
-        transcript: list[bytes] = []
-        after: ComplaintState | None
-        for change, leaf in zip(folded.changes, leaves, strict=True):
+        folded.changes = changes = parse_changes(lines)
+        tails: list[bytes] = []
+        for change, leaf, raw_id in zip(changes, leaves, raw_ids(changes), strict=True):
             if change is None:
-                verdict, after = _MALFORMED, None
-            else:
-                name = change.complaint
-                before = complaints.get(name)
-                verdict, after = fold(before, change, leaf, context)
-                if verdict is _APPLIED and after is not None:
-                    if name not in touched:
-                        touched[name] = before
-                    complaints[name] = after
-                    if change.type in COUNTED_TYPES:
-                        count_event(folded.figures, before, after, change)
-                    if not oldest <= change.at <= newest:
-                        folded.figures.add("stale" if change.at < oldest else "ahead", context.agency)
+                verdicts.append(_MALFORMED)
+                tails.append(self._tail(_MALFORMED, None))
+                continue
+            name = change.complaint
+            before = complaints.get(name)
+            verdict, after = fold(before, change, leaf, context, raw_id)
             verdicts.append(verdict)
-            transcript += (leaf, self._tail(verdict, after))
-        return b"".join(transcript)
+            tails.append(self._tail(verdict, after))
+            if verdict is _APPLIED and after is not None:
+                complaints[name] = after
+                if before is None or name not in touched:
+                    touched[name] = before
+                if change.type in COUNTED_TYPES:
+                    count_event(folded.figures, before, after, change)
+                if not oldest <= change.at <= newest:
+                    folded.figures.add("stale" if change.at < oldest else "ahead", context.agency)
+        return b"".join([part for pair in zip(leaves, tails, strict=True) for part in pair])
 
     def _context(self, index: int, manifest: Manifest) -> FoldContext:
         """What verdicts of this set may depend on. Raises Refused(malformed) before the first rules."""
