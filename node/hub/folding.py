@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from node.store.hub_records import LogLeaf
-from node.store.projection_records import ComplaintRow, Cursor, ProjectionStep, RefusedChange, complaint_key
+from node.store.projection_records import Cursor, ProjectionStep, RefusedChange
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused
@@ -81,12 +81,17 @@ def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
         lines = head.split(b"\n")[1:-1]
         named |= complaints_in(head)
         opened.append(OpenLeaf(leaf.index, jws, lines, leaf_hashes(lines)))
-    return OpenBatch(opened, {complaint: complaint_key(complaint) for complaint in named if _has_uuid(complaint)})
+    return OpenBatch(opened, _keys_of(named))
 
 
-def _has_uuid(complaint: str) -> bool:
-    """Of what a line may name, only what a key can be made of; nothing else exists."""
-    return len(complaint[-36:].replace("-", "")) == 32
+def _keys_of(named: set[str]) -> dict[str, bytes]:
+    """Keys of what lines may name (projection_records.complaint_key); what no key can be made of exists nowhere."""
+    keys: dict[str, bytes] = {}
+    for name in named:
+        uuid = name[-36:].replace("-", "")
+        if len(uuid) == 32:
+            keys[name] = bytes.fromhex(uuid) + name[:-37].encode("ascii")
+    return keys
 
 
 def fold_batch(
@@ -105,19 +110,15 @@ def fold_batch(
     complaints = {name: unpack_state(states[key]) for name, key in named.items() if key in states}
     heard_before = dict(last_heard)
     ledger = Ledger(roster, complaints, size=cursor.size, state_hash=cursor.state_hash, last_heard=last_heard)
-    pointers: dict[str, list[int]] = {}
+    pointers: dict[str, bytes] = {}
     refused: list[RefusedChange] = []
     for leaf in batch.leaves:
         folded = ledger.apply(leaf.index, leaf.jws, leaf.lines, leaf.leaves)
         if any(folded.verdicts):
             refused += _refused(folded)
         _note_pointers(folded, pointers)
-    rows = [
-        ComplaintRow(
-            named[name], pack_state(complaints[name]), b"".join([place.to_bytes(8, "big") for place in places])
-        )
-        for name, places in pointers.items()
-    ]
+    packed = [pack_state(complaints[name]) for name in pointers]
+    rows = list(zip(map(named.__getitem__, pointers), packed, pointers.values(), strict=True))
     return ProjectionStep(
         begins=cursor.size,
         cursor=Cursor(ledger.size, ledger.state_hash, now_ms),
@@ -128,16 +129,13 @@ def fold_batch(
     )
 
 
-def _note_pointers(folded: FoldedLeaf, pointers: dict[str, list[int]]) -> None:
+def _note_pointers(folded: FoldedLeaf, pointers: dict[str, bytes]) -> None:
     """Where each applied change is: log index << 16 | position."""
     place = folded.index << 16
     for verdict, change in zip(folded.verdicts, folded.changes, strict=True):
         if not verdict and change is not None:
-            places = pointers.get(change.complaint)
-            if places is None:
-                pointers[change.complaint] = [place]
-            else:
-                places.append(place)
+            name = change.complaint
+            pointers[name] = pointers.get(name, b"") + place.to_bytes(8, "big")
         place += 1
 
 

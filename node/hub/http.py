@@ -23,7 +23,7 @@ from sync_protocol.problems import PROBLEM_MEDIA_TYPE
 from sync_protocol.wire import format_body
 
 METRICS: Final = web.AppKey("metrics", Metrics)
-HEADER_MAX_BYTES: Final = 16_384
+HEADER_MAX_BYTES: Final = 16_384  # two signature fields and a token have under 2 KiB; proxies add theirs
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -50,12 +50,12 @@ class RefusedChange:
 class ProjectionStep:
     """Everything that folding the leaves `begins` … `cursor.size - 1` changes.
 
-    `complaints` carry their whole new state, and only the new pointers; `totals` are differences.
+    `complaints` are (key, whole new state, new pointers alone) or such rows; `totals` are differences.
     """
 
     begins: int
     cursor: Cursor
-    complaints: Sequence[ComplaintRow] = ()
+    complaints: Sequence[tuple[bytes, bytes, bytes]] = ()
     refused: Sequence[RefusedChange] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
     last_heard: Mapping[str, int | None] = field(default_factory=dict)

@@ -61,7 +61,7 @@ def _pack_keys(keys: Sequence[bytes]) -> tuple[bytes, bytes]:
     return b"".join(keys), msgspec.json.encode(places)
 
 
-def _pack_rows(rows: Sequence[ComplaintRow]) -> list[tuple[bytes, bytes]]:
+def _pack_rows(rows: Sequence[tuple[bytes, bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Blob and JSON places for `_WRITE`, as many times as it takes."""
     packed: list[tuple[bytes, bytes]] = []
     parts: list[bytes] = []

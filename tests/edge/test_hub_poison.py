@@ -1,0 +1,30 @@
+"""Lines made to stop the projector do not stop it (architecture G7: no poison)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.edge.hub_lab import projected, running_hub
+
+
+async def test_lines_that_name_impossible_complaints_are_folded_and_the_next_set_as_well(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        names = ["33.75:" + "-" * 36, "33.75:" + "0-" * 18, "33.75:" + "f" * 36, "-.-:" + "0" * 36, ":" * 9]
+        poison = [b'{"complaint":"%b"}' % name.encode() for name in names]
+        await agency.push_new([*poison, b"\x21" * 2_048, b'"complaint":"' * 100, agency.received(agency.complaint())])
+        await agency.push_new(1)
+        await projected(lab)
+        assert lab.hub.projector.trouble is None
+        _, totals = await lab.hub.projection.totals()
+        assert totals["applied/33.75//"] == 2
+        assert totals["refused/33.75/malformed/"] == 7
+
+
+async def test_heartbeats_and_sets_without_meaning_move_the_cursor(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        await agency.push_new([])
+        await agency.push_new([b"x"])
+        await projected(lab)
+        assert (await lab.hub.projection.cursor()).size == lab.hub.log.size == 6
