@@ -18,7 +18,6 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy.exc import DatabaseError, OperationalError
 
 from sync_protocol.errors import Corrupt, Refused, SimpulError, Unavailable
 
@@ -81,12 +80,19 @@ def explain(error: BaseException) -> Failure | None:
     if isinstance(error, Corrupt):
         return Failure(EXIT_FOUND_WRONG, "corrupt", error.detail, error.next_step)
     if isinstance(error, SimpulError):
-        return Failure(EXIT_FOUND_WRONG, type(error).__name__, str(error), next_step)
-    if isinstance(error, (DatabaseError, OperationalError, sqlite3.DatabaseError)):
+        hint = next_step or "Nothing is lost. Try again; if it stays, see docs/operations.md, 'Troubles'."
+        return Failure(EXIT_FOUND_WRONG, type(error).__name__.lower(), str(error), hint)
+    if _is_of_database(error):
         return _explain_database(str(getattr(error, "orig", error)))
     if isinstance(error, OSError):
         return _explain_os_error(error)
     return None
+
+
+def _is_of_database(error: BaseException) -> bool:
+    """Told by name where the library is concerned: importing it would cost every command half a second."""
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+    return isinstance(error, sqlite3.DatabaseError) or "sqlalchemy.exc.DBAPIError" in kinds
 
 
 def _explain_database(words: str) -> Failure:
