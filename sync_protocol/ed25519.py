@@ -71,8 +71,17 @@ def _load(public_key: bytes) -> Ed25519PublicKey:
 
 
 def verify(public_key: bytes, signature: bytes, message: bytes) -> None:
-    """Return if `signature` is valid. Raises Refused: `bad-signature`, or `malformed` for the key itself."""
-    key = _load(bytes(public_key))
+    """Return if `signature` is valid. Raises Refused: `bad-signature`, or `malformed` for the key itself.
+
+    What was found good a moment ago is remembered, byte for byte: a set is judged twice (protocol §8), and what it has
+    `seen` was seen by others too. What was found bad is not.
+    """
+    _verify(bytes(public_key), bytes(signature), bytes(message))
+
+
+@lru_cache(maxsize=256)  # a group of sets with what they have seen; at most 4 MiB, should all be fork statements
+def _verify(public_key: bytes, signature: bytes, message: bytes) -> None:
+    key = _load(public_key)
     if len(signature) != SIGNATURE_BYTES:
         raise Refused("bad-signature", "an Ed25519 signature has 64 bytes")
     if int.from_bytes(signature[32:], "little") >= _L:

@@ -84,6 +84,20 @@ def test_every_bit_flip_of_signature_key_and_message_is_refused() -> None:
             verify(LOG.public_key, signature, flipped)
 
 
+def test_a_good_signature_vouches_for_nothing_beside_it_and_a_bad_one_stays_bad() -> None:
+    signature = LOG.sign(b"message")
+    for _ in range(2):
+        verify(LOG.public_key, signature, b"message")
+        for key, signed, message in (
+            (OTHER.public_key, signature, b"message"),
+            (LOG.public_key, signature, b"messag"),
+            (LOG.public_key, signature[:-1] + bytes([signature[-1] ^ 1]), b"message"),
+            (LOG.public_key, signature + b"m", b"essage"),
+        ):
+            with pytest.raises(Refused):
+                verify(key, signed, message)
+
+
 def test_another_key_is_refused() -> None:
     with pytest.raises(Refused):
         verify(OTHER.public_key, LOG.sign(b"message"), b"message")
