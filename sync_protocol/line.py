@@ -209,7 +209,7 @@ def parse_content(line: bytes) -> dict[str, Any]:
 Check: TypeAlias = Callable[[Any], None]
 
 
-def checks_of(struct: type[Part]) -> list[tuple[str, str, Check]]:
+def checks_of(struct: type[msgspec.Struct]) -> list[tuple[str, str, Check]]:
     """Every check named in the annotations of a Struct: Python's name of the field, the wire's name, the check."""
     hints = get_type_hints(struct, include_extras=True)
     return [

@@ -134,7 +134,7 @@ class Api:
     async def acknowledge_everything(self, *, index: int = 1) -> None:
         """As if the hub had taken in all that is unsent, and given its receipt."""
         end = await self.store.chain_end()
-        lines = await self.store.unsent_lines(end.last_no, 100_000)
+        lines = (await self.store.cuttable(100_000)).lines
         last_no = lines[-1][0] if lines else end.last_no
         signed = SignedSet(
             1, end.seq + 1, Digest(bytes(32)), "kid", len(lines), len(lines), self.clock.now_ms(), "", b"", b""
@@ -145,7 +145,8 @@ class Api:
 
     async def stored_changes(self) -> list[tuple[bytes, bytes | None]]:
         """Every change line and content line in the database, in order of recording."""
-        return [(line, content) for _, line, content in await self.store.unsent_lines(0, 100_000)]
+        async with self.store.transaction() as transaction:
+            return [(change.line, change.content) for change, _ in await transaction.changes(0)]
 
 
 @asynccontextmanager
