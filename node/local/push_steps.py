@@ -164,6 +164,8 @@ class PushSteps:
 
     async def _refused(self, schedule: Schedule, refused: Refused) -> None:
         """A refusal outside of a push: what concerns key or enrolment halts, the rest is tried again."""
+        if refused.kind == "unsafe-key-file":
+            raise refused  # a key file of ours: the hub never said a word
         self.session = self.session.answered(self.clock.now_ms())
         halt = halt_for_push(refused)
         if halt is not None and halt.reason in (HaltReason.KEY_REFUSED, HaltReason.NOT_ENROLLED, HaltReason.OUTDATED):
