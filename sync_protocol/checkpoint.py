@@ -20,6 +20,7 @@ from sync_protocol.note import (
     VerifierKey,
     check_key_name,
     format_note,
+    parse_note,
     verify_note,
     vkey_for,
 )
@@ -79,6 +80,11 @@ def parse_checkpoint_text(text: bytes | str) -> Checkpoint:
         raise malformed("a checkpoint has three lines: origin, size and root", "checkpoint")
     origin, size, root = lines[:3]
     return Checkpoint(origin, parse_decimal(size, "size"), b64_decode(root, "root"))
+
+
+def claimed_size(note: bytes) -> int:
+    """The log size that a checkpoint note claims; nothing is verified. Raises Refused (malformed, too-large)."""
+    return parse_checkpoint_text(parse_note(note).text).size
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signer: ed25519.Signer) -> bytes:

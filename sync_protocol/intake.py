@@ -193,9 +193,10 @@ def _first_head(roster: Roster, agency: AgencyId) -> Head:
 
 
 def _verify_seen(roster: Roster, submission: SignedManifest) -> None:
-    """That some key of this log signed the checkpoint which the node says it saw."""
+    """That the key of this log for that size (§5.4) signed the checkpoint which the node says it saw."""
     manifest = submission.manifest
+    size = manifest.seen_size
     try:
-        verify_seen(roster.origin, manifest.seen_size, manifest.seen_root, manifest.seen_sig, roster.vkeys)
+        verify_seen(roster.origin, size, manifest.seen_root, manifest.seen_sig, (roster.log_key_at(size),))
     except Refused:
         raise malformed("this log never signed the checkpoint that was seen", "seen") from None

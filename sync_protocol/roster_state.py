@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_protocol import statement as st
+from sync_protocol.checkpoint import claimed_size
 from sync_protocol.ed25519 import kid_of
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.jws import Jws, verify_jws
@@ -81,6 +82,7 @@ class RosterState:
         self._genesis: tuple[st.Genesis, Digest] | None = None
         self._registrar = ""
         self._log_keys: tuple[VerifierKey, ...] = ()
+        self._log_keys_from: list[int] = []  # smallest size that each signs, oldest first
         self._keys: dict[str, KeyRecord] = {}
         self._agencies: dict[str, AgencyRecord] = {}
         self._rules: list[st.Rules] = []
@@ -123,6 +125,21 @@ class RosterState:
         """All keys that the log ever had, newest first."""
         self._genesis_or_stop()
         return self._log_keys
+
+    def log_key_at(self, size: int) -> VerifierKey:
+        """The one key that signs the log's checkpoints of this size, as far as the statements admitted tell.
+
+        The commit that takes a rotation in is signed by the old key still: at index i, the new one begins at i + 2.
+        """
+        vkeys = self.vkeys
+        for vkey, begins in zip(vkeys, reversed(self._log_keys_from), strict=True):
+            if begins <= size:
+                return vkey
+        return vkeys[-1]
+
+    def log_keys_for(self, note: bytes) -> tuple[VerifierKey]:
+        """The key that may have signed this note, by the size that it claims. Raises Refused for what is none."""
+        return (self.log_key_at(claimed_size(note)),)
 
     @property
     def agencies(self) -> Sequence[AgencyRecord]:
@@ -208,6 +225,7 @@ class RosterState:
                 self._genesis = (statement, jws.digest)
                 self._registrar = kid_of(statement.registrar)
                 self._log_keys = (statement.log_vkey,)
+                self._log_keys_from.append(0)
                 self._common.append(logged)
             case st.Rules():
                 self._rules.append(statement)
@@ -222,6 +240,7 @@ class RosterState:
                 self._common.append(logged)
             case st.Rotation(role=Role.LOG, vkey=VerifierKey() as vkey):
                 self._log_keys = (vkey, *self._log_keys)
+                self._log_keys_from.append(index + 2)
                 self._common.append(logged)
 
     def _genesis_or_stop(self) -> tuple[st.Genesis, Digest]:

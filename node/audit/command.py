@@ -1,4 +1,4 @@
-"""`simpul audit`: walks a source from the first entry to the last and reports (docs/cli.md names the members)."""
+"""`simpul audit`: walks a source from the first entry to the last and reports (docs/operations.md, exit codes)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from node.audit.source import AuditSource
-from sync_protocol.audit import LogAudit, parse_claimed_size
+from sync_protocol.audit import LogAudit
+from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decode_body
 from sync_protocol.errors import Refused
 from sync_protocol.note import VerifierKey
@@ -30,7 +31,7 @@ async def run_audit(
     """
     trusted = VerifierKey.parse(vkey) if vkey is not None else None
     note = await source.checkpoint()
-    size = parse_claimed_size(note)
+    size = claimed_size(note)
     audit = LogAudit()
     for reference in entry_tiles_of(size):
         bundle = await source.entry_bundle(reference.index, reference.width)

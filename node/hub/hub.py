@@ -259,4 +259,7 @@ class Hub:
 
         place = await self.appender.append_statement(prepare)
         self.speaking(role)
+        if role is Role.LOG:
+            # The old key signed the commit of its own end; whoever trusts the new one wants a checkpoint by it.
+            await self.appender.append_statement(self.statements.tick)
         return place

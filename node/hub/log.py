@@ -132,7 +132,7 @@ class HubLog:
 
     def _check_checkpoint(self, newest: StoredCheckpoint) -> None:
         try:
-            opened = open_checkpoint(newest.note, self.roster.vkeys, self.roster.origin)
+            opened = open_checkpoint(newest.note, self.roster.log_keys_for(newest.note), self.roster.origin)
         except Refused as error:
             raise Corrupt(f"the newest checkpoint is not by a key of this log: {error}") from error
         if (opened.checkpoint.size, opened.checkpoint.root) != (newest.size, newest.root):

@@ -30,8 +30,8 @@ async def begin_recovery(log: HubLog, clock: Clock, *, agency: str, size: int) -
 
 async def hear_recovery(log: HubLog, clock: Clock, asked: RecoveryRequest) -> RecoveryAnswer:
     """What a node holds, compared with what we hold; the sequences that we want back. Raises Refused."""
-    opened = open_checkpoint(asked.checkpoint.encode("utf-8"), log.roster.vkeys, log.roster.origin)
-    shown = opened.checkpoint
+    note = asked.checkpoint.encode("utf-8")
+    shown = open_checkpoint(note, log.roster.log_keys_for(note), log.roster.origin).checkpoint
     ours = (await log.roots_at([shown.size])).get(shown.size)
     if ours != shown.root and log.recovering is None:
         await begin_recovery(log, clock, agency=asked.agency, size=shown.size)

@@ -53,17 +53,19 @@ async def enrol_node(
         # A key enters the log once, ever: this one was revoked or replaced, and the token asks for a new one.
         keys.retire(Role.AGENCY)
         entered = await asking.once()
-    statements, roster = _prove(entered, Evidence(link, Roster(), [log_key], log_key.name))
+    evidence = Evidence.by_key(link, log_key)
+    statements, roster = _prove(entered, evidence)
     signer = keys.signer(Role.AGENCY)
     enrolment = _check_outcome(roster, agency, signer, keys.sealing_key().public_key, log_key)
-    opened = Evidence(link, roster, [log_key], log_key.name).open(entered.checkpoint)
+    evidence = Evidence.by(link, roster)  # an old key that the statements ended says nothing of this size
+    opened = evidence.open(entered.checkpoint)
     identity = NodeIdentity(str(agency), log_key.name, vkey, enrolment, clock.now_ms())
     before = await store.identity()
     if before is None:
         await store.enrol(identity, statements, seen_of(opened))
     else:
         seen = await store.seen()
-        newer = await Evidence(link, roster, roster.vkeys, log_key.name).advance(seen, opened)
+        newer = await evidence.advance(seen, opened)
         await store.enrol(identity, statements, newer or seen)
         await _begin_anew(store, newer or seen, key_changed=before.enrolment != enrolment)
     return entered.index

@@ -60,22 +60,28 @@ def held_statement(line: StatementLine) -> HeldStatement:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one log's answers are measured against. `vkeys` are all keys that the log ever had, newest first."""
+    """What one log's answers are measured against: the keys of a roster, or before there is one a single key."""
 
     link: HubLink
     roster: Roster
-    vkeys: Sequence[VerifierKey]
     origin: str
+    trusted: VerifierKey | None = None
 
     @classmethod
     def by(cls, link: HubLink, roster: Roster) -> Evidence:
-        """By the keys of a roster."""
-        return cls(link, roster, roster.vkeys, roster.origin)
+        """By the keys of a roster, each for the sizes that it signs (protocol §5.4)."""
+        return cls(link, roster, roster.origin)
+
+    @classmethod
+    def by_key(cls, link: HubLink, trusted: VerifierKey) -> Evidence:
+        """By one key alone, whatever the size."""
+        return cls(link, Roster(), trusted.name, trusted)
 
     def open(self, note: str) -> OpenCheckpoint:
         """A checkpoint of this log. Raises Contradiction."""
         try:
-            return open_checkpoint(note.encode("utf-8"), self.vkeys, self.origin)
+            encoded = note.encode("utf-8")
+            return open_checkpoint(encoded, self._keys_for(encoded), self.origin)
         except Refused as refused:
             raise Contradiction(refused) from None
 
@@ -83,7 +89,7 @@ class Evidence:
         """Log index of the entry, and the checkpoint that the receipt proves it by. Raises Contradiction."""
         try:
             parsed = parse_receipt(receipt)
-            return parsed.index, verify_receipt(parsed, entry, self.vkeys, self.origin)
+            return parsed.index, verify_receipt(parsed, entry, self._keys_for(parsed.note), self.origin)
         except Refused as refused:
             raise Contradiction(refused) from None
 
@@ -153,6 +159,9 @@ class Evidence:
         if told != (manifest.agency, manifest.epoch, manifest.seq, signed.digest):
             raise Refused("malformed", "the head and its manifest differ")
         self.verify_own(signed, agency)
+
+    def _keys_for(self, note: bytes) -> Sequence[VerifierKey]:
+        return self.roster.log_keys_for(note) if self.trusted is None else (self.trusted,)
 
     async def _growth(self, old_size: int, new_size: int, offered: Consistency | None) -> list[bytes]:
         if offered is not None and offered.from_size == old_size:
