@@ -16,7 +16,7 @@ from aiohttp import web
 from sync_protocol.errors import Refused
 
 BACKLOG: Final = 1_024  # a whole country's nodes may come back in the same second
-DRAIN_S: Final = 8.0  # SIGTERM ends a process within 10 s, the stores need the rest to close
+DRAIN_S: Final = 5.0  # SIGTERM ends a process within 10 s: pusher, appender and stores need the rest
 
 
 def server_tls(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:

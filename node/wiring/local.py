@@ -175,12 +175,13 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         )
         announce(f"node {parts.agency} listens on {url}")
         await until_told_to_stop()
+        stop.set()  # the pusher ends its step while the intake answers what is under way
 
 
 async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
-    """A step under way is finished, if it takes less than five seconds; it may be repeated at the next start."""
+    """A step under way is finished, if it takes less than three seconds; it may be repeated at the next start."""
     stop.set()
-    _, unfinished = await asyncio.wait([pushing], timeout=5)
+    _, unfinished = await asyncio.wait([pushing], timeout=3)
     for task in unfinished:
         task.cancel()
     await asyncio.gather(pushing, return_exceptions=True)
