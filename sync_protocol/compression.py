@@ -1,7 +1,7 @@
 """Change sets on the wire: two zstd frames, or gzip, or nothing (protocol §3.3).
 
 Every size is capped while decompressing, never after: neither a bomb nor a lying header makes more memory than the
-limits allow.
+limits allow. Whoever judges a manifest first reads it with `peek_head`, which makes next to none.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import zlib
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from sync_protocol.change_set import split_parts
 from sync_protocol.errors import Refused, malformed, too_large
@@ -20,7 +20,16 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["ENCODINGS", "Parts", "compress_frames", "compress_part", "decode_body", "decompress_part", "zstd"]
+__all__ = [
+    "ENCODINGS",
+    "Parts",
+    "compress_frames",
+    "compress_part",
+    "decode_body",
+    "decompress_part",
+    "peek_head",
+    "zstd",
+]
 
 ENCODINGS: Final = ("zstd", "gzip", "identity")
 
@@ -33,6 +42,7 @@ _WRITING: Final[dict[int, int]] = {
 }
 _READING: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
 _GZIP_ONLY: Final = zlib.MAX_WBITS | 16
+_PEEK_BYTES: Final = 16_384  # given to a decompressor at a time, so that it never copies a body that is not wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +79,61 @@ def decode_body(body: bytes, encoding: str | None) -> Parts:
     Raises Refused: too-large over a limit, unsupported-encoding, malformed for everything else that is not one of the
     three forms, whole and alone. In gzip and identity the parts are told apart by the manifest, which is read for that.
     """
-    if len(body) > WIRE_MAX_BYTES:
-        raise too_large("body", WIRE_MAX_BYTES)
-    match (encoding or "identity").strip().lower():
+    match _encoding_of(body, encoding):
         case "zstd":
             return _read_frames(body)
         case "gzip":
             return Parts(*split_parts(_gunzip(body)))
-        case "identity":
-            return Parts(*split_parts(body))
         case _:
-            raise Refused(
-                "unsupported-encoding", "wants Content-Encoding zstd, gzip or identity", where="Content-Encoding"
-            )
+            return Parts(*split_parts(body))
+
+
+def peek_head(body: bytes, encoding: str | None, limit: int) -> bytes:
+    """How a set begins: until its first LF at least, `limit` bytes at most, whatever the rest holds.
+
+    A few KiB of memory, and one block of zstd (128 KiB). Raises Refused as `decode_body`, for what stands so far.
+    """
+    match _encoding_of(body, encoding):
+        case "zstd":
+            _check_frame_start(body, SET_MAX_BYTES)
+            return _peek(zstd.ZstdDecompressor(options=_READING), body, limit)
+        case "gzip":
+            return _peek(zlib.decompressobj(_GZIP_ONLY), body, limit)
+        case _:
+            return body[:limit]
+
+
+def _encoding_of(body: bytes, encoding: str | None) -> str:
+    """Its name. Raises Refused: too-large, unsupported-encoding."""
+    if len(body) > WIRE_MAX_BYTES:
+        raise too_large("body", WIRE_MAX_BYTES)
+    name = (encoding or "identity").strip().lower()
+    if name not in ENCODINGS:
+        raise Refused("unsupported-encoding", "wants Content-Encoding zstd, gzip or identity", where="Content-Encoding")
+    return name
+
+
+class _Decompressor(Protocol):
+    """What zstd and zlib have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def _peek(decompressor: _Decompressor, body: bytes, limit: int) -> bytes:
+    held = b""
+    try:
+        for start in range(0, len(body), _PEEK_BYTES):
+            held += decompressor.decompress(body[start : start + _PEEK_BYTES], limit - len(held))
+            if decompressor.eof or len(held) >= limit or b"\n" in held:
+                break
+    except (zstd.ZstdError, zlib.error):
+        raise malformed(
+            "damaged zstd or gzip, or zstd with a dictionary or more than 8 MiB of window", "body"
+        ) from None
+    return held
 
 
 def _read_frames(body: bytes) -> Parts:
@@ -94,23 +146,33 @@ def _read_frames(body: bytes) -> Parts:
 
 def _read_frame(data: bytes, limit: int) -> tuple[bytes, bytes]:
     """What the first frame of `data` holds, and the bytes after the frame."""
-    if not data.startswith(_MAGIC):
-        raise malformed("not a zstd frame", "body")
+    _check_frame_start(data, limit)
+    decompressor = zstd.ZstdDecompressor(options=_READING)
     try:
-        stated = zstd.get_frame_info(data).decompressed_size
-        if stated is not None and stated > limit:
-            raise too_large("change set", SET_MAX_BYTES)
-        decompressor = zstd.ZstdDecompressor(options=_READING)
         held = decompressor.decompress(data, max_length=limit + 1)
     except zstd.ZstdError:
-        raise malformed(
-            "damaged zstd frame, or one that wants a dictionary or more than 8 MiB of window", "body"
-        ) from None
+        raise _bad_frame() from None
     if len(held) > limit:
         raise too_large("change set", SET_MAX_BYTES)
     if not decompressor.eof:
         raise malformed("the zstd frame is cut short", "body")
     return held, decompressor.unused_data
+
+
+def _check_frame_start(data: bytes, limit: int) -> None:
+    """What a frame says of itself. Raises Refused: malformed, too-large."""
+    if not data.startswith(_MAGIC):
+        raise malformed("not a zstd frame", "body")
+    try:
+        stated = zstd.get_frame_info(data).decompressed_size
+    except zstd.ZstdError:
+        raise _bad_frame() from None
+    if stated is not None and stated > limit:
+        raise too_large("change set", SET_MAX_BYTES)
+
+
+def _bad_frame() -> Refused:
+    return malformed("damaged zstd frame, or one that wants a dictionary or more than 8 MiB of window", "body")
 
 
 def _gunzip(body: bytes) -> bytes:

@@ -23,8 +23,7 @@ HUB: Final = web.AppKey("hub", Hub)
 GATEKEEPER: Final = web.AppKey("gatekeeper", Gatekeeper)
 ADMISSION: Final = web.AppKey["Admission"]("admission")
 
-IN_FLIGHT_MAX_BYTES: Final = 96 * 1024 * 1024  # bodies in memory; four of the largest sets are decompressed beside them
-UNKNOWN_LENGTH_BYTES: Final = 1024 * 1024  # what a body without a length is taken for until it has arrived
+IN_FLIGHT_MAX_BYTES: Final = 96 * 1024 * 1024  # bodies in memory; two of the largest sets are decompressed beside them
 SMALL_BODY_MAX_BYTES: Final = 256 * 1024  # enrolment, statement
 RETRY_AFTER_S: Final = 1
 DIGITS_MAX: Final = 16  # 2^53 - 1 has sixteen; longer numbers are nobody's seq or size
@@ -42,7 +41,7 @@ class Admission:
     @asynccontextmanager
     async def enter(self, length: int | None) -> AsyncIterator[None]:
         """Raises Unavailable(busy) at once, before anything is read."""
-        claimed = UNKNOWN_LENGTH_BYTES if length is None else length
+        claimed = WIRE_MAX_BYTES if length is None else length  # without a length it may become as large as any
         if self.requests >= self._requests_max or (self.requests and self.bytes + claimed > self._bytes_max):
             raise Unavailable("the hub takes in as much as it can", retry_after_s=RETRY_AFTER_S)
         self.requests += 1

@@ -40,8 +40,13 @@ async def put_change_set(request: web.Request) -> web.Response:
     agency, seq = agency_of(request), integer(request.match_info["seq"], "seq", least=1)
     from_size = query_integer(request, "from", default=0)
     async with request.app[ADMISSION].enter(request.content_length):
-        body = await read_body(request, set_limit(), hub.options.body_timeout_s)
-        taken = await hub.intake.submit(agency, seq, body, request.headers.get("Content-Encoding"))
+        # Not named here: the intake alone holds the body, and lets go of it.
+        taken = await hub.intake.submit(
+            agency,
+            seq,
+            await read_body(request, set_limit(), hub.options.body_timeout_s),
+            request.headers.get("Content-Encoding"),
+        )
     answer = await entered(hub, taken.place, from_size, hidden=taken.hidden, erased=taken.erased)
     return json_answer(answer, status=201 if taken.place.is_new else 200)
 

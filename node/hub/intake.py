@@ -1,8 +1,9 @@
 """A pushed set from its bytes to its place in the log (protocol §8, §7.2). No HTTP here.
 
-What is heavy (decompressing, hashing) runs in threads, so that the event loop stays free; what is cheap is judged
-first, so that only a set which a key of the agency signed is worth the heavy part. The judgement that counts is the
-appender's, under the lock.
+What is cheap is judged first: of a body only the manifest line is decompressed until it is known that a key of the
+agency signed it. What is heavy (decompressing, hashing) runs in VERIFY_THREADS threads, and nothing decompressed
+outlives its turn there: so many sets are in memory at a time, however many are sent. The judgement that counts is
+the appender's, under the lock.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from node.hub.log import HubLog
 from node.ports import Clock
 from node.store.hub_records import StoredSet
 from sync_protocol.change_set import (
+    MANIFEST_LINE_MAX_BYTES,
     ChangeSet,
     VerifiedLines,
     hidden_leaves,
     merge_contents,
     parse_change_set,
+    parse_manifest_line,
     verify_lines,
 )
-from sync_protocol.compression import compress_part, decode_body, decompress_part
+from sync_protocol.compression import compress_part, decode_body, decompress_part, peek_head
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.intake import Accept, Behind, Duplicate, Held
 from sync_protocol.limits import SET_MAX_BYTES
+from sync_protocol.manifest import SignedManifest
 
 VERIFY_THREADS: Final = 2  # hashing long lines and decompressing let others run; more threads only take turns
 MERGE_ATTEMPTS: Final = 4  # others may complete the same set at the same time
@@ -46,12 +50,11 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
-    """A set decompressed, its manifest parsed; the frames as they came, if they came."""
+class _Body:
+    """A set as it is sent, compressed."""
 
-    change_set: ChangeSet
-    changes_frame: bytes | None
-    contents_frame: bytes | None
+    wire: bytes
+    encoding: str | None
 
 
 class Intake:
@@ -72,16 +75,16 @@ class Intake:
         """Where the set is now. Raises Refused or Unavailable, having stored nothing but evidence of a fork."""
         loop = asyncio.get_running_loop()
         received_at_ms = self._clock.now_ms()
-        opened = await loop.run_in_executor(self._threads, _open, body, encoding)
-        submission = opened.change_set.manifest
+        sent = _Body(body, encoding)
+        del body
+        submission = await loop.run_in_executor(self._threads, _peek, sent)
         draft = Draft(self._log, self._registrar, received_at_ms)
         await draft.look_up([submission])
         item = SetItem(submission, url_agency, url_seq, b"", b"", 0, _UNREAD, received_at_ms)
-        held = await loop.run_in_executor(self._threads, _judge_and_read, draft, item, opened)
-        change_set = opened.change_set
-        del opened, draft
+        held = await loop.run_in_executor(self._threads, _judge_and_read, draft, item, sent)
+        del draft
         if held is not None and held.index < self._log.size:
-            return await self._repeat(Place(held.index, self._log.published, is_new=False), change_set)
+            return await self._repeat(Place(held.index, self._log.published, is_new=False), sent)
         try:
             place = await self._appender.submit(item)
             hidden = item.hidden
@@ -90,9 +93,9 @@ class Intake:
             del item
         if place.is_new:
             return Taken(place, hidden, 0)
-        return await self._repeat(place, change_set)
+        return await self._repeat(place, sent)
 
-    async def _repeat(self, place: Place, shown: ChangeSet) -> Taken:
+    async def _repeat(self, place: Place, shown: _Body) -> Taken:
         """An accepted set came again: completed if it shows more than is held (protocol §7.2)."""
         for _ in range(MERGE_ATTEMPTS):
             stored = await self._log.store.set_at(place.index)
@@ -102,7 +105,7 @@ class Intake:
                 return Taken(place, stored.hidden, stored.erased)
         raise Unavailable("the set is being completed by others; repeat it", retry_after_s=1)
 
-    async def _complete(self, stored: StoredSet, shown: ChangeSet) -> bool:
+    async def _complete(self, stored: StoredSet, shown: _Body) -> bool:
         """Whether nothing is left to do; False after a merge or when somebody else was faster: look again."""
         parts = await self._log.store.set_parts(stored.index)
         erased = await self._log.store.erased_leaves(stored.index)
@@ -120,12 +123,12 @@ class Intake:
 _UNREAD: Final = Unavailable("the set was judged anew; repeat it", retry_after_s=1)
 
 
-def _open(body: bytes, encoding: str | None) -> _Opened:
-    parts = decode_body(body, encoding)
-    return _Opened(parse_change_set(parts.head, parts.contents), parts.head_frame, parts.contents_frame)
+def _peek(sent: _Body) -> SignedManifest:
+    """Steps 1 and 2 of §8, without the rest of the set."""
+    return parse_manifest_line(peek_head(sent.wire, sent.encoding, MANIFEST_LINE_MAX_BYTES))
 
 
-def _judge_and_read(draft: Draft, item: SetItem, opened: _Opened) -> Held | None:
+def _judge_and_read(draft: Draft, item: SetItem, sent: _Body) -> Held | None:
     """A first judgement, and then the lines if it may go in. The set that is held, if this is a repeat of it.
 
     Raises Refused or Unavailable for what would be refused under any head.
@@ -133,33 +136,35 @@ def _judge_and_read(draft: Draft, item: SetItem, opened: _Opened) -> Held | None
     judgement = draft.judgement(item.submission, item.url_agency, item.url_seq)
     if isinstance(judgement, Duplicate):
         if judgement.held.index >= draft.follows:
-            _read_lines(item, opened)
+            _read_lines(item, sent)
         return judgement.held
     if isinstance(judgement, Accept | Behind):  # sets that come before it may be waiting for the log right now
-        _read_lines(item, opened)
+        _read_lines(item, sent)
     return None
 
 
-def _read_lines(item: SetItem, opened: _Opened) -> None:
+def _read_lines(item: SetItem, sent: _Body) -> None:
     """Steps 10 and 11, done before the head is known: what is wrong is told only if nothing before it is."""
     try:
-        lines: VerifiedLines = verify_lines(opened.change_set)
+        parts = decode_body(sent.wire, sent.encoding)
+        lines: VerifiedLines = verify_lines(ChangeSet(item.submission, parts.head, parts.contents))
     except Refused as refused:
         refused.__traceback__ = refused.__context__ = None  # they hold the lines, and the item holds the refusal
         item.fault = refused
         return
     item.fault = None
     item.hidden = lines.hidden_leaves
-    item.changes_frame = opened.changes_frame or compress_part(opened.change_set.head)
-    contents = opened.change_set.contents
-    item.contents_frame = opened.contents_frame or (compress_part(contents) if contents else b"")
+    item.changes_frame = parts.head_frame or compress_part(parts.head)
+    item.contents_frame = parts.contents_frame or (compress_part(parts.contents) if parts.contents else b"")
 
 
-def _merge(parts: tuple[bytes, bytes], shown: ChangeSet, erased: set[bytes]) -> tuple[bytes, int] | None:
-    """The contents frame with what both show, and how many leaves stay hidden; None if `shown` shows nothing more.
+def _merge(parts: tuple[bytes, bytes], sent: _Body, erased: set[bytes]) -> tuple[bytes, int] | None:
+    """The contents frame with what both show, and how many leaves stay hidden; None if `sent` shows nothing more.
 
     Raises Refused if the lines that are shown are not the ones that were signed.
     """
+    opened = decode_body(sent.wire, sent.encoding)
+    shown = parse_change_set(opened.head, opened.contents)
     verify_lines(shown)
     head = decompress_part(parts[0])
     held = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))

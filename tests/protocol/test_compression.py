@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -11,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_protocol.compression import compress_frames, compress_part, decode_body, decompress_part, zstd
+from sync_protocol.compression import (
+    compress_frames,
+    compress_part,
+    decode_body,
+    decompress_part,
+    peek_head,
+    zstd,
+)
 from sync_protocol.errors import Refused
 from sync_protocol.limits import SET_MAX_BYTES, WIRE_MAX_BYTES
 from tests.protocol.set_samples import sample_set, signed_set
@@ -233,3 +241,46 @@ def test_any_bytes_are_refused_by_our_own_error(body: bytes, encoding: str) -> N
     for start in (b"", BODY[:4], BODY[:40], GZIPPED[:10]):
         with pytest.raises(Refused):
             decode_body(start + body, encoding)
+
+
+PEEKED = 5_000
+LONG_HEAD = SET.head + b"A" * (SET_MAX_BYTES - len(SET.head))
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip", None])
+def test_a_peek_shows_the_first_line_whatever_follows(encoding: str | None) -> None:
+    bodies = {"zstd": BODY + b"rubbish", "gzip": gzip.compress(SET.text) + b"rubbish", None: SET.text}
+    shown = peek_head(bodies[encoding], encoding, PEEKED)
+    assert SET.text.startswith(shown[: shown.index(b"\n") + 1])
+    assert len(shown) <= PEEKED
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip"])
+def test_a_peek_into_a_bomb_makes_no_memory(encoding: str) -> None:
+    body = gzip.compress(LONG_HEAD) if encoding == "gzip" else frame_without_size(LONG_HEAD)
+    assert peak_of(lambda: peek_head(body, encoding, PEEKED)) < 256 * 1024
+    assert peek_head(body, encoding, PEEKED) == LONG_HEAD[:PEEKED]
+
+
+def test_a_peek_into_a_large_body_that_hardly_shrinks_makes_no_memory() -> None:
+    body = frame_without_size(SET.head + random.Random(1).randbytes(SET_MAX_BYTES // 2))
+    assert peak_of(lambda: peek_head(body, "zstd", PEEKED)) < 512 * 1024
+
+
+def test_a_peek_into_a_million_empty_blocks_ends() -> None:
+    empty_blocks = b"\x28\xb5\x2f\xfd\x00\x58" + b"\x00\x00\x00" * 1_000_000
+    assert peek_head(empty_blocks, "zstd", PEEKED) == b""
+
+
+def test_a_peek_refuses_a_frame_that_says_it_is_too_large() -> None:
+    with pytest.raises(Refused, match="too-large"):
+        peek_head(compress_part(bytes(SET_MAX_BYTES + 1)), "zstd", PEEKED)
+
+
+@given(st.binary(max_size=300), st.sampled_from(["zstd", "gzip", None, "identity", "br"]), st.integers(0, 9))
+def test_a_peek_into_anything_shows_bytes_or_refuses(rubbish: bytes, encoding: str | None, keep: int) -> None:
+    for body in (rubbish, BODY[: keep * 10] + rubbish):
+        try:
+            assert len(peek_head(body, encoding, PEEKED)) <= PEEKED
+        except Refused as refused:
+            assert refused.kind in {"malformed", "too-large", "unsupported-encoding"}  # noqa: PT017 - either is right
