@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from node.config_data import config_file
 from sync_protocol.errors import Refused
@@ -83,6 +81,9 @@ class _Settings(BaseSettings):
     @classmethod
     def _names_a_driver(cls, text: str) -> str:
         if text:
+            from sqlalchemy.engine import make_url
+            from sqlalchemy.exc import ArgumentError
+
             try:
                 driver = make_url(text).drivername
             except ArgumentError:
@@ -111,6 +112,8 @@ class _Settings(BaseSettings):
         return self._located(self.database_url or f"sqlite+aiosqlite:///{self.DATABASE_FILE}")
 
     def _located(self, text: str) -> str:
+        from sqlalchemy.engine import make_url  # who asks for it opens the database next; the others start without it
+
         url = make_url(text)
         if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
             return text

@@ -58,7 +58,7 @@ def serve(
 @app.command("status")
 def status(directory: Directory, as_json: JsonFlag = False) -> None:
     """Unsent, unacknowledged, age of the last receipt, the pusher's state and its next attempt."""
-    from node.wiring import local as wiring
+    from node.wiring import node_store as wiring
 
     emit(run(wiring.node_status(directory), as_json=as_json), as_json=as_json, human=_show_status)
 
@@ -79,7 +79,7 @@ def token_create(
     directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonFlag = False
 ) -> None:
     """A token for a program or a person that takes in complaints; shown once, kept hashed."""
-    from node.wiring import local as wiring
+    from node.wiring import node_store as wiring
 
     document = run(wiring.create_token(directory, name), as_json=as_json)
     emit(document, as_json=as_json, human=lambda d: console.print(Text(f"Token {name} (shown once):\n  {d['token']}")))
@@ -90,7 +90,7 @@ def token_revoke(
     directory: Directory, name: Annotated[str, typer.Argument(metavar="NAME")], as_json: JsonFlag = False
 ) -> None:
     """End every token of that name."""
-    from node.wiring import local as wiring
+    from node.wiring import node_store as wiring
 
     document = run(wiring.revoke_token(directory, name), as_json=as_json)
     emit(document, as_json=as_json, human=lambda d: console.print(Text(f"{d['revoked']} token(s) of {name} ended.")))

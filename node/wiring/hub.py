@@ -12,12 +12,10 @@ from node.config_data import config_file
 from node.directory import load_directory
 from node.hub.export import export_log
 from node.hub.founding import init_hub as found_hub
-from node.hub.http import RUNNER_OPTIONS, build_app
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.logs import configure_logs
-from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
@@ -80,6 +78,9 @@ def opened(directory: Path) -> AbstractAsyncContextManager[Hub]:
 
 async def serve_hub(directory: Path, *, host: str | None, port: int | None, processes: int) -> None:
     """`simpul hub serve`: until SIGTERM."""
+    from node.hub.http import RUNNER_OPTIONS, build_app
+    from node.serving import announce, listening, server_tls, until_told_to_stop
+
     if processes > 1:
         step = "Leave --processes out. Several processes on one database come with PostgreSQL."
         raise Refused("configuration", "SQLite serves one process", members={"next": step})
