@@ -11,23 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sync_protocol.audit_tree import AuditTree
 from sync_protocol.change_set import ChangeSet, parse_change_set, verify_lines
 from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint, verify_seen
-from sync_protocol.errors import Corrupt, Refused
+from sync_protocol.errors import Refused
 from sync_protocol.findings import AuditTotals, ChainEnd, Finding
 from sync_protocol.jws import Jws, parse_jws
 from sync_protocol.ledger import Ledger, format_state_hash
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.manifest import CHANGE_SET_TYP, SignedManifest, parse_manifest
-from sync_protocol.merkle import CompactRange, leaf_hash
 from sync_protocol.note import VerifierKey
 from sync_protocol.roster import Roster
 from sync_protocol.statement import Fork
-from sync_protocol.tiles import grow
 from sync_protocol.transitions import State
 
 FINDINGS_MAX: Final = 10_000  # a log that is wrong in every line is wrong enough; keeps memory bounded
-_HASH: Final = 32
 
 
 @dataclass(slots=True)
@@ -41,24 +39,18 @@ class LogAudit:
     change_sets: int = 0
     changes: int = 0
     hidden_leaves: int = 0
-    _tree: CompactRange = field(default_factory=CompactRange)
-    _roots: bytearray = field(default_factory=bytearray)
-    _leaves: list[bytes] = field(default_factory=list)
+    _tree: AuditTree = field(default_factory=AuditTree)
     _chains: dict[str, ChainEnd] = field(default_factory=dict)
+    _is_cut: bool = False
     _pending: tuple[int, SignedManifest, bool] | None = None
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.roster, {})
-        self._roots += self._tree.root()
 
     def read_entry(self, entry: bytes) -> SignedManifest | None:
         """Take in the next log entry; a manifest comes back where the lines of its set are wanted (`read_lines`)."""
-        index = self._tree.size
-        leaf = leaf_hash(entry)
-        self._leaves.append(leaf)
-        self._tree.append(leaf)
-        self._roots += self._tree.root()
+        index = self._tree.append(entry)
         try:
             jws = parse_jws(entry, max_bytes=FORK_JWS_MAX_BYTES)
             signed = parse_manifest(jws) if jws.typ == CHANGE_SET_TYP else None
@@ -108,11 +100,13 @@ class LogAudit:
             self.unproven.append(
                 "that the log's key is the right one: no --vkey was given, its own genesis was believed"
             )
-        try:
-            known = self.roster.vkeys
-        except Corrupt:
+        if self._is_cut:
+            self.unproven.append("the checkpoint: the entries that it speaks of are not all there")
+            return None
+        if not self.roster.has_genesis:
             self._find("no-genesis", "the log does not begin with a genesis", index=0)
             return None
+        known = self.roster.vkeys
         if trusted is not None and trusted not in known:
             self._find("wrong-log-key", f"the log's keys are not {trusted.format()}")
         try:
@@ -124,14 +118,14 @@ class LogAudit:
             detail = "the checkpoint is by a key older than the trusted one, which signed nothing of what is shown here"
             self._find("wrong-log-key", detail)
         claimed = opened.checkpoint
-        if claimed.size != self._tree.size or claimed.root != self._tree.root():
+        if claimed.size != self._tree.size or claimed.root != self._tree.root:
             self._find("root-mismatch", f"the entries do not make the signed root of size {claimed.size}")
         return opened
 
     def compare_earlier(self, note: bytes) -> None:
         """That the log continues a checkpoint which somebody kept (`--since`)."""
-        if not self.roster.has_genesis:
-            return  # `close` says so; there is no key to hold anything against
+        if self._is_cut or not self.roster.has_genesis:
+            return  # `close` says so; there is nothing, or no key, to hold anything against
         try:
             opened = open_checkpoint(note, self.roster.log_keys_for(note), self.roster.origin)
         except Refused as refused:
@@ -140,7 +134,7 @@ class LogAudit:
         kept = opened.checkpoint
         if kept.size > self._tree.size:
             self._find("rolled-back", f"the log once had {kept.size} entries and shows {self._tree.size}")
-        elif self._root_at(kept.size) != kept.root:
+        elif self._tree.root_at(kept.size) != kept.root:
             self._find(
                 "split-view", f"the log showed another history at size {kept.size}: the kept checkpoint is proof"
             )
@@ -163,7 +157,22 @@ class LogAudit:
 
     def hash_tiles(self) -> Mapping[tuple[int, int], bytes]:
         """The hash tiles (level, index) that the entries make."""
-        return grow(0, self._leaves, _no_tiles).changed
+        return self._tree.hash_tiles()
+
+    def note_missing_entries(self, path: str, claimed: int) -> None:
+        """The source has no more entries, though its checkpoint claims a log of `claimed`."""
+        at = self._tree.size
+        self._find("missing-entries", f"the checkpoint claims {claimed} entries; {path} is not there", index=at)
+        self._stop(f"the log entries end at {at}")
+        self._is_cut = True
+
+    def note_missing_tiles(self, paths: Sequence[str], *, is_wrong: bool) -> None:
+        """Hash tiles that the source does not have: receipts of others cannot be made from it."""
+        text = f"{len(paths)} hash tiles are not there, the first is {paths[0]}"
+        if is_wrong:
+            self._find("missing-tile", text)
+        else:
+            self.unproven.append(f"the published hash tiles: {text}")
 
     def find_wrong_tile(self, path: str) -> None:
         """A hash tile was published that the entries do not make."""
@@ -177,7 +186,7 @@ class LogAudit:
             by_state[label] = by_state.get(label, 0) + 1
         return AuditTotals(
             size=self._tree.size,
-            root=self._tree.root(),
+            root=self._tree.root,
             agencies=len(self.roster.agencies),
             change_sets=self.change_sets,
             changes=self.changes,
@@ -251,7 +260,7 @@ class LogAudit:
                 index=index,
             )
             return
-        if manifest.seen_size > index or self._root_at(manifest.seen_size) != manifest.seen_root:
+        if manifest.seen_size > index or self._tree.root_at(manifest.seen_size) != manifest.seen_root:
             detail = (
                 f"the hub signed another history of size {manifest.seen_size} for this agency: the set holds the proof"
             )
@@ -270,9 +279,6 @@ class LogAudit:
         pending, self._pending = self._pending, None
         return pending
 
-    def _root_at(self, size: int) -> bytes:
-        return bytes(self._roots[size * _HASH : (size + 1) * _HASH])
-
     def _stop(self, why: str) -> None:
         """The fold ends here: it never judges over a hole. Signatures and chains go on being checked."""
         if self.complete:
@@ -283,11 +289,6 @@ class LogAudit:
         if len(self.findings) < FINDINGS_MAX:
             agency = str(signed.manifest.agency) if signed else None
             self.findings.append(Finding(kind, detail, agency, signed.manifest.seq if signed else None, index))
-
-
-def _no_tiles(_level: int, _index: int) -> bytes:
-    """A tree from nothing has no tiles to read."""
-    return b""
 
 
 def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Sequence[str]:

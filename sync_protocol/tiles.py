@@ -8,7 +8,7 @@ the log entries themselves, each after its length as u16, big-endian.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -85,23 +85,22 @@ def parse_tile_path(path: str) -> TileRef:
     return tile
 
 
-def tiles_of(size: int) -> list[TileRef]:
-    """All hash tiles of a log of this size, the partial ones last in their level. Linear in `size` / 256."""
-    tiles = []
+def tiles_of(size: int) -> Iterator[TileRef]:
+    """All hash tiles of a log of this size, level by level, the partial one last; made as asked for: it may lie."""
     for level in range(TILE_LEVELS):
-        tiles += _row_of(level, size >> (TILE_HEIGHT * level))
-    return tiles
+        yield from _row_of(level, size >> (TILE_HEIGHT * level))
 
 
-def entry_tiles_of(size: int) -> list[TileRef]:
-    """All entry bundles of a log of this size."""
+def entry_tiles_of(size: int) -> Iterator[TileRef]:
+    """All entry bundles of a log of this size, made as asked for."""
     return _row_of(None, size)
 
 
-def _row_of(level: int | None, count: int) -> list[TileRef]:
+def _row_of(level: int | None, count: int) -> Iterator[TileRef]:
     full, rest = divmod(count, TILE_WIDTH)
-    row = [TileRef(level, index) for index in range(full)]
-    return [*row, TileRef(level, full, rest)] if rest else row
+    yield from (TileRef(level, index) for index in range(full))
+    if rest:
+        yield TileRef(level, full, rest)
 
 
 def pack_entries(entries: Sequence[bytes]) -> bytes:

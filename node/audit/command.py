@@ -33,16 +33,12 @@ async def run_audit(
     note = await source.checkpoint()
     size = claimed_size(note)
     audit = LogAudit()
-    for reference in entry_tiles_of(size):
-        bundle = await source.entry_bundle(reference.index, reference.width)
-        for entry in unpack_entries(bundle, min(reference.width, TILE_WIDTH))[: reference.width]:
-            await _read_entry(source, audit, entry)
-        if progress is not None:
-            progress(reference.index * TILE_WIDTH + reference.width, size)
+    is_whole = await _read_entries(source, audit, size, progress)
     audit.close(note, trusted)
     if since is not None:
         audit.compare_earlier(since)
-    await _check_hash_tiles(source, audit, size)
+    if is_whole:
+        await _check_hash_tiles(source, audit, size)
     claimed = await source.claimed_figures()
     if claimed is None:
         audit.unproven.append("the hub's own figures: it did not hand any over")
@@ -76,6 +72,20 @@ def report(audit: LogAudit) -> dict[str, Any]:
     }
 
 
+async def _read_entries(source: AuditSource, audit: LogAudit, size: int, progress: Progress | None) -> bool:
+    """Whether there were as many as the checkpoint claims; the first that is missing ends it, whatever it claims."""
+    for reference in entry_tiles_of(size):
+        bundle = await source.entry_bundle(reference)
+        if bundle is None:
+            audit.note_missing_entries(reference.path, size)
+            return False
+        for entry in unpack_entries(bundle, reference.width):
+            await _read_entry(source, audit, entry)
+        if progress is not None:
+            progress(reference.index * TILE_WIDTH + reference.width, size)
+    return True
+
+
 async def _read_entry(source: AuditSource, audit: LogAudit, entry: bytes) -> None:
     signed = audit.read_entry(entry)
     if signed is None:
@@ -98,8 +108,13 @@ async def _read_entry(source: AuditSource, audit: LogAudit, entry: bytes) -> Non
 async def _check_hash_tiles(source: AuditSource, audit: LogAudit, size: int) -> None:
     """That the published hash tiles are the ones that the entries make."""
     expected = audit.hash_tiles()
+    missing: list[str] = []
     for reference in tiles_of(size):
         assert reference.level is not None
-        published = await source.hash_tile(reference.path)
-        if published is not None and published != expected.get((reference.level, reference.index)):
+        published = await source.hash_tile(reference)
+        if published is None:
+            missing.append(reference.path)
+        elif published != expected.get((reference.level, reference.index)):
             audit.find_wrong_tile(reference.path)
+    if missing:
+        audit.note_missing_tiles(missing, is_wrong=source.holds_every_tile)

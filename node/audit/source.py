@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from sync_protocol.errors import Refused, malformed, too_large
 from sync_protocol.limits import NOTE_MAX_BYTES, WIRE_MAX_BYTES
 from sync_protocol.strict_json import parse_object
-from sync_protocol.tiles import TILE_WIDTH, entries_path
+from sync_protocol.tiles import TILE_WIDTH, TileRef
 
 DESCRIPTION_MAX_BYTES: Final = 4 * 1024 * 1024  # totals by agency, state and class of the whole country
 ENTRY_BUNDLE_MAX_BYTES: Final = 256 * 65_537  # 256 entries of at most 65,535 bytes with their length
@@ -36,6 +36,8 @@ class AuditSource(Protocol):
     name: str
     holds_every_set: bool
     """Whether a set that cannot be had is wrong: not on a URL without token, which is the public part alone."""
+    holds_every_tile: bool
+    """Whether a hash tile that cannot be had is wrong: not on a URL, whose log may grow while it is read."""
 
     async def description(self) -> Mapping[str, Any]:
         """The hub's own words: origin, vkey and more."""
@@ -45,12 +47,12 @@ class AuditSource(Protocol):
         """The newest checkpoint note."""
         ...
 
-    async def entry_bundle(self, index: int, width: int) -> bytes:
-        """C2SP entry bundle `index` with at least `width` entries."""
+    async def entry_bundle(self, reference: TileRef) -> bytes | None:
+        """The first `reference.width` entries of a C2SP bundle and no more, or None where the source has none."""
         ...
 
-    async def hash_tile(self, path: str) -> bytes | None:
-        """A hash tile as published, or None where the source has none."""
+    async def hash_tile(self, reference: TileRef) -> bytes | None:
+        """The first `reference.width` hashes of a tile as published, or None where the source has none."""
         ...
 
     async def change_set(self, agency: str, seq: int) -> bytes | None:
@@ -83,6 +85,7 @@ class DirectorySource:
     """An export, as `simpul hub export` writes it."""
 
     holds_every_set = True
+    holds_every_tile = True
 
     def __init__(self, root: Path) -> None:
         self.name = str(root)
@@ -94,15 +97,14 @@ class DirectorySource:
     async def checkpoint(self) -> bytes:
         return self._read("checkpoint", NOTE_MAX_BYTES)
 
-    async def entry_bundle(self, index: int, width: int) -> bytes:
-        return self._read(entries_path(index, width), ENTRY_BUNDLE_MAX_BYTES)
+    async def entry_bundle(self, reference: TileRef) -> bytes | None:
+        return self._find(reference.path, ENTRY_BUNDLE_MAX_BYTES)
 
-    async def hash_tile(self, path: str) -> bytes | None:
-        return self._read(path, HASH_TILE_BYTES) if (self._root / path).is_file() else None
+    async def hash_tile(self, reference: TileRef) -> bytes | None:
+        return self._find(reference.path, HASH_TILE_BYTES)
 
     async def change_set(self, agency: str, seq: int) -> bytes | None:
-        path = set_path(agency, seq)
-        return self._read(path, WIRE_MAX_BYTES) if (self._root / path).is_file() else None
+        return self._find(set_path(agency, seq), WIRE_MAX_BYTES)
 
     async def claimed_figures(self) -> ClaimedFigures | None:
         document = await self.description()
@@ -112,9 +114,15 @@ class DirectorySource:
         """Nothing to end."""
 
     def _read(self, name: str, limit: int) -> bytes:
+        data = self._find(name, limit)
+        if data is None:
+            raise Refused("incomplete-export", f"{name} is missing", where=name)
+        return data
+
+    def _find(self, name: str, limit: int) -> bytes | None:
         path = self._root / name
         if not path.is_file():
-            raise Refused("incomplete-export", f"{name} is missing", where=name)
+            return None
         if path.stat().st_size > limit:
             raise too_large(name, limit)
         return path.read_bytes()

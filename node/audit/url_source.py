@@ -18,8 +18,9 @@ from node.audit.source import (
 )
 from sync_protocol.errors import Refused, Unavailable, too_large
 from sync_protocol.limits import NOTE_MAX_BYTES, WIRE_MAX_BYTES
+from sync_protocol.merkle import HASH_BYTES
 from sync_protocol.strict_json import parse_object
-from sync_protocol.tiles import entries_path
+from sync_protocol.tiles import TILE_WIDTH, TileRef, entries_path, pack_entries, tile_path, unpack_entries
 
 TOTAL_TIMEOUT_S: Final = 60.0
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -28,6 +29,8 @@ _ATTEMPTS: Final = 3
 
 class UrlSource:
     """A hub's public addresses, and with a token the sets and figures as well."""
+
+    holds_every_tile = False
 
     def __init__(self, url: str, *, token: str | None, tls: SSLContext | None = None) -> None:
         self.name = url
@@ -47,13 +50,21 @@ class UrlSource:
     async def checkpoint(self) -> bytes:
         return await self._need("checkpoint", NOTE_MAX_BYTES)
 
-    async def entry_bundle(self, index: int, width: int) -> bytes:
-        bundle = await self._get(entries_path(index, width), ENTRY_BUNDLE_MAX_BYTES)
-        # A partial bundle may have been deleted once the full one exists (C2SP): fall back to it.
-        return bundle if bundle is not None else await self._need(entries_path(index), ENTRY_BUNDLE_MAX_BYTES)
+    async def entry_bundle(self, reference: TileRef) -> bytes | None:
+        bundle = await self._get(reference.path, ENTRY_BUNDLE_MAX_BYTES)
+        if bundle is not None or reference.width == TILE_WIDTH:
+            return bundle
+        # The log has grown since its checkpoint was read: a partial tile may go once the full one is there (C2SP).
+        full = await self._get(entries_path(reference.index), ENTRY_BUNDLE_MAX_BYTES)
+        return None if full is None else pack_entries(unpack_entries(full, TILE_WIDTH)[: reference.width])
 
-    async def hash_tile(self, path: str) -> bytes | None:
-        return await self._get(path, HASH_TILE_BYTES)
+    async def hash_tile(self, reference: TileRef) -> bytes | None:
+        tile = await self._get(reference.path, HASH_TILE_BYTES)
+        if tile is not None or reference.width == TILE_WIDTH:
+            return tile
+        assert reference.level is not None
+        full = await self._get(tile_path(reference.level, reference.index), HASH_TILE_BYTES)
+        return None if full is None else full[: reference.width * HASH_BYTES]
 
     async def change_set(self, agency: str, seq: int) -> bytes | None:
         if self._token is None:

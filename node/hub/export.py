@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,8 +73,7 @@ def _claim_folder(out: Path) -> None:
 async def _write_hash_tiles(store: HubStore, size: int, out: Path) -> None:
     """Cut each tile to what existed at `size`: the database may be ahead of the published checkpoint."""
     references = tiles_of(size)
-    for start in range(0, len(references), _TILES_AT_ONCE):
-        wanted = references[start : start + _TILES_AT_ONCE]
+    while wanted := list(islice(references, _TILES_AT_ONCE)):
         held = await store.tiles([_place(reference) for reference in wanted])
         for reference in wanted:
             tile = held.get(_place(reference), b"")[: reference.width * 32]

@@ -120,7 +120,7 @@ def test_arbitrary_text_is_the_one_path_of_a_tile_or_refused(text: str) -> None:
 
 
 def test_the_tiles_of_a_log_are_those_of_the_specification() -> None:
-    tiles = tiles_of(BIG)
+    tiles = list(tiles_of(BIG))
     assert sum(tile.level == 0 and tile.width == 256 for tile in tiles) == 273
     assert [tile.path for tile in tiles if tile.width < 256] == [
         "tile/0/273.p/112",
@@ -129,7 +129,13 @@ def test_the_tiles_of_a_log_are_those_of_the_specification() -> None:
     ]
     assert [tile.path for tile in tiles_of(256)] == ["tile/0/000", "tile/1/000.p/1"]
     assert [tile.path for tile in entry_tiles_of(257)] == ["tile/entries/000", "tile/entries/001.p/1"]
-    assert tiles_of(0) == entry_tiles_of(0) == []
+    assert list(tiles_of(0)) == list(entry_tiles_of(0)) == []
+
+
+def test_a_size_that_nobody_can_store_costs_nothing_to_begin_with() -> None:
+    """A checkpoint may claim any size; the first tile is there at once, and the reader stops where one is missing."""
+    assert next(entry_tiles_of(TREE_SIZE_MAX)).path == "tile/entries/000"
+    assert next(tiles_of(TREE_SIZE_MAX)).path == "tile/0/000"
 
 
 @given(st.lists(st.sampled_from([0, 1, 2, 100, 255, 256, 257, 700]), max_size=12))
