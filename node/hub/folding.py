@@ -85,7 +85,7 @@ def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
 
 
 def _keys_of(named: set[str]) -> dict[str, bytes]:
-    """Keys of what lines may name (projection_records.complaint_key); what no key can be made of exists nowhere."""
+    """Keys of what lines may name (node.store.complaint_keys); what no key can be made of exists nowhere."""
     keys: dict[str, bytes] = {}
     for name in named:
         uuid = name[-36:].replace("-", "")

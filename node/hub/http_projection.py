@@ -10,7 +10,8 @@ from aiohttp import web
 from node.hub.folding import unpack_state
 from node.hub.http_requests import HUB, identify, json_answer
 from node.hub.hub import Hub
-from node.store.projection_records import complaint_key, read_pointers
+from node.store.complaint_keys import complaint_key
+from node.store.projection_records import read_pointers
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash

@@ -20,12 +20,12 @@ from node.local.hub_session import HubSession
 from node.local.ports import LocalStore, LocalTransaction
 from node.local.rebasing import AdoptedChange, AnyRules, Rebased, apply, rebase
 from node.ports import Clock
+from node.store.complaint_keys import complaint_key
 from node.store.local_records import (
     Acknowledgement,
     ChainEnd,
     SignedSet,
     WrittenChange,
-    complaint_key,
 )
 from sync_protocol.change_set import content_leaf_indices, parse_change_set, verify_lines
 from sync_protocol.complaint import ComplaintState, FoldContext
@@ -70,8 +70,6 @@ class Adopting:
 
     async def run(self, step: Adopt) -> Halt | None:
         """All sets of the step; a Halt if this node turns out to have signed another one at such a place."""
-        async with self._store.transaction() as transaction:
-            await transaction.set_epoch(step.epoch)
         seq = step.from_seq
         while seq <= step.to_seq:
             page = await self._page(seq, step.to_seq)

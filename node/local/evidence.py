@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node.local.ports import LocalStore
-from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet, complaint_key
+from node.store.complaint_keys import complaint_key
+from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet
 from sync_protocol.change_set import ChangeSet, content_leaf_indices, parse_change_set, verify_lines
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused

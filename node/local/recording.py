@@ -14,13 +14,12 @@ from typing import Final
 import msgspec
 
 from node.ports import Clock, Randomness
+from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import (
     Answer,
     HeldComplaint,
     WrittenChange,
     WrittenComplaint,
-    complaint_key,
-    complaint_of,
 )
 from sync_protocol.complaint import ComplaintState, FoldContext, FoldRules, Verdict, fold
 from sync_protocol.errors import Refused

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from uuid import UUID
 
+from node.store.complaint_keys import complaint_of
 from sync_protocol.complaint import ComplaintState, State
 from sync_protocol.errors import SimpulError
 from sync_protocol.values import ComplaintId, Digest
@@ -226,14 +226,3 @@ class ComplaintFilter:
     tracking: str | None = None
     before_no: int | None = None
     limit: int = 50
-
-
-def complaint_key(complaint: str) -> bytes:
-    """The key of a complaint id, which must be well-formed."""
-    agency, _, uuid = complaint.rpartition(":")
-    return bytes.fromhex(uuid.replace("-", "")) + agency.encode("ascii")
-
-
-def complaint_of(key: bytes) -> ComplaintId:
-    """The complaint id behind a key."""
-    return ComplaintId(f"{key[16:].decode('ascii')}:{UUID(bytes=key[:16])}")

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
-from uuid import UUID
-
-from sync_protocol.values import ComplaintId
 
 POINTER_BYTES: Final = 8
 START_HASH: Final = bytes(32)
@@ -59,17 +56,6 @@ class ProjectionStep:
     refused: Sequence[RefusedChange] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
     last_heard: Mapping[str, int | None] = field(default_factory=dict)
-
-
-def complaint_key(complaint: str) -> bytes:
-    """The key of a complaint id, which must be well-formed."""
-    agency, _, uuid = complaint.rpartition(":")
-    return bytes.fromhex(uuid.replace("-", "")) + agency.encode("ascii")
-
-
-def complaint_of(key: bytes) -> ComplaintId:
-    """The complaint id behind a key."""
-    return ComplaintId(f"{key[16:].decode('ascii')}:{UUID(bytes=key[:16])}")
 
 
 def read_pointers(pointers: bytes) -> Iterator[tuple[int, int]]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from node.local.hub_session import HubSession
-from node.local.recovery import recover_node
-from node.store.local_records import complaint_key
+from node.local.recovery import recover_node, take_over_chain
+from node.store.complaint_keys import complaint_key
 from sync_protocol.halts import HaltReason
 from sync_protocol.line import parse_change
 from sync_protocol.outbox import Adopt, Halted, Idle
@@ -18,9 +18,7 @@ from tests.fakes.node_lab import AGENCY, Node, copy_of, running_node
 
 @pytest.fixture
 def hub() -> FakeHub:
-    found = FakeHub.found()
-    found.knows_copies = True
-    return found
+    return FakeHub.found()
 
 
 async def history(node: Node, complaint: str) -> list[str]:
@@ -46,6 +44,7 @@ async def test_an_old_backup_gets_its_sets_back_and_goes_on_in_a_higher_epoch(tm
         await node.work()
         later = (await node.received()).complaint
         await node.work()
+        before = hub.heads[AGENCY].epoch
     async with running_node(backup, hub, clock=node.clock, seed=3) as restored:
         steps = await restored.work()
         assert Adopt in [type(step) for step in steps]
@@ -53,11 +52,11 @@ async def test_an_old_backup_gets_its_sets_back_and_goes_on_in_a_higher_epoch(tm
         assert await history(restored, later) == ["received"]
         await restored.change(complaint, "assigned", {"unit": "dinas-pu"})
         assert isinstance(await restored.settle(), Idle)
-        assert (await restored.store.outbox()).epoch == 2
+        assert (await restored.store.outbox()).epoch > before
         held = await restored.store.complaint_changes(1)
         assert [change.content is not None for change in held] == [True, True, True]
         assert [change.seq for change in held] == [1, 2, 4]
-    assert hub.heads[AGENCY].epoch == 2
+    assert hub.heads[AGENCY].epoch > before
     assert len(restored.lines()) == len(set(restored.lines())) == 4
 
 
@@ -198,3 +197,55 @@ async def test_after_a_take_over_the_copy_that_stays_goes_on_and_the_other_one_h
     async with running_node(clone, hub, clock=node.clock, seed=6) as stays:
         assert isinstance(await stays.settle(), Idle)
     assert len(stays.lines()) == len(set(stays.lines())) == 2
+
+
+async def test_a_take_over_beside_a_serving_process_lets_that_one_go_on(tmp_path: Path, hub: FakeHub) -> None:
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.work()
+    clone = copy_of(tmp_path / "a", tmp_path / "b")
+    async with running_node(tmp_path / "a", hub, clock=node.clock, seed=2) as serving:
+        await serving.work()
+        async with running_node(clone, hub, clock=node.clock, seed=3) as other:
+            for _ in range(3):
+                await other.received()
+                await other.settle()
+        await serving.received()
+        serving.clock.at_ms += 16 * 60_000
+        assert isinstance(await serving.settle(), Halted)
+        session = HubSession(serving.store, serving.link, serving.keys, AGENCY)
+        await take_over_chain(serving.store, session)
+        assert isinstance(await serving.settle(), Idle)
+        assert (await serving.store.outbox()).halt is None
+    assert len(serving.lines()) == len(set(serving.lines())) == 4
+
+
+async def test_a_take_over_that_serve_sees_too_late_counts_as_well(tmp_path: Path, hub: FakeHub) -> None:
+    """Halted and cleared between two looks of the serving process: the raised epoch says so."""
+    async with running_node(tmp_path / "a", hub) as serving:
+        await serving.received()
+        await serving.settle()
+        async with running_node(copy_of(tmp_path / "a", tmp_path / "b"), hub, clock=serving.clock, seed=3) as other:
+            await other.received()
+            await other.settle()
+        session = HubSession(serving.store, serving.link, serving.keys, AGENCY)
+        await take_over_chain(serving.store, session)
+        await serving.received()
+        assert isinstance(await serving.settle(), Idle)
+        assert (await serving.store.outbox()).halt is None
+    assert len(serving.lines()) == 3
+
+
+async def test_copies_that_push_in_turns_from_timers_come_to_one_halt(tmp_path: Path, hub: FakeHub) -> None:
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.work()
+    copy_of(tmp_path / "a", tmp_path / "b")
+    clock = node.clock
+    ended: list[tuple[str, type]] = []
+    for turn in range(6):
+        for name in ("a", "b"):
+            clock.at_ms += 60 * 60_000
+            async with running_node(tmp_path / name, hub, clock=clock, seed=10 * turn + len(ended) + 2) as one:
+                await one.received()
+                ended.append((name, type(await one.settle())))
+    assert dict(ended) in ({"a": Idle, "b": Halted}, {"a": Halted, "b": Idle})
+    assert len(one.lines()) == len(set(one.lines()))

@@ -14,7 +14,8 @@ import pytest
 
 from node.local.recording import Command, LocalRules, Minting, Outcome, RequestKey
 from node.local.service import BATCH_COMMANDS_MAX, WAITING_MAX, LocalService
-from node.store.local_records import RowConflict, complaint_key
+from node.store.complaint_keys import complaint_key
+from node.store.local_records import RowConflict
 from node.store.local_store import SqlLocalStore, open_local_store
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.line import parse_change, parse_content

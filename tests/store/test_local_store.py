@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.local.ports import LocalStore
+from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -25,8 +26,6 @@ from node.store.local_records import (
     SignedSet,
     WrittenChange,
     WrittenComplaint,
-    complaint_key,
-    complaint_of,
 )
 from node.store.local_store import open_local_store
 from sync_protocol.backoff import Schedule

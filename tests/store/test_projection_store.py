@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from node.hub.ports import ProjectionStore
+from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.projection_records import (
     ComplaintRow,
     Cursor,
     ProjectionStep,
     RefusedChange,
-    complaint_key,
-    complaint_of,
     read_pointers,
 )
 from node.store.projection_store import SqlProjectionStore
