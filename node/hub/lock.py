@@ -77,7 +77,6 @@ class FileLockStore:
     def __init__(self, folder: Path) -> None:
         self._append = FileTurn(folder / "append.lock")
         self._note_path = folder / "checkpoint"
-        self._folder = folder
         self._held = False
 
     @asynccontextmanager
@@ -109,22 +108,26 @@ class FileLockStore:
                 f"the lock file {self._note_path} holds another checkpoint than this process published",
                 next_step="Make sure that no other program writes there; then start the hub again.",
             )
-        fresh = self._note_path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, note)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        # A crash before the rename leaves the old note whole; after it, and before the folder is on the disk, one of
-        # the two. Both are right: the database holds the newer one already (see log.py).
-        fresh.rename(self._note_path)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _replace(self._note_path, note)
 
     def close(self) -> None:
         """Gives the descriptor back."""
         self._append.close()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """All of `content`, on the disk, in the place of what was there. Raises OSError, and the old content stands."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:  # buffered: a write that a full disk cuts short goes on, or raises
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    # A crash before the rename leaves the old content whole; after it, and before the folder is on the disk, one of
+    # the two. Both are right: the database holds the newer checkpoint already (see log.py).
+    fresh.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -115,3 +115,25 @@ async def test_a_process_that_dies_lets_go(lock: FileLockStore, tmp_path: Path) 
     await process.wait()
     async with asyncio.timeout(5), lock.hold():
         await lock.swap(None, b"mine")
+
+
+async def test_a_note_that_the_disk_takes_only_half_of_changes_nothing(lock: FileLockStore, tmp_path: Path) -> None:
+    async with lock.hold():
+        await lock.swap(None, b"old")
+    script = (
+        "import asyncio, pathlib, resource, sys\n"
+        "from node.hub.lock import FileLockStore\n"
+        "async def main():\n"
+        "    store = FileLockStore(pathlib.Path(sys.argv[1]))\n"
+        "    async with store.hold():\n"
+        "        await store.swap(b'old', b'n' * 4096)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"  # a write beyond is cut short, the next one fails
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, str(tmp_path / "lock"), stderr=subprocess.PIPE
+    )
+    _, told = await process.communicate()
+    assert process.returncode == 1
+    assert b"File too large" in told
+    assert await lock.read() == b"old"
