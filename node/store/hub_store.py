@@ -149,7 +149,8 @@ class SqlHubStore(SqlHubRegister):
 
     async def sets_after(self, size: int) -> dict[str, int]:
         query = select(_SET.c.agency, func.count()).where(_SET.c.idx >= size).group_by(_SET.c.agency)
-        return {row[0]: row[1] for row in await self.read_rows(query)}
+        rows: Sequence[Any] = await self.read_rows(query)
+        return {row.agency: row[1] for row in rows}
 
     async def set_at(self, index: int) -> StoredSet | None:
         rows = await self.read_rows(select(_SET).where(_SET.c.idx == index))
