@@ -35,15 +35,17 @@ class HubHead:
 class OwnChain:
     """Our side of the comparison, read in one transaction.
 
-    `epoch` is the one that we sign with. `signed_seq` is our newest set, `acknowledged_seq` the newest with a verified
-    receipt and none missing below it. `at_hub_head` is what we hold at the hub's head seq: the set, or for seq 0 the
-    enrolment (epoch 1); None if we hold nothing there.
+    `epoch` is the one that we sign with, `is_claimed` if this directory has raised it since it came into use (§10.2).
+    `signed_seq` is our newest set, `acknowledged_seq` the newest with a verified receipt and none missing below it.
+    `at_hub_head` is what we hold at the hub's head seq: the set, or for seq 0 the enrolment (epoch 1); None if we hold
+    nothing there.
     """
 
     epoch: int
     signed_seq: int
     acknowledged_seq: int
     at_hub_head: SetRef | None
+    is_claimed: bool = False
 
 
 class Finding(Enum):
@@ -98,8 +100,9 @@ def judge_adoption(own: SetRef | None, theirs: SetRef) -> Adoption:
 class Session:
     """What one process knows of the hub since its start. Never stored.
 
-    `is_starting` until heads were in step once, or an adoption was completed: only so long may sets be adopted.
-    `compared_epoch` is our own epoch at the comparison: raising it asks for another one.
+    `is_starting` until heads were in step once, or an adoption was completed: only so long may sets be adopted, and
+    never in a directory that has claimed its epoch, whichever of its processes did that. `compared_epoch` is our own
+    epoch at the comparison: raising it asks for another one.
     """
 
     is_starting: bool = True
@@ -111,7 +114,7 @@ class Session:
 
     def compared(self, hub: HubHead, own: OwnChain, now_ms: int) -> Session:
         """After the hub told its head and we looked at ours."""
-        finding = compare_heads(hub, own, is_starting=self.is_starting)
+        finding = compare_heads(hub, own, is_starting=self.is_starting and not own.is_claimed)
         return replace(
             self,
             is_starting=self.is_starting and finding is not Finding.IN_STEP,
@@ -132,6 +135,10 @@ class Session:
     def adopted(self) -> Session:
         """After an adoption: heads are compared once more, and what is ahead then is alive."""
         return replace(self, is_starting=False, finding=None)
+
+    def renewed(self) -> Session:
+        """After somebody else raised the epoch or ended a halt: what was known before says nothing about it."""
+        return Session(hub_seen_at_ms=self.hub_seen_at_ms)
 
     def saw_hub(self, now_ms: int) -> Session:
         """After any sign of life of the hub: a waiting attempt is due at once."""

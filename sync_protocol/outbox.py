@@ -18,6 +18,8 @@ from sync_protocol.heads import Finding, HubHead, Session
 
 SILENCE_MAX_MS: Final = 15 * MINUTE_MS  # older knowledge of the hub's head is no ground to sign on (§10.2)
 HEARTBEAT_EVERY_MS: Final = DAY_MS
+EPOCH_DRAW: Final = 2**20  # two copies that raise at one moment draw the same epoch once in a million times
+ADOPTION_APART_MS: Final = 7 * DAY_MS  # two restored backups in a week are rarer than a copy pushing from a timer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +29,25 @@ class CheckHead:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Store `epoch` as the one to sign with; then fetch, verify and adopt the hub's sets `from_seq` … `to_seq`.
+    """Fetch, verify and adopt the hub's sets `from_seq` … `to_seq`, then store that and when it was done.
 
-    The epoch comes first, so that a crash in the middle cannot leave all sets adopted and the old epoch in use. Each
-    set is one transaction with all that follows from it: a set of ours at its place (`judge_adoption`) leaves the
-    chain, its changes are unsent again, unsent changes whose id was adopted are dropped, the rest is rebased.
+    Each set is one transaction with all that follows from it: a set of ours at its place (`judge_adoption`) leaves the
+    chain, its changes are unsent again, unsent changes whose id was adopted are dropped, the rest is rebased. The epoch
+    is raised by the `Claim` that comes before the next signature, wherever an adoption is cut off.
     """
 
     from_seq: int
     to_seq: int
-    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Raise the epoch above `above` by 1 … EPOCH_DRAW at random and store it as claimed by this directory.
+
+    Only if it is neither raised nor claimed since, and no set waits for its receipt: one transaction.
+    """
+
+    above: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +119,17 @@ class Idle:
     until_ms: int
 
 
-Step: TypeAlias = CheckHead | Adopt | Recut | Cut | Heartbeat | Push | Rotate | Recover | Wait | Halted | Idle
+Step: TypeAlias = CheckHead | Adopt | Claim | Recut | Cut | Heartbeat | Push | Rotate | Recover | Wait | Halted | Idle
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxView:
     """Everything that the next step depends on.
 
-    Stored: `epoch` to sign with; `signed_seq` and `acknowledged_seq` as in OwnChain; `pending_epoch`, the epoch of set
-    `acknowledged_seq` + 1 if it is signed; `unsent` changes in no set; `last_signed_at_ms`, when the newest set was
-    cut; `schedule`; `halt`; `is_rotation_asked`. Not stored: `session`.
+    Stored: `epoch` to sign with, and whether it is claimed; `signed_seq` and `acknowledged_seq` as in OwnChain;
+    `pending_epoch`, the epoch of set `acknowledged_seq` + 1 if it is signed; `unsent` changes in no set;
+    `last_signed_at_ms`, when the newest set was cut; `adopted_at_ms`, when an adoption was last completed; `schedule`;
+    `halt`; `is_rotation_asked`. Not stored: `session`.
     """
 
     epoch: int
@@ -129,6 +141,8 @@ class OutboxView:
     schedule: Schedule = field(default_factory=Schedule)
     halt: Halt | None = None
     is_rotation_asked: bool = False
+    is_claimed: bool = False
+    adopted_at_ms: int | None = None
     session: Session = field(default_factory=Session)
 
 
@@ -148,6 +162,8 @@ def next_step(view: OutboxView, now_ms: int) -> Step:
         return Idle(heartbeat_at_ms)
     if not _is_fresh(session.answered_at_ms, now_ms):
         return _when_due(view, now_ms, CheckHead())
+    if not view.is_claimed:
+        return Claim(max(view.epoch, session.hub.epoch))
     if view.is_rotation_asked:
         return _when_due(view, now_ms, Rotate())
     seq = view.signed_seq + 1
@@ -173,10 +189,21 @@ def _out_of_step(view: OutboxView, now_ms: int, finding: Finding, hub: HubHead) 
     if finding is Finding.HUB_LOST:
         return _when_due(view, now_ms, Recover(hub.seq + 1, view.acknowledged_seq))
     if finding is Finding.HUB_AHEAD:
-        return _when_due(view, now_ms, Adopt(view.acknowledged_seq + 1, hub.seq, max(view.epoch, hub.epoch) + 1))
+        return _adoption(view, now_ms, hub)
     ours = f"ours is seq {view.signed_seq} of epoch {view.epoch}"
     detail = f"the hub's head is seq {hub.seq} of epoch {hub.epoch}, {ours}"
     return Halted(Halt(_HALTS[finding], detail), is_new=True)
+
+
+def _adoption(view: OutboxView, now_ms: int, hub: HubHead) -> Step:
+    """Once. Copies that push in turns, each from a timer, would otherwise adopt each other's sets for ever."""
+    if view.acknowledged_seq >= hub.seq:  # another process of this directory was quicker
+        return _when_due(view, now_ms, CheckHead())
+    if view.adopted_at_ms is not None and 0 <= now_ms - view.adopted_at_ms < ADOPTION_APART_MS:
+        hours = (now_ms - view.adopted_at_ms) // (60 * MINUTE_MS)
+        detail = f"this node was refilled {hours} h ago already, and the hub is ahead again (seq {hub.seq})"
+        return Halted(Halt(HaltReason.COPY_ALIVE, detail), is_new=True)
+    return _when_due(view, now_ms, Adopt(view.acknowledged_seq + 1, hub.seq))
 
 
 _HALTS: Final = {

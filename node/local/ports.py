@@ -34,7 +34,7 @@ from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView
 
-__all__ = ["HubLink", "LocalStore", "LocalTransaction", "SigningKeys"]
+__all__ = ["HubLink", "Lease", "LocalStore", "LocalTransaction", "SigningKeys"]
 
 
 class LocalTransaction(Protocol):
@@ -102,11 +102,31 @@ class LocalTransaction(Protocol):
         ...
 
     async def set_epoch(self, epoch: int) -> None:
-        """The epoch to sign with from now on; never lowers it."""
+        """The epoch to sign with from now on, claimed by nobody; never lowers it."""
+        ...
+
+    async def disown_epoch(self) -> None:
+        """The directory came into use: its epoch may be a copy's as well, and is raised before anything is signed."""
+        ...
+
+    async def note_adoption(self, at_ms: int) -> None:
+        """An adoption is complete."""
         ...
 
     async def add_set_aside(self, changes: Sequence[SetAside]) -> None:
         """Keeps changes for the operator."""
+        ...
+
+
+class Lease(Protocol):
+    """This process's part in the node's directory (node/local/lease.py)."""
+
+    def join(self) -> bool:
+        """Takes part, and says whether nobody did before; called within a transaction of the store."""
+        ...
+
+    def leave(self) -> None:
+        """Takes part no more."""
         ...
 
 
@@ -146,6 +166,13 @@ class LocalStore(Protocol):
 
     async def outbox(self) -> OutboxView:
         """What the next step depends on, as of one moment, with a Session of a process that knows nothing."""
+        ...
+
+    async def claim_epoch(self, raised_from: int, epoch: int) -> bool:
+        """Raises the epoch from `raised_from` and marks it as claimed.
+
+        False, with nothing changed, if it is another by now or claimed, or if a set waits for its receipt.
+        """
         ...
 
     async def chain_end(self) -> ChainEnd:
@@ -205,7 +232,7 @@ class LocalStore(Protocol):
         ...
 
     async def clear_halt(self) -> None:
-        """An operator's decision."""
+        """An operator's decision; that sets were adopted is forgotten with it."""
         ...
 
     async def signing_kids(self) -> set[str]:

@@ -22,7 +22,7 @@ from node.local.cutting import TARGET_CHANGES, Place, cut_set
 from node.local.hub_evidence import Contradiction
 from node.local.hub_refill import refill_hub
 from node.local.hub_session import HubSession
-from node.local.ports import HubLink, LocalStore, SigningKeys
+from node.local.ports import HubLink, Lease, LocalStore, SigningKeys
 from node.local.rotation import rotate_key
 from node.ports import Clock, Randomness
 from node.store.local_records import Acknowledgement, HeldSet
@@ -31,8 +31,10 @@ from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.halts import Halt, HaltReason, halt_for_answer, halt_for_push
 from sync_protocol.heads import OwnChain, Session, SetRef
 from sync_protocol.outbox import (
+    EPOCH_DRAW,
     Adopt,
     CheckHead,
+    Claim,
     Cut,
     Halted,
     Heartbeat,
@@ -67,6 +69,7 @@ class PushSteps:
         keys: SigningKeys,
         clock: Clock,
         randomness: Randomness,
+        lease: Lease,
         *,
         agency: AgencyId,
         target_changes: int = TARGET_CHANGES,
@@ -78,6 +81,7 @@ class PushSteps:
         self.keys = keys
         self.clock = clock
         self.randomness = randomness
+        self.lease = lease
         self.agency = agency
         self.session = Session()
         self.woken = asyncio.Event()
@@ -88,10 +92,19 @@ class PushSteps:
         self._contradictions: Counter[str] = Counter()
         self._show_again_at_ms = 0
         self._retire_at_ms = 0
+        self._has_joined = False
+        self._before: tuple[int, bool] | None = None
 
     async def view(self) -> OutboxView:
         """What the next step depends on, now."""
+        if not self._has_joined:
+            await self._join()
         view = await self.store.outbox()
+        before, self._before = self._before, (view.epoch, view.halt is not None)
+        # Another process took over or was enrolled anew, or claimed an epoch for all of this directory.
+        if before is not None and (before[0] != view.epoch or (before[1] and view.halt is None)):
+            self.session = self.session.renewed()
+            self._contradictions.clear()
         return replace(view, session=self.session, is_rotation_asked=self.keys.pending() is not None)
 
     async def step(self) -> Step:
@@ -103,6 +116,8 @@ class PushSteps:
                 await self._attempt(view, "head", self._check_head)
             case Adopt():
                 await self._attempt(view, "adoption", partial(self._adopt, step))
+            case Claim():
+                await self._claim(view, step)
             case Recut():
                 await self._recut(step)
             case Cut():
@@ -120,6 +135,20 @@ class PushSteps:
             case Idle():
                 await self._tidy(view)
         return step
+
+    async def _join(self) -> None:
+        """The first process in a directory sees to it that nothing is signed in an epoch that a copy may have.
+
+        Writers take turns, so that nobody else stands between looking and writing.
+        """
+        try:
+            async with self.store.transaction() as transaction:
+                if self.lease.join():
+                    await transaction.disown_epoch()
+        except BaseException:
+            self.lease.leave()
+            raise
+        self._has_joined = True
 
     # --- steps that need the hub ---
 
@@ -224,6 +253,9 @@ class PushSteps:
         halt = await adopting.run(step)
         if halt is not None:
             await self._halt(halt)
+        else:
+            async with self.store.transaction() as transaction:
+                await transaction.note_adoption(self.clock.now_ms())
         self.session = self.session.adopted()
         await self._succeeded(schedule)
 
@@ -254,7 +286,7 @@ class PushSteps:
     async def _own_chain(self, hub_seq: int) -> OwnChain:
         held = await self._set_ref(hub_seq)
         view = await self.store.outbox()
-        return OwnChain(view.epoch, view.signed_seq, view.acknowledged_seq, held)
+        return OwnChain(view.epoch, view.signed_seq, view.acknowledged_seq, held, view.is_claimed)
 
     async def _set_ref(self, seq: int) -> SetRef | None:
         if seq == 0:
@@ -270,6 +302,11 @@ class PushSteps:
         signer = self.keys.current()
         done = await cut_set(self.store, signer, place, self.clock.now_ms(), target_changes=target_changes)
         log.info("set.cut", agency=self.agency, seq=step.seq, epoch=step.epoch, done=done)
+
+    async def _claim(self, view: OutboxView, step: Claim) -> None:
+        epoch = step.above + 1 + int.from_bytes(self.randomness.bytes(8)) % EPOCH_DRAW
+        done = await self.store.claim_epoch(view.epoch, epoch)
+        log.info("epoch.claimed", agency=self.agency, epoch=epoch, done=done)
 
     async def _recut(self, step: Recut) -> None:
         async with self.store.transaction() as transaction:

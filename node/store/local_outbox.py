@@ -31,7 +31,7 @@ _LIVE: Final = _SET.c.status != SetStatus.WITHDRAWN
 _OUTBOX: Final = """
 SELECT node.epoch, node.halt_reason, node.halt_detail, (SELECT max(no) FROM change), acknowledged.seq,
     (SELECT epoch FROM change_set WHERE seq = acknowledged.seq + 1 AND status <> 2),
-    newest.seq, newest.last_no, newest.at_ms,
+    newest.seq, newest.last_no, newest.at_ms, node.is_claimed, node.adopted_at_ms,
     node.failures, node.failing_since_ms, node.attempted_at_ms, node.next_attempt_at_ms
 FROM node
 JOIN (SELECT coalesce(max(seq), 0) AS seq FROM change_set WHERE status = 1) AS acknowledged
@@ -45,6 +45,10 @@ _WITH_HIDDEN: Final = (
 _SCHEDULE: Final = "failures = ?, failing_since_ms = ?, attempted_at_ms = ?, next_attempt_at_ms = ?"
 _SET_SCHEDULE: Final = f"UPDATE node SET {_SCHEDULE}"  # noqa: S608 - constants
 _SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(?, hub_seen_at_ms)"
+_CLAIM: Final = (
+    "UPDATE node SET epoch = ?, is_claimed = 1 WHERE epoch = ? AND is_claimed = 0"
+    " AND NOT EXISTS (SELECT 1 FROM change_set WHERE status = 0) RETURNING id"
+)
 _COUNT_ATTEMPT: Final = (
     "UPDATE change_set SET attempts = attempts + 1, shown_again = shown_again + ? WHERE seq = ? AND status <> 2"
 )
@@ -66,7 +70,7 @@ class LocalOutbox(LocalBase):
         if not found:
             raise not_enrolled()
         epoch, halt_reason, halt_detail, newest_no, acknowledged_seq, pending_epoch = found[0][:6]
-        signed_seq, last_no, signed_at_ms = found[0][6:9]
+        signed_seq, last_no, signed_at_ms, is_claimed, adopted_at_ms = found[0][6:11]
         return OutboxView(
             epoch=epoch,
             signed_seq=signed_seq or 0,
@@ -74,9 +78,15 @@ class LocalOutbox(LocalBase):
             pending_epoch=pending_epoch,
             unsent=max((newest_no or 0) - (last_no or 0), 0),
             last_signed_at_ms=signed_at_ms,
-            schedule=Schedule(*found[0][9:]),
+            schedule=Schedule(*found[0][11:]),
             halt=Halt(HaltReason(halt_reason), halt_detail or "") if halt_reason else None,
+            is_claimed=bool(is_claimed),
+            adopted_at_ms=adopted_at_ms,
         )
+
+    async def claim_epoch(self, raised_from: int, epoch: int) -> bool:
+        async with self.writing() as connection:
+            return bool(await fetch(connection, _CLAIM, (epoch, raised_from)))
 
     async def chain_end(self) -> ChainEnd:
         async with self.readers.connect() as connection:
@@ -146,7 +156,7 @@ class LocalOutbox(LocalBase):
             await connection.execute(update(_NODE).where(_NODE.c.halt_reason.is_(None)).values(values))
 
     async def clear_halt(self) -> None:
-        values = {"halt_reason": None, "halt_detail": None, "halted_at_ms": None}
+        values = {"halt_reason": None, "halt_detail": None, "halted_at_ms": None, "adopted_at_ms": None}
         async with self.writing() as connection:
             await connection.execute(update(_NODE).values(values))
             await fetch(connection, _SET_OUTCOME, (*_schedule_values(Schedule()), None, None))

@@ -7,11 +7,11 @@ big (lines, frames, receipts) stands apart from what is looked up. Times are mil
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Table, text
+from sqlalchemy import BigInteger, Index, LargeBinary, Table, false, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0001"
+LOCAL_REVISION: Final = "0002"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -36,6 +36,8 @@ class NodeRow(LocalTable, table=True):
     enrolment: bytes = Field(sa_type=LargeBinary)
     enrolled_at_ms: int = Field(sa_type=BigInteger)
     epoch: int = Field(sa_type=BigInteger)
+    is_claimed: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    adopted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     seen_size: int = Field(sa_type=BigInteger)
     seen_root: bytes = Field(sa_type=LargeBinary)
     seen_sig: bytes = Field(sa_type=LargeBinary)

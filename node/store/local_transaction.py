@@ -170,7 +170,13 @@ class SqlLocalTransaction:
             await move_seen(self._connection, receipt.seen)
 
     async def set_epoch(self, epoch: int) -> None:
-        await self._connection.execute(update(_NODE).values(epoch=func.max(_NODE.c.epoch, epoch)))
+        await self._connection.execute(update(_NODE).values(epoch=func.max(_NODE.c.epoch, epoch), is_claimed=False))
+
+    async def disown_epoch(self) -> None:
+        await self._connection.execute(update(_NODE).values(is_claimed=False))
+
+    async def note_adoption(self, at_ms: int) -> None:
+        await self._connection.execute(update(_NODE).values(adopted_at_ms=at_ms))
 
     async def add_set_aside(self, changes: Sequence[SetAside]) -> None:
         rows = [

@@ -21,6 +21,7 @@ from node.local.evidence import make_evidence
 from node.local.hub_session import HubSession
 from node.local.import_service import ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
+from node.local.lease import DirectoryLease
 from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
@@ -53,6 +54,7 @@ class NodeParts:
         self.agency = AgencyId.parse(settings.agency)
         self.key_directory = KeyDirectory(settings.keys_directory, settings.passphrase())
         self.keys = DirectoryKeys(self.key_directory)
+        self.lease = DirectoryLease(settings.directory)
 
     @property
     def listed(self) -> Agency | None:
@@ -90,6 +92,7 @@ class NodeParts:
             self.keys,
             self.clock,
             self.randomness,
+            self.lease,
             agency=self.agency,
             target_changes=self.settings.set_changes_max,
             keep_days=self.settings.retention_days,
@@ -107,7 +110,11 @@ async def opened(directory: Path) -> AsyncIterator[NodeParts]:
     settings = load_settings(directory, NodeSettings)
     store = await open_local_store(settings.database)
     try:
-        yield NodeParts(settings, store)
+        parts = NodeParts(settings, store)
+        try:
+            yield parts
+        finally:
+            parts.lease.leave()
     finally:
         await store.close()
 

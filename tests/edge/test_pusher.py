@@ -13,7 +13,7 @@ from node.local.pusher import SHOW_AGAIN_EVERY_MS
 from node.local.status import node_status
 from sync_protocol.backoff import DAY_MS
 from sync_protocol.halts import HaltReason
-from sync_protocol.outbox import CheckHead, Cut, Halted, Heartbeat, Idle, Push, Wait
+from sync_protocol.outbox import CheckHead, Claim, Cut, Halted, Heartbeat, Idle, Push, Wait
 from sync_protocol.statement import Role
 from tests.fakes.fake_hub import FakeHub, Fault
 from tests.fakes.node_lab import AGENCY, copy_of, running_node
@@ -28,7 +28,7 @@ async def test_a_process_compares_heads_before_it_signs_anything(tmp_path: Path,
     async with running_node(tmp_path / "a", hub) as node:
         await node.received()
         steps = await node.work()
-    assert [type(step) for step in steps] == [CheckHead, Cut, Push, Idle]
+    assert [type(step) for step in steps] == [CheckHead, Claim, CheckHead, Cut, Push, Idle]
 
 
 async def test_a_recorded_change_reaches_the_log_with_its_content_and_a_receipt(tmp_path: Path, hub: FakeHub) -> None:
@@ -71,10 +71,10 @@ async def test_a_process_that_dies_after_any_step_is_continued_by_the_next(tmp_p
         for _ in range(5):
             await node.received()
     clock = node.clock
-    for _ in range(40):
+    for life in range(40):
         async with running_node(tmp_path / "a", hub, clock=clock, target_changes=2) as node:
-            await node.pusher.step()
-            done = isinstance(await node.pusher.step(), Idle)
+            for _ in range(2 + life % 6):
+                done = isinstance(await node.pusher.step(), Idle)
         if done:
             break
     assert done
@@ -150,8 +150,64 @@ async def test_two_processes_on_one_directory_sign_each_place_once(tmp_path: Pat
     assert len(one.lines()) == len(set(one.lines())) == 40
 
 
+async def test_processes_of_one_directory_share_the_epoch_that_the_first_of_them_claimed(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    async with running_node(tmp_path / "a", hub) as serving:
+        await serving.received()
+        await serving.settle()
+        claimed = (await serving.store.outbox()).epoch
+        async with running_node(tmp_path / "a", hub, clock=serving.clock, seed=2) as pushing:
+            await pushing.received()
+            assert Claim not in [type(step) for step in await pushing.work()]
+        await serving.received()
+        assert isinstance(await serving.settle(), Idle)
+        assert (await serving.store.outbox()).epoch == claimed
+    async with running_node(tmp_path / "a", hub, clock=serving.clock, seed=3) as later:
+        await later.received()
+        await later.settle()
+        assert (await later.store.outbox()).epoch > claimed
+    assert len(hub.sets) == 4
+
+
+async def test_a_directory_that_could_not_note_its_coming_into_use_tries_again(tmp_path: Path, hub: FakeHub) -> None:
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.work()
+    async with running_node(tmp_path / "a", hub, clock=node.clock, seed=2) as node:
+        before = (await node.store.outbox()).epoch
+        real = node.pusher.lease.join
+
+        def fails() -> bool:
+            real()
+            raise OSError("no space left on device")
+
+        node.pusher.lease.join = fails  # type: ignore[method-assign]
+        with pytest.raises(OSError, match="no space"):
+            await node.pusher.step()
+        node.pusher.lease.join = real  # type: ignore[method-assign]
+        await node.received()
+        await node.settle()
+        assert (await node.store.outbox()).epoch > before
+
+
+async def test_a_clone_of_a_running_node_is_no_fork_and_the_older_life_halts(tmp_path: Path, hub: FakeHub) -> None:
+    """The fake hub stops the test at a second manifest for one place."""
+    async with running_node(tmp_path / "a", hub) as original:
+        await original.received()
+        await original.settle()
+        clone = copy_of(tmp_path / "a", tmp_path / "b")
+        async with running_node(clone, hub, clock=original.clock, seed=4) as copied:
+            await copied.received()
+            assert isinstance(await copied.settle(), Idle)
+            await original.received()
+            step = await original.settle()
+            assert isinstance(step, Halted)
+            assert step.halt.reason is HaltReason.COPY_ALIVE
+            await copied.received()
+            assert isinstance(await copied.settle(), Idle)
+
+
 async def test_of_two_copies_alive_one_halts_for_good_and_says_why(tmp_path: Path, hub: FakeHub) -> None:
-    hub.knows_copies = True
     async with running_node(tmp_path / "a", hub) as first:
         await first.received()
         await first.work()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from keys.key_directory import KeyDirectory
 from node.local.enrolment import enrol_node
+from node.local.lease import DirectoryLease
 from node.local.pusher import Pusher
 from node.local.recording import Command, Minting, Recorded
 from node.local.service import LocalService
@@ -119,6 +120,7 @@ async def running_node(
     clock, randomness = clock or StandingClock(), SeededRandomness(seed)
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     store = await open_local_store(directory / "local.db", create=True)
+    lease = DirectoryLease(directory)
     try:
         key_directory = KeyDirectory(directory / "keys")
         link = FakeLink(hub, AGENCY)
@@ -127,10 +129,11 @@ async def running_node(
             await enrol_node(store, link, key_directory, clock, randomness, **options)  # type: ignore[arg-type]
         link.fault = fault
         keys = DirectoryKeys(key_directory)
-        pusher = Pusher(store, link, keys, clock, randomness, agency=AGENCY, target_changes=target_changes)
+        pusher = Pusher(store, link, keys, clock, randomness, lease, agency=AGENCY, target_changes=target_changes)
         async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness), on_recorded=pusher.wake) as service:
             yield Node(directory, hub, store, keys, clock, randomness, link, service, pusher)
     finally:
+        lease.leave()
         await store.close()
 
 

@@ -6,6 +6,7 @@ the process dies before or after its transaction, a request or its reply gets lo
 
 from __future__ import annotations
 
+import random
 from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -15,9 +16,11 @@ from sync_protocol.errors import Refused
 from sync_protocol.halts import Halt, HaltReason, halt_for_push
 from sync_protocol.heads import Adoption, HubHead, OwnChain, Session, SetRef, judge_adoption
 from sync_protocol.outbox import (
+    EPOCH_DRAW,
     SILENCE_MAX_MS,
     Adopt,
     CheckHead,
+    Claim,
     Cut,
     Halted,
     Heartbeat,
@@ -101,6 +104,8 @@ class Disk:
     """What a node stores; copied as a whole by a backup or a clone."""
 
     epoch: int = 1
+    is_claimed: bool = False
+    adopted_at_ms: int | None = None
     sets: list[Signed] = field(default_factory=list)
     acknowledged: int = 0
     unsent: list[int] = field(default_factory=list)
@@ -122,17 +127,25 @@ class World:
     now_ms: int = 1_767_225_600_000
     is_link_up: bool = True
     signings: list[Signed] = field(default_factory=list)
+    chance: random.Random = field(default_factory=lambda: random.Random(1))
+
+    def assert_one_manifest_for_each_place(self) -> None:
+        places = [(signed.epoch, signed.seq) for signed in self.signings]
+        assert len(places) == len(set(places))
 
 
 @dataclass
 class Node:
-    """A disk with a process on it."""
+    """A disk with the one process on it: each process brings the directory into use anew."""
 
     world: World
     disk: Disk = field(default_factory=Disk)
     session: Session = field(default_factory=Session)
     checked_at_ms: int | None = None  # by this process
     has_signed: bool = False  # this process
+
+    def __post_init__(self) -> None:
+        self.disk.is_claimed = False
 
     def view(self) -> OutboxView:
         disk = self.disk
@@ -146,12 +159,15 @@ class Node:
             schedule=disk.schedule,
             halt=disk.halt,
             is_rotation_asked=disk.is_rotation_asked,
+            is_claimed=disk.is_claimed,
+            adopted_at_ms=disk.adopted_at_ms,
             session=self.session,
         )
 
     def die(self) -> None:
         """Start anew on the same disk."""
         self.session, self.checked_at_ms, self.has_signed = Session(), None, False
+        self.disk.is_claimed = False
 
     def clone(self) -> Node:
         """A machine image, started beside the original."""
@@ -183,7 +199,7 @@ class Node:
         """What `recover --take-over` does: nothing unacknowledged keeps its place, and a new epoch begins."""
         self._uncut(self.disk.acknowledged + 1)
         self.disk.epoch = max(self.disk.epoch, self.world.hub.head().epoch) + 1
-        self.disk.halt = None
+        self.disk.halt = self.disk.adopted_at_ms = None
         self.die()
 
     def do(self, step: Step, fault: Fault) -> None:
@@ -196,6 +212,10 @@ class Node:
                 self._push(self.disk.sets[seq - 1], fault)
             case Recut(from_seq=seq):
                 self._uncut(seq)
+            case Claim(above=above):
+                assert self.disk.pending is None, "raised the epoch over a set that may be on its way"
+                self.disk.epoch = above + 1 + self.world.chance.randrange(EPOCH_DRAW)
+                self.disk.is_claimed = True
             case Adopt():
                 self._adopt(step, fault)
             case Recover():
@@ -223,7 +243,7 @@ class Node:
             held = SetRef(1, 0, ENROLMENT)
         elif head.seq <= len(disk.sets):
             held = disk.sets[head.seq - 1].ref
-        own = OwnChain(disk.epoch, len(disk.sets), disk.acknowledged, held)
+        own = OwnChain(disk.epoch, len(disk.sets), disk.acknowledged, held, disk.is_claimed)
         self.session = self.session.compared(head, own, self.world.now_ms)
         self.checked_at_ms = self.world.now_ms
 
@@ -231,6 +251,7 @@ class Node:
         now_ms, disk = self.world.now_ms, self.disk
         assert self.checked_at_ms is not None, "signed before the heads were compared"
         assert now_ms - self.checked_at_ms < SILENCE_MAX_MS, "signed on old knowledge"
+        assert disk.is_claimed, "signed in an epoch that another copy may use"
         assert disk.pending is None, "signed while a set is unacknowledged"
         assert step.seq == len(disk.sets) + 1
         changes = tuple(disk.unsent[:3]) if isinstance(step, Cut) else ()
@@ -265,7 +286,6 @@ class Node:
     def _adopt(self, step: Adopt, fault: Fault) -> None:
         assert not self.has_signed, "adopted after this process had signed"
         disk = self.disk
-        disk.epoch = step.epoch
         for theirs in self.world.hub.sets[step.from_seq - 1 : step.to_seq]:
             self._attempt(fault)
             self._answer(fault)
@@ -281,6 +301,7 @@ class Node:
             disk.unsent = [change for change in disk.unsent if change not in theirs.changes]
             if fault is Fault.DIES_AFTER:
                 raise Dies
+        disk.adopted_at_ms = self.world.now_ms
         self.session = self.session.adopted()
 
     def _recover(self, fault: Fault) -> None:

@@ -20,9 +20,11 @@ from sync_protocol.heads import (
     judge_adoption,
 )
 from sync_protocol.outbox import (
+    ADOPTION_APART_MS,
     SILENCE_MAX_MS,
     Adopt,
     CheckHead,
+    Claim,
     Cut,
     Halted,
     Heartbeat,
@@ -42,7 +44,7 @@ OURS, THEIRS = sha256_digest(b"ours"), sha256_digest(b"theirs")
 HUB = HubHead(1, 5, OURS, is_ours=True)
 OWN = OwnChain(1, 5, 5, SetRef(1, 5, OURS))
 IN_STEP = Session().compared(HUB, OWN, NOW)
-DRAINED = OutboxView(1, 5, 5, None, 0, NOW, session=IN_STEP)
+DRAINED = OutboxView(1, 5, 5, None, 0, NOW, is_claimed=True, session=IN_STEP)
 
 
 # --- comparing heads -------------------------------------------------------------------------------------------------
@@ -83,6 +85,17 @@ def test_a_process_stops_starting_once_it_is_in_step_or_has_adopted() -> None:
     assert ahead.adopted().finding is None
 
 
+def test_a_process_that_joins_others_of_its_directory_does_not_adopt() -> None:
+    """They have signed: what is ahead of them is alive."""
+    joined = Session().compared(HUB, OwnChain(1, 3, 3, None, is_claimed=True), NOW)
+    assert joined.finding is Finding.COPY_ALIVE
+
+
+def test_after_another_process_raised_the_epoch_a_session_starts_anew() -> None:
+    seen = IN_STEP.saw_hub(NOW)
+    assert seen.renewed() == Session(hub_seen_at_ms=NOW)
+
+
 @pytest.mark.parametrize(
     ("own", "becomes"),
     [
@@ -108,6 +121,24 @@ def test_a_process_first_compares_heads_whatever_is_waiting() -> None:
 
 def test_unsent_changes_are_cut_after_the_head() -> None:
     assert next_step(replace(DRAINED, unsent=3, epoch=1), NOW) == Cut(epoch=1, seq=6)
+
+
+def test_before_its_first_signature_a_directory_raises_the_epoch_above_its_own_and_the_hubs() -> None:
+    anew = replace(DRAINED, is_claimed=False)
+    for waiting in ({"unsent": 1}, {"last_signed_at_ms": None}, {"is_rotation_asked": True}):
+        assert next_step(replace(anew, **waiting), NOW) == Claim(above=1)
+    ahead = Session().compared(replace(HUB, epoch=4), replace(OWN, epoch=3), NOW)
+    assert next_step(replace(anew, unsent=1, epoch=3, session=ahead), NOW) == Claim(above=4)
+    assert next_step(anew, NOW) == Idle(NOW + DAY_MS)
+
+
+def test_what_was_signed_before_goes_out_before_the_epoch_is_raised() -> None:
+    """It may have arrived already: cut anew under a higher epoch it would be two sets for one seq."""
+    assert next_step(replace(DRAINED, is_claimed=False, signed_seq=6, pending_epoch=1), NOW) == Push(6)
+
+
+def test_after_the_raise_heads_are_compared_once_more() -> None:
+    assert next_step(replace(DRAINED, epoch=2, unsent=1), NOW) == CheckHead()
 
 
 def test_an_unacknowledged_set_goes_before_a_new_one() -> None:
@@ -176,11 +207,25 @@ def test_changes_are_still_cut_between_two_attempts_while_the_head_is_known() ->
     assert next_step(replace(DRAINED, unsent=1, schedule=Schedule().attempting(NOW, 0.0)), NOW) == Cut(1, 6)
 
 
-def test_an_old_backup_adopts_and_raises_the_epoch_above_both() -> None:
-    behind = Session().compared(replace(HUB, seq=9, epoch=3), replace(OWN, at_hub_head=None), NOW)
-    assert next_step(replace(DRAINED, session=behind), NOW) == Adopt(6, 9, epoch=4)
-    later = replace(behind, compared_epoch=7)
-    assert next_step(replace(DRAINED, session=later, epoch=7), NOW) == Adopt(6, 9, epoch=8)
+BEHIND = Session().compared(replace(HUB, seq=9, epoch=3), replace(OWN, at_hub_head=None), NOW)
+
+
+def test_an_old_backup_adopts() -> None:
+    assert next_step(replace(DRAINED, session=BEHIND), NOW) == Adopt(6, 9)
+
+
+def test_what_another_process_adopted_meanwhile_is_not_adopted_again() -> None:
+    done = replace(DRAINED, session=BEHIND, signed_seq=9, acknowledged_seq=9, adopted_at_ms=NOW)
+    assert next_step(done, NOW) == CheckHead()
+
+
+def test_copies_that_push_in_turns_from_timers_do_not_adopt_each_other_for_ever() -> None:
+    again = replace(DRAINED, session=BEHIND, adopted_at_ms=NOW - ADOPTION_APART_MS + 1)
+    step = next_step(again, NOW)
+    assert isinstance(step, Halted)
+    assert (step.halt.reason, step.is_new) == (HaltReason.COPY_ALIVE, True)
+    for long_ago in (NOW - ADOPTION_APART_MS, NOW + 1):  # the second: a clock that was wrong
+        assert next_step(replace(again, adopted_at_ms=long_ago), NOW) == Adopt(6, 9)
 
 
 def test_a_comparison_with_the_wrong_place_is_noticed() -> None:
