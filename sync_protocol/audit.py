@@ -22,7 +22,7 @@ from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.manifest import CHANGE_SET_TYP, SignedManifest, parse_manifest
 from sync_protocol.note import VerifierKey
 from sync_protocol.roster import Roster
-from sync_protocol.statement import Fork
+from sync_protocol.statement import Fork, Revocation
 from sync_protocol.transitions import State
 
 FINDINGS_MAX: Final = 10_000  # a log that is wrong in every line is wrong enough; keeps memory bounded
@@ -207,8 +207,13 @@ class LogAudit:
         if problem is not None:
             self._find(problem.kind, f"the hub took in a statement that does not hold: {problem}", index=index)
             return
+        fields = jws.fields
+        if jws.typ == Revocation.TYP and fields["disputed_from"]:
+            self.unproven.append(
+                f"what {fields['agency']} meant from seq {fields['disputed_from']} on: the revocation at index {index} "
+                f"disputes what key {fields['kid']} signed there; it is reported, nothing of it is undone"
+            )
         if jws.typ == Fork.TYP:
-            fields = jws.fields
             detail = "the agency signed two manifests for one place in its chain; both are in the log"
             self.findings.append(Finding("fork", detail, str(fields["agency"]), int(fields["seq"]), index))
 

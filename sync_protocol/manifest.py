@@ -8,7 +8,7 @@ from typing import Any, Final
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused, malformed, too_large
 from sync_protocol.jws import Jws, parse_jws, sign_jws
-from sync_protocol.limits import SET_MAX_LEAVES
+from sync_protocol.limits import JWS_MAX_BYTES, SET_MAX_LEAVES
 from sync_protocol.merkle import EMPTY_ROOT
 from sync_protocol.values import (
     AgencyId,
@@ -78,6 +78,8 @@ def parse_manifest(text: bytes | str | Jws) -> SignedManifest:
     Raises Refused (malformed, too-large, unsupported-version).
     """
     jws = text if isinstance(text, Jws) else parse_jws(text)
+    if len(jws.text) > JWS_MAX_BYTES:  # read out of the log, where a fork statement alone may be longer
+        raise too_large("manifest", JWS_MAX_BYTES)
     if jws.typ != CHANGE_SET_TYP:
         raise malformed(f"wants typ {CHANGE_SET_TYP}", "typ")
     fields = dict(jws.fields)
