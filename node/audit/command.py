@@ -21,15 +21,14 @@ Progress = Callable[[int, int], None]
 async def run_audit(
     source: AuditSource,
     *,
-    vkey: str | None = None,
+    trusted: VerifierKey | None = None,
     since: bytes | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Audit `source`; `vkey` is the key that the auditor trusts, `since` a checkpoint note that somebody kept.
+    """Audit `source`; `trusted` is the auditor's key of the log, `since` a checkpoint note that somebody kept.
 
     Raises Refused for a source that cannot be read at all, Unavailable when it is away.
     """
-    trusted = VerifierKey.parse(vkey) if vkey is not None else None
     note = await source.checkpoint()
     size = claimed_size(note)
     audit = LogAudit()

@@ -101,7 +101,9 @@ class UrlSource:
         raise Unavailable(f"{self.name} did not answer: {type(last).__name__} {last}")
 
     async def _get_once(self, path: str, limit: int) -> bytes | None:
-        async with self._session.get(self._base.join(URL(path))) as response:
+        url = self._base.join(URL(path))
+        # A redirect could lead where the token is read by others.
+        async with self._session.get(url, allow_redirects=self._token is None) as response:
             if response.status == 404:
                 return None
             if response.status in {401, 403}:

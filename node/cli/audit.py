@@ -22,6 +22,9 @@ def audit(
         str | None, typer.Option("--token", envvar="SIMPUL_AUDIT_TOKEN", help="An auditor's token, for a URL.")
     ] = None,
     since: Annotated[Path | None, typer.Option("--since", exists=True, help="A checkpoint that you kept.")] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", help="CA of the hub's certificate, if not the system's.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Verify every signature, chain, root and figure of an export or a live hub; or one receipt, offline."""
@@ -38,7 +41,7 @@ def audit(
         )
     else:
         with entries_progress("auditing") as progress:
-            work = wiring.audit(target, vkey=vkey, token=token, since=since, progress=progress)
+            work = wiring.audit(target, vkey=vkey, token=token, since=since, ca_file=ca_file, progress=progress)
             document = run(work, as_json=as_json)
     emit(document, as_json=as_json, human=_show)
     if not document["ok"]:

@@ -48,7 +48,7 @@ def check_base_url(text: str, *, allow_plain_http: bool) -> URL:
         host = None
     if not host or url.scheme not in ("http", "https") or url.user or url.query_string or url.fragment:
         raise _configuration(f"{text!r} is not the address of a hub", "Write it as https://hub.example")
-    if url.scheme == "http" and not allow_plain_http and not _is_loopback(host):
+    if url.scheme == "http" and not allow_plain_http and not is_loopback(host):
         raise _configuration(
             f"{text} is not encrypted", "Use https, or set allow_plain_http if the network itself is private."
         )
@@ -148,7 +148,7 @@ class Transport:
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-                trust_env=not _is_loopback(self.base_url.host or ""),  # a proxy from the environment leads outside
+                trust_env=not is_loopback(self.base_url.host or ""),  # a proxy from the environment leads outside
             )
         return self._session
 
@@ -193,7 +193,8 @@ def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` never leaves the machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

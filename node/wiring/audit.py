@@ -13,34 +13,57 @@ from sync_protocol.evidence import EVIDENCE_MAX_BYTES, OpenEvidence, open_eviden
 from sync_protocol.note import VerifierKey
 
 
-def open_source(target: str, token: str | None) -> AuditSource:
-    """An address that begins with http is a live hub, everything else a folder."""
-    if target.startswith(("http://", "https://")):
-        from node.audit.url_source import UrlSource
+def open_source(target: str, token: str | None, ca_file: Path | None = None) -> AuditSource:
+    """An address that begins with http is a live hub, everything else a folder. Raises Refused(configuration)."""
+    if not target.startswith(("http://", "https://")):
+        return open_directory(Path(target))
+    from node.audit.url_source import UrlSource
+    from node.link.transport import check_base_url, is_loopback, tls_context
 
-        return UrlSource(target, token=token)
-    return open_directory(Path(target))
+    url = check_base_url(target, allow_plain_http=True)  # what is public proves itself, whoever carries it
+    if token and url.scheme == "http" and not is_loopback(url.host or ""):
+        detail = f"{target} is not encrypted, and everybody on the way could take the token"
+        raise Refused("configuration", detail, members={"next": "Use https, or leave the token out."})
+    return UrlSource(target, token=token or None, tls=tls_context(ca_file))
+
+
+def trusted_key(vkey: str | None) -> VerifierKey | None:
+    """What `--vkey` names. Raises Refused(configuration)."""
+    if vkey is None:
+        return None
+    try:
+        return VerifierKey.parse(vkey)
+    except Refused as refused:
+        step = "Copy it whole: NAME+KEY-ID+KEY, as `simpul keys show` and the invitation give it."
+        raise Refused("configuration", f"--vkey is no key of a log: {refused}", members={"next": step}) from None
 
 
 async def audit(
-    target: str, *, vkey: str | None, token: str | None, since: Path | None, progress: Progress | None = None
+    target: str,
+    *,
+    vkey: str | None,
+    token: str | None,
+    since: Path | None,
+    ca_file: Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """`simpul audit DIR_OR_URL`."""
+    trusted = trusted_key(vkey)
     kept = await asyncio.to_thread(since.read_bytes) if since is not None else None
-    source = open_source(target, token)
+    source = open_source(target, token, ca_file)
     try:
-        return await run_audit(source, vkey=vkey, since=kept, progress=progress)
+        return await run_audit(source, trusted=trusted, since=kept, progress=progress)
     finally:
         await source.close()
 
 
 async def audit_receipt(file: Path, *, vkey: str | None) -> dict[str, Any]:
     """`simpul audit receipt FILE`, offline."""
+    trusted = trusted_key(vkey)
     size = (await asyncio.to_thread(file.stat)).st_size
     if size > EVIDENCE_MAX_BYTES:
         raise too_large(str(file), EVIDENCE_MAX_BYTES)
     data = await asyncio.to_thread(file.read_bytes)
-    trusted = VerifierKey.parse(vkey) if vkey is not None else None
     unproven = [] if trusted else ["that the log's key is the right one: no --vkey was given, the file's was believed"]
     try:
         opened = open_evidence(data, trusted)

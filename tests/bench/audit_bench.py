@@ -11,6 +11,7 @@ from statistics import median
 
 from node.audit.command import run_audit
 from node.audit.source import open_directory
+from sync_protocol.note import VerifierKey
 from tests.bench.hub_bench import AGENCIES, CHANGES_A_SET, ORIGIN, enrol, push_all
 from tests.bench.hub_process import ServingProcess, simpul
 
@@ -46,7 +47,7 @@ async def _audit(out: Path, vkey: str, rounds: int, disk: int) -> AuditFigures:
     changes = 0
     for _ in range(rounds):
         begun = time.process_time()
-        report = await run_audit(open_directory(out), vkey=vkey)
+        report = await run_audit(open_directory(out), trusted=VerifierKey.parse(vkey))
         assert report["ok"], report["findings"]
         assert report["complete"]
         changes = int(report["changes"])
