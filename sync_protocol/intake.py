@@ -137,7 +137,7 @@ class RolledBack:
 
     def unavailable(self) -> Unavailable:
         """What the node is told; the hub answers `recovering` from now on."""
-        return Recovering("this hub lost a part of its log and asks its nodes for it", size=self.log_size)
+        return Recovering("this hub lost a part of its log and signs nothing until that is back", size=self.log_size)
 
 
 Judgement: TypeAlias = Accept | Duplicate | Behind | Forked | Superseded | RolledBack

@@ -69,7 +69,11 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "bad-token": Problem(
         403, "The token is not valid", "Ask the national desk for a fresh invitation; each works once."
     ),
-    "unauthorised": Problem(401, "This is not for everybody", "Sign the request, or send the token that was granted."),
+    "unauthorised": Problem(
+        401,
+        "This is not for everybody",
+        "Sign the request, or send the token that was granted. If it was signed, compare clock and address.",
+    ),
     "malformed": Problem(422, "Not of the form that the protocol asks for", _REPORT),
     "root-mismatch": Problem(422, "The lines are not the ones that were signed", _REPORT),
     "too-large": Problem(413, "Over a limit", "Send less at a time; the limit is named here."),
@@ -77,7 +81,11 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "unsupported-encoding": Problem(415, "This encoding is not read here", "Use zstd, gzip or none."),
     "unsupported-version": Problem(422, "This version is not spoken here", "Update the program."),
     "busy": Problem(503, "Busy", "Wait as long as Retry-After says; nothing is lost."),
-    "recovering": Problem(503, "The hub is recovering", "Nothing to do: nodes refill it by themselves."),
+    "recovering": Problem(
+        503,
+        "The hub lost a part of its log and signs nothing",
+        "Nothing to do at a node: it keeps everything and tries again. The hub's operator puts a newer database back.",
+    ),
 }
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from node.hub.draft import Draft, Item, Outcome, Place, Prepared, SetItem, StatementItem
 from node.hub.log import HubLog
-from node.hub.recovery import begin_recovery
+from node.hub.recovery import begin_recovery, seen_note
 from node.ports import Clock
 from node.store.hub_records import Commit, StoredCheckpoint
 from sync_protocol.checkpoint import Checkpoint, sign_checkpoint
@@ -233,7 +233,7 @@ class Appender:
         """A node proved that we once signed what we do not hold: nothing of this group goes in, nor anything later."""
         assert draft.rolled_back is not None
         manifest = draft.rolled_back.submission.manifest
-        await begin_recovery(self.log, self._clock, agency=manifest.agency, size=manifest.seen_size)
+        await begin_recovery(self.log, agency=manifest.agency, note=seen_note(self.log, manifest))
         draft.entries.clear()
         unavailable = draft.rolled_back.unavailable()
         draft.outcomes = {

@@ -90,7 +90,7 @@ async def post_recovery(request: web.Request) -> web.Response:
     reader = await identify(request, body=body)
     asked = parse_body(body, RecoveryRequest)
     check_agency(reader, AgencyId.parse(asked.agency))
-    return json_answer(await hear_recovery(hub.log, hub.clock, asked))
+    return json_answer(await hear_recovery(hub.log, asked))
 
 
 async def entered(

@@ -1,8 +1,9 @@
-"""The lock store as a file: the newest signed checkpoint, apart from the database (protocol §6.3).
+"""The lock store as files: the newest signed checkpoint, apart from the database (protocol §6.3).
 
-`DIR/lock/checkpoint` is replaced by rename after an fsync, so that it always holds one whole note.
-`DIR/lock/append.lock` is flock'ed while an append runs: tasks queue in the process, processes wait for the kernel's
-lock, and a process that dies lets go. The folder must never be restored from a backup.
+`DIR/lock/checkpoint` is replaced by rename after an fsync, so that it always holds one whole note; `DIR/lock/proof`
+is another such note while this hub is recovering (recovery.py). `DIR/lock/append.lock` is flock'ed while an append
+runs: tasks queue in the process, processes wait for the kernel's lock, and a process that dies lets go. The folder
+must never be restored from a backup.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class FileLockStore:
     def __init__(self, folder: Path) -> None:
         self._append = FileTurn(folder / "append.lock")
         self._note_path = folder / "checkpoint"
+        self._proof_path = folder / "proof"
         self._held = False
 
     @asynccontextmanager
@@ -89,21 +91,25 @@ class FileLockStore:
                 self._held = False
 
     async def read(self) -> bytes | None:
-        return self._read()
+        return _content(self._note_path)
 
-    def _read(self) -> bytes | None:
-        try:
-            return self._note_path.read_bytes()
-        except FileNotFoundError:
-            return None
+    async def proof(self) -> bytes | None:
+        return _content(self._proof_path)
+
+    async def keep_proof(self, note: bytes | None) -> None:
+        self._check_held()
+        await asyncio.to_thread(_replace, self._proof_path, note)
+
+    def _check_held(self) -> None:
+        if not self._held:
+            raise AssertionError("written without holding the lock")
 
     async def swap(self, expected: bytes | None, note: bytes) -> None:
-        if not self._held:
-            raise AssertionError("swap without holding the lock")
+        self._check_held()
         await asyncio.get_running_loop().run_in_executor(None, self._swap, expected, note)
 
     def _swap(self, expected: bytes | None, note: bytes) -> None:
-        if self._read() != expected:
+        if _content(self._note_path) != expected:
             raise Corrupt(
                 f"the lock file {self._note_path} holds another checkpoint than this process published",
                 next_step="Make sure that no other program writes there; then start the hub again.",
@@ -115,19 +121,35 @@ class FileLockStore:
         self._append.close()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """All of `content`, on the disk, in the place of what was there. Raises OSError, and the old content stands."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:  # buffered: a write that a full disk cuts short goes on, or raises
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    # A crash before the rename leaves the old content whole; after it, and before the folder is on the disk, one of
-    # the two. Both are right: the database holds the newer checkpoint already (see log.py).
-    fresh.rename(path)
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, content: bytes | None) -> None:
+    """All of `content` (None: no file) on the disk in the place of what was there.
+
+    Raises OSError, and the old content stands.
+    """
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        # A crash before the rename leaves the old content whole; after it, and before the folder is on the disk, one
+        # of the two. Both are right: the database holds the newer checkpoint already (see log.py).
+        _write_whole(path.with_suffix(".new"), content).rename(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _write_whole(path: Path, content: bytes) -> Path:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:  # buffered: a write that a full disk cuts short goes on, or raises
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    return path

@@ -6,7 +6,9 @@ Three copies of the newest checkpoint exist, and their order is the whole safety
 
 The database may be one commit ahead of the lock: an append that was committed and not yet published. Whoever holds
 the lock next moves it on. The lock is never ahead of the database: then the database was restored from a backup, and
-this hub signs nothing more (`recovering`) until its nodes have refilled it.
+this hub signs nothing more (`recovering`). The same holds where somebody shows a checkpoint that we signed and the
+database does not lead to; that proof is kept beside the lock. Both end by themselves when the hub is opened with a
+database that holds everything again.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
+
+import structlog
 
 from node.hub.ports import HubStore, LockStore
 from node.hub.tile_cache import TileCache
@@ -33,13 +37,15 @@ from sync_protocol.roster import Roster
 from sync_protocol.tiles import TileReader, TileTree
 from sync_protocol.values import AgencyId, Digest
 
-RECOVERING: Final = "recovering"
 ROOTS_KEPT_MAX: Final = 4_096  # what nodes have lately seen; older ones are looked up
 EMPTY_LOG: Final = StoredCheckpoint(0, 0, Checkpoint("empty", 0, CompactRange().root()).root, b"", 0)
-_RESTORED: Final = (
-    "The database is older than what this hub has signed: it was restored from a backup. Leave the hub running, so "
-    "that its nodes can refill it, and never remove the lock folder (docs/operations.md, 'A restored hub')."
+_NEXT: Final = (
+    "It was restored from a backup. Nothing is signed and no set is taken in. Stop the hub, put back a newer copy of "
+    "the database (for example the one on the old disk), start again; never touch the lock folder "
+    "(docs/operations.md, 'A restored hub')."
 )
+
+_logger = structlog.get_logger("simpul.hub.log")
 
 
 class HubLog:
@@ -75,13 +81,25 @@ class HubLog:
             raise Recovering(self.recovering, size=self.size, retry_after_s=60)
 
     async def open(self) -> None:
-        """Reads everything, and moves the lock on if a commit was not published. Raises Corrupt."""
+        """Reads everything, and moves the lock on if a commit was not published. Raises Corrupt.
+
+        Whether this hub is recovering is found out anew: what a database that was put back holds again is settled.
+        """
         async with self.lock.hold():
             self.recovering = None
-            condition = await self.store.condition(RECOVERING)
             await self.refresh(force=True)
-            if condition is not None:
-                self.recovering = condition.decode("utf-8", "replace")
+            await self._weigh_proof()
+
+    async def _weigh_proof(self) -> None:
+        note = await self.lock.proof()
+        if note is None:
+            return
+        shown = _checkpoint_in(note)
+        if (await self.roots_at([shown.size])).get(shown.size) == shown.root:
+            await self.lock.keep_proof(None)
+            _logger.warning("recovered", shown=shown.size, size=self.size)
+        elif self.recovering is None:
+            self.recovering = lacking(shown.size, self.size)
 
     async def refresh(self, *, force: bool = False) -> None:
         """Only while holding the lock: takes in what another process appended, or a crash left unpublished."""
@@ -98,7 +116,7 @@ class HubLog:
         newest = await self.store.newest_checkpoint()
         if newest is None:
             if note is not None:
-                self.recovering = _RESTORED
+                self.recovering = lacking(_checkpoint_in(note).size, 0)
             return None
         if note == newest.note:
             return newest
@@ -107,12 +125,12 @@ class HubLog:
             # One commit ahead: it was complete (one transaction) and nobody has seen it, or only we have.
             await self.lock.swap(note, newest.note)
             return newest
-        if note is not None and _size_of(note) > newest.size:
-            self.recovering = _RESTORED
+        locked = None if note is None else _checkpoint_in(note).size
+        if locked is not None and locked > newest.size:
+            self.recovering = lacking(locked, newest.size)
             return newest
         raise Corrupt(
-            f"the lock holds checkpoint {_size_of(note) if note else 'none'}, the database {newest.size}: "
-            "neither follows the other",
+            f"the lock holds checkpoint {locked or 'none'}, the database {newest.size}: neither follows the other",
             next_step="Do not start the hub. Put back the newest lock folder; never restore it from a backup.",
         )
 
@@ -221,9 +239,14 @@ def _root_from_tiles(size: int, read: TileReader) -> bytes:
     return edge.root()
 
 
-def _size_of(note: bytes) -> int:
-    """The size that a note names; the note is our own and was opened when it was made."""
+def lacking(shown: int, held: int) -> str:
+    """What an operator reads of a database that is behind what was signed, both in leaves."""
+    return f"This hub signed a log of {shown} leaves, its database leads to none such: it holds {held}. {_NEXT}"
+
+
+def _checkpoint_in(note: bytes) -> Checkpoint:
+    """What a note says that we wrote ourselves; it was opened when it was written."""
     try:
-        return parse_checkpoint_text(parse_note(note).text).size
+        return parse_checkpoint_text(parse_note(note).text)
     except Refused as error:
-        raise Corrupt(f"the lock file does not hold a checkpoint: {error}") from error
+        raise Corrupt(f"the lock folder holds what is no checkpoint: {error}") from error

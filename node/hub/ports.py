@@ -48,6 +48,14 @@ class LockStore(Protocol):
         """Replaces `expected` by `note`, durably; only while holding. Raises Corrupt if something else is there."""
         ...
 
+    async def proof(self) -> bytes | None:
+        """A note of ours that somebody showed and the database did not lead to, None while there is none."""
+        ...
+
+    async def keep_proof(self, note: bytes | None) -> None:
+        """Keeps it, durably, or lets go of it (None); only while holding."""
+        ...
+
 
 class Turn(Protocol):
     """Exclusive among all tasks and processes of this hub: who projects, for one."""
@@ -171,14 +179,6 @@ class HubStore(Protocol):
 
     async def forks(self) -> list[Fork]:
         """All evidence."""
-        ...
-
-    async def set_condition(self, name: str, detail: bytes | None, at_ms: int) -> None:
-        """Keeps a lasting condition, or ends it (None)."""
-        ...
-
-    async def condition(self, name: str) -> bytes | None:
-        """Its detail, None if it does not hold."""
         ...
 
     async def close(self) -> None:

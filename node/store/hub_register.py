@@ -1,20 +1,19 @@
-"""The smaller registers of `hub.db`: invitations, grants, evidence, conditions (node/hub/ports.py HubStore)."""
+"""The smaller registers of `hub.db`: invitations, grants, evidence (node/hub/ports.py HubStore)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from node.store.hub_append import write_fork
 from node.store.hub_records import Fork, Grant, Invitation
-from node.store.hub_tables import ConditionRow, ContentReadRow, ForkRow, GrantRow, InvitationRow, table_of
+from node.store.hub_tables import ContentReadRow, ForkRow, GrantRow, InvitationRow, table_of
 
 _INVITATION, _GRANT, _FORK = table_of(InvitationRow), table_of(GrantRow), table_of(ForkRow)
-_READ, _CONDITION = table_of(ContentReadRow), table_of(ConditionRow)
+_READ = table_of(ContentReadRow)
 
 
 class SqlHubRegister:
@@ -101,18 +100,3 @@ class SqlHubRegister:
             )
             for row in rows
         ]
-
-    async def set_condition(self, name: str, detail: bytes | None, at_ms: int) -> None:
-        async with self.writer.begin() as connection:
-            if detail is None:
-                await connection.execute(delete(_CONDITION).where(_CONDITION.c.name == name))
-                return
-            row = {"name": name, "detail": detail, "at_ms": at_ms}
-            added = insert(_CONDITION).values(row)
-            await connection.execute(
-                added.on_conflict_do_update(index_elements=["name"], set_={"detail": detail, "at_ms": at_ms})
-            )
-
-    async def condition(self, name: str) -> bytes | None:
-        rows = await self.read_rows(select(_CONDITION.c.detail).where(_CONDITION.c.name == name))
-        return rows[0].detail if rows else None

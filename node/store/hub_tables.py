@@ -165,12 +165,3 @@ class ErasedLineRow(HubTable, table=True):
     idx: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
     leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
     at_ms: int = Field(sa_type=BigInteger)
-
-
-class ConditionRow(HubTable, table=True):
-    """A state that outlives the process, such as `recovering`, with its evidence."""
-
-    __tablename__ = "condition"
-    name: str = Field(primary_key=True)
-    detail: bytes = Field(sa_type=LargeBinary)
-    at_ms: int = Field(sa_type=BigInteger)

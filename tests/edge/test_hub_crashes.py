@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -129,51 +128,6 @@ async def test_an_enrolment_cut_off_at_any_step_is_the_same_when_it_is_repeated(
         second = await lab.call("POST", "/v1/enrolments", data=agency.request(token))
         assert first.json == second.json
         assert first.json["index"] == 4
-        assert lab.hub.log.size == 5
-
-
-async def test_a_database_restored_from_a_backup_signs_nothing(tmp_path: Path) -> None:
-    database = options_for(tmp_path).database
-    async with running_hub(tmp_path) as lab:
-        agency = await lab.enrol("33.75")
-        await agency.push_new(1)
-        clock = lab.clock
-    shutil.copy(database, tmp_path / "backup.db")
-    async with running_hub(tmp_path, clock=clock) as lab:
-        agency.lab = lab
-        await agency.push_new(1)
-    shutil.copy(tmp_path / "backup.db", database)
-    async with running_hub(tmp_path, clock=clock) as lab:
-        agency.lab = lab
-        answer = await agency.push(agency.cut(1))
-        assert (answer.status, answer.kind) == (503, "recovering")
-        assert answer.json["size"] == 5
-        assert (await lab.call("GET", "/healthz")).status == 503
-        assert any("backup" in trouble for trouble in (await lab.hub.status())["troubles"])
-
-
-async def test_a_node_that_saw_more_than_we_hold_stops_us_even_if_the_lock_was_restored_too(tmp_path: Path) -> None:
-    root = options_for(tmp_path).directory
-    async with running_hub(tmp_path) as lab:
-        agency = await lab.enrol("33.75")
-        await agency.push_new(1)
-        clock = lab.clock
-    shutil.copytree(root, tmp_path / "backup")
-    async with running_hub(tmp_path, clock=clock) as lab:
-        agency.lab = lab
-        await agency.push_new(1)
-        seen = agency.cut(1)
-    shutil.rmtree(root)
-    shutil.copytree(tmp_path / "backup", root)
-    async with running_hub(tmp_path, clock=clock) as lab:
-        agency.lab = lab
-        answer = await agency.push(seen)
-        assert (answer.status, answer.kind) == (503, "recovering")
-        other = await lab.call("POST", "/v1/statements", data=b'{"statement":"x.y.z"}')
-        assert other.kind == "recovering"
-    async with running_hub(tmp_path, clock=clock) as lab:
-        agency.lab = lab
-        assert (await agency.push(seen)).kind == "recovering"
         assert lab.hub.log.size == 5
 
 

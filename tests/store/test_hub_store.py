@@ -37,7 +37,6 @@ async def test_an_empty_store_has_nothing(store: HubStore) -> None:
     assert await store.entries(0, 10) == []
     assert await store.heads() == []
     assert await store.leaves(0, 10, 1_000) == []
-    assert await store.condition("recovering") is None
 
 
 async def test_what_was_appended_is_read_back_whole(store: HubStore) -> None:
@@ -169,14 +168,6 @@ async def test_a_pair_of_forked_manifests_is_kept_once(store: HubStore) -> None:
     await store.append(replace(commit_of(0, a_statement(0)), forks=[fork]))
     await store.append(replace(commit_of(1, a_statement(1)), forks=[replace(fork, statement_index=1)]))
     assert await store.forks() == [fork]
-
-
-async def test_a_condition_lasts_until_it_is_ended(store: HubStore) -> None:
-    await store.set_condition("recovering", b"evidence", 1)
-    await store.set_condition("recovering", b"more", 2)
-    assert await store.condition("recovering") == b"more"
-    await store.set_condition("recovering", None, 3)
-    assert await store.condition("recovering") is None
 
 
 async def test_everything_survives_reopening(opener: tuple[Opener, Opener], tmp_path: Path) -> None:

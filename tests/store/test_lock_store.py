@@ -51,6 +51,23 @@ async def test_nobody_swaps_without_holding(lock: FileLockStore) -> None:
         await lock.swap(None, b"one")
 
 
+async def test_a_proof_is_kept_apart_from_the_note_until_it_is_let_go(lock: FileLockStore, tmp_path: Path) -> None:
+    assert await lock.proof() is None
+    async with lock.hold():
+        await lock.swap(None, b"one")
+        await lock.keep_proof(b"shown")
+        await lock.keep_proof(b"shown later")
+    again = FileLockStore(tmp_path / "lock")
+    assert (await again.read(), await again.proof()) == (b"one", b"shown later")
+    async with again.hold():
+        await again.keep_proof(None)
+        await again.keep_proof(None)
+    again.close()
+    assert await lock.proof() is None
+    with pytest.raises(AssertionError):
+        await lock.keep_proof(b"not holding")
+
+
 async def test_holders_take_turns_among_tasks_and_openings(lock: FileLockStore, tmp_path: Path) -> None:
     other = FileLockStore(tmp_path / "lock")
     inside = 0

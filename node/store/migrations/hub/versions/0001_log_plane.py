@@ -130,9 +130,3 @@ def _evidence() -> None:
         sa.Column("leaf", sa.LargeBinary(), primary_key=True),
         sa.Column("at_ms", _BIG, nullable=False),
     )
-    op.create_table(
-        "condition",
-        sa.Column("name", sa.String(), primary_key=True),
-        sa.Column("detail", sa.LargeBinary(), nullable=False),
-        sa.Column("at_ms", _BIG, nullable=False),
-    )
