@@ -84,7 +84,7 @@ def test_the_installed_script_speaks_json_on_stdout_alone_and_words_without_it(p
     as_json = script(*words, "--json")
     assert json.loads(as_json.out)["agency"] == SAMARINDA
     assert as_json.err == ""
-    assert f"Agency {SAMARINDA}" in script(*words).out
+    assert f"Agency {SAMARINDA}" in simpul(*words).out
 
 
 @pytest.mark.parametrize(
