@@ -33,6 +33,7 @@ class HubSession:
 
     async def head(self) -> HubHead:
         """The agency's head, verified; a newer checkpoint is kept."""
+        await self._finish_rotation()
         answer = await self.link.head()
         seen = await self.store.seen()
         kids = self._keys.kids() | await self.store.signing_kids()
@@ -84,6 +85,18 @@ class HubSession:
     async def first_seq_from(self, log_size: int) -> int | None:
         """The first set with a receipt for a place that a log of this size does not have."""
         return await self.store.first_seq_at(log_size)
+
+    async def _finish_rotation(self) -> None:
+        """Puts a key into use that was to follow and speaks already: a process died when the hub had taken it.
+
+        The statements are public; asking for the head with the old key would be refused.
+        """
+        new = self._keys.pending()
+        if new is None:
+            return
+        record = (await self.refresh()).agency(self._agency)
+        if record is not None and record.kid == new.kid:
+            self._keys.promote(new.public_key)
 
     async def _proved(self, prove: Callable[[Evidence], Awaitable[T]]) -> T:
         """`prove` by what we know; if it fails, once more by what the hub's statements say now."""
