@@ -71,9 +71,24 @@ class Halt:
         return NEXT_STEPS[self.reason]
 
 
+_OF_REQUESTS: Final = frozenset({"revoked-key", "unknown-key", "wrong-agency", "unknown-agency", "unsupported-version"})
+
+
+def halt_for_request(refused: Refused) -> Halt | None:
+    """What a refusal outside of a push means: a key or an enrolment that is over. None for all that may heal.
+
+    A request's own authentication (`unauthorised`) heals with the clock or the address; so may a `bad-signature` here,
+    since it is no set's.
+    """
+    return Halt(_OF_PROBLEMS[refused.kind], str(refused)) if refused.kind in _OF_REQUESTS else None
+
+
 def halt_for_push(refused: Refused) -> Halt | None:
-    """What a refused push means. None for `behind`: compare heads again and go on from there."""
-    if refused.kind == "behind":
+    """What a refused push means. None for `behind`: compare heads again and go on from there.
+
+    `unauthorised` is no word about a set, which needs no request's signature: see `halt_for_request`.
+    """
+    if refused.kind in ("behind", "unauthorised"):
         return None
     return Halt(_OF_PROBLEMS.get(refused.kind, HaltReason.SET_REFUSED), str(refused))
 

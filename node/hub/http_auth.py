@@ -1,4 +1,8 @@
-"""Who may read what is not public: an agency by a signed request (RFC 9421), an auditor by a bearer token (§7.1)."""
+"""Who may read what is not public: an agency by a signed request (RFC 9421), an auditor by a bearer token (§7.1).
+
+What is wrong with a request is `unauthorised`; what is wrong with its key is told by the kinds that a set is refused
+with. A node halts for the second and never for the first, which a wrong clock or a misled proxy is enough for.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ from node.ports import Clock
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.limits import CLOCK_SKEW_MAX_S, REQUEST_LIFETIME_MAX_S
 from sync_protocol.possession import token_hash
-from sync_protocol.values import AgencyId
+from sync_protocol.values import AgencyId, format_timestamp
 from sync_protocol.wire import SIGNATURE_TAG
 
-NONCE_MAX_CHARACTERS: Final = 128  # ours have 22; each is remembered for a minute
-NONCES_MAX: Final = 100_000  # a minute of changing requests; beyond it the hub is not what such a caller needs
+NONCE_MAX_CHARACTERS: Final = 128  # ours have 22; each is remembered for three minutes
+NONCES_MAX: Final = 100_000  # three minutes of changing requests; beyond it the hub is not what such a caller needs
 TOKEN_MAX: Final = 256
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _REQUIRED: Final = ("@method", "@target-uri")
@@ -47,7 +51,7 @@ class Reader:
 
 
 class Gatekeeper:
-    """Checks requests. Keeps the nonces of the last minute, in memory: one process answers one address."""
+    """Checks requests. Keeps the nonces of the last minutes, in memory: one process answers one address."""
 
     def __init__(self, log: HubLog, clock: Clock) -> None:
         self._log = log
@@ -55,7 +59,7 @@ class Gatekeeper:
         self._nonces: dict[tuple[str, str], int] = {}
 
     async def identify(self, request: RequestHead) -> Reader:
-        """Raises Refused: unauthorised; for a key that may not: unknown-key, revoked-key, bad-signature."""
+        """Raises Refused: unauthorised; for a key that may not: unknown-key, revoked-key."""
         authorization = request.headers.get("Authorization", "")
         if authorization[:7].lower() == "bearer ":
             return await self._auditor(authorization[7:].strip())
@@ -84,9 +88,9 @@ class Gatekeeper:
         except InvalidSignature as error:
             raise _reason(error) from None
         except (HTTPMessageSignaturesException, ValueError) as error:
-            raise Refused("bad-signature", f"the request's signature cannot be read: {error}") from None
+            raise Refused("unauthorised", f"the request's signature cannot be read: {error}") from None
         if len(results) != 1:
-            raise Refused("bad-signature", "wants one signature")
+            raise Refused("unauthorised", "wants one signature")
         kid = str(results[0].parameters["keyid"])
         if changes:
             self._spend(kid, results[0].nonce)
@@ -99,9 +103,9 @@ class Gatekeeper:
         """A nonce works once within the life of a request."""
         now_ms = self._clock.now_ms()
         if not nonce or len(nonce) > NONCE_MAX_CHARACTERS:
-            raise Refused("bad-signature", "wants a nonce for what changes something", where="nonce")
+            raise Refused("unauthorised", "wants a nonce for what changes something", where="nonce")
         if (kid, nonce) in self._nonces:
-            raise Refused("bad-signature", "this request came before", where="nonce")
+            raise Refused("unauthorised", "this request came before", where="nonce")
         if len(self._nonces) >= NONCES_MAX:
             self._nonces = {spent: until for spent, until in self._nonces.items() if until > now_ms}
             if len(self._nonces) >= NONCES_MAX:
@@ -138,7 +142,7 @@ class _Verifier(HTTPMessageVerifier):
 
     def __init__(self, log: HubLog, now_ms: int) -> None:
         super().__init__(signature_algorithm=ED25519, key_resolver=_Keys(log))
-        self._now_s = now_ms / 1000
+        self._now_ms = now_ms
 
     def validate_created_and_expires(self, sig_input: Any, max_age: Any = None) -> None:  # noqa: ARG002 - the library's
         created, expires = sig_input.params.get("created"), sig_input.params.get("expires")
@@ -146,10 +150,15 @@ class _Verifier(HTTPMessageVerifier):
             raise InvalidSignature("wants created and expires")
         if not 0 < expires - created <= REQUEST_LIFETIME_MAX_S:
             raise InvalidSignature(f"a request lives {REQUEST_LIFETIME_MAX_S} seconds at most")
-        if created > self._now_s + CLOCK_SKEW_MAX_S:
-            raise InvalidSignature("the request was made in the future: compare the clocks")
-        if expires < self._now_s - CLOCK_SKEW_MAX_S:
-            raise InvalidSignature("the request is over its time: compare the clocks")
+        now_s = self._now_ms / 1000
+        if created > now_s + CLOCK_SKEW_MAX_S:
+            raise self._off("the request was made in the future: compare the clocks")
+        if expires < now_s - CLOCK_SKEW_MAX_S:
+            raise self._off("the request is over its time: compare the clocks")
+
+    def _off(self, detail: str) -> Refused:
+        """With our time, so that the caller sees by how much his is off."""
+        return Refused("unauthorised", detail, members={"time": format_timestamp(self._now_ms)})
 
 
 def _reason(error: InvalidSignature) -> Refused:
@@ -158,4 +167,4 @@ def _reason(error: InvalidSignature) -> Refused:
     for found in (inner, error.__cause__, error.__context__):
         if isinstance(found, Refused):
             return found
-    return Refused("bad-signature", f"the request's signature does not hold: {error}")
+    return Refused("unauthorised", f"the request's signature does not hold: {error}")

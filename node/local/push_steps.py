@@ -24,11 +24,12 @@ from node.local.hub_refill import refill_hub
 from node.local.hub_session import HubSession
 from node.local.ports import HubLink, Lease, LocalStore, SigningKeys
 from node.local.rotation import rotate_key
+from node.local.troubles import refusal_trouble
 from node.ports import Clock, Randomness
 from node.store.local_records import Acknowledgement, HeldSet
 from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
 from sync_protocol.errors import Refused, Unavailable
-from sync_protocol.halts import Halt, HaltReason, halt_for_answer, halt_for_push
+from sync_protocol.halts import Halt, halt_for_answer, halt_for_push, halt_for_request
 from sync_protocol.heads import OwnChain, Session, SetRef
 from sync_protocol.outbox import (
     EPOCH_DRAW,
@@ -92,6 +93,7 @@ class PushSteps:
         self._contradictions: Counter[str] = Counter()
         self._show_again_at_ms = 0
         self._retire_at_ms = 0
+        self.was_answered = False  # by the hub, whatever it said
         self._has_joined = False
         self._before: tuple[int, bool] | None = None
 
@@ -195,11 +197,13 @@ class PushSteps:
         """A refusal outside of a push: what concerns key or enrolment halts, the rest is tried again."""
         if refused.kind == "unsafe-key-file":
             raise refused  # a key file of ours: the hub never said a word
-        self.session = self.session.answered(self.clock.now_ms())
-        halt = halt_for_push(refused)
-        if halt is not None and halt.reason in (HaltReason.KEY_REFUSED, HaltReason.NOT_ENROLLED, HaltReason.OUTDATED):
+        self.was_answered = True
+        halt = halt_for_request(refused)
+        if halt is not None:
             await self._halt(halt)
-        await self.store.set_schedule(schedule, trouble=f"The hub refused: {refused}")
+        trouble = refusal_trouble(refused, self.clock.now_ms())
+        log.warning("hub.refused", agency=self.agency, kind=refused.kind, detail=trouble)
+        await self.store.set_schedule(schedule, trouble=trouble)
 
     async def _check_head(self, schedule: Schedule) -> None:
         hub = await self._hub.head()
@@ -219,6 +223,8 @@ class PushSteps:
         try:
             await self._push_set(held, schedule)
         except Refused as refused:
+            if refused.kind == "unauthorised":
+                raise
             await self._push_refused(held, refused, schedule)
 
     async def _push_set(self, held: HeldSet, schedule: Schedule) -> None:
@@ -231,6 +237,7 @@ class PushSteps:
             held.seq, entered.index, entered.receipt.encode("utf-8"), entered.hidden, entered.erased, now_ms, newer
         )
         await self.store.acknowledge(receipt, schedule.succeeded(now_ms))
+        self.was_answered = True
         self.session = self.session.answered(now_ms)
         log.info(
             "set.acknowledged", agency=self.agency, seq=held.seq, index=entered.index, digest=held.digest.b64u[:12]
@@ -280,6 +287,7 @@ class PushSteps:
         await self._succeeded(schedule)
 
     async def _succeeded(self, schedule: Schedule) -> None:
+        self.was_answered = True
         now_ms = self.clock.now_ms()
         await self.store.set_schedule(schedule.succeeded(now_ms), trouble=None, hub_seen_at_ms=now_ms)
 

@@ -61,7 +61,7 @@ class Pusher(PushSteps):
         self.session = self.session.saw_hub(self.clock.now_ms())
         while True:
             step = await self.step()
-            reached = self.session.answered_at_ms is not None
+            reached = self.was_answered
             if isinstance(step, (Idle, Halted)):
                 return Drained(isinstance(step, Idle), isinstance(step, Halted), reached)
             left_s = deadline_s - self.clock.monotonic_s()

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 from keys.key_directory import KeyDirectory
 from node.link.hub_client import HubClient
@@ -23,6 +25,7 @@ from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock
 from sync_protocol.change_set import ChangeSet, hide_contents, parse_change_set
 from sync_protocol.compression import compress_frames, decompress_part
+from sync_protocol.heads import Session
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, format_timestamp
 from tests.edge.hub_lab import Lab, LabClock, LabRandomness, running_hub
@@ -34,7 +37,15 @@ AGENCY = AgencyId("33.75")
 class LiveNode:
     """One process's view of a node's directory."""
 
-    def __init__(self, store: SqlLocalStore, service: LocalService, pusher: Pusher, keys: KeyDirectory) -> None:
+    def __init__(
+        self,
+        store: SqlLocalStore,
+        service: LocalService,
+        pusher: Pusher,
+        keys: KeyDirectory,
+        transport: Transport,
+    ) -> None:
+        self.transport = transport
         self.store = store
         self.service = service
         self.pusher = pusher
@@ -63,7 +74,8 @@ async def live_node(lab: Lab, directory: Path, *, seed: int = 7) -> AsyncIterato
     directory_keys = KeyDirectory(directory / "keys")
     keys = DirectoryKeys(directory_keys)
     lease = DirectoryLease(directory)
-    link = HubClient(Transport(lab.url, clock=clock, randomness=randomness), AGENCY, keys.current)
+    transport = Transport(lab.url, clock=clock, randomness=randomness)
+    link = HubClient(transport, AGENCY, keys.current)
     try:
         if await store.identity() is None:
             token = await lab.hub.invite(AGENCY)
@@ -72,7 +84,7 @@ async def live_node(lab: Lab, directory: Path, *, seed: int = 7) -> AsyncIterato
             assert await enrol_node(store, link, directory_keys, clock, randomness, **enrolment) == index
         pusher = Pusher(store, link, keys, clock, randomness, lease, agency=AGENCY, target_changes=2)
         async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
-            yield LiveNode(store, service, pusher, directory_keys)
+            yield LiveNode(store, service, pusher, directory_keys, transport)
     finally:
         lease.leave()
         await link.close()
@@ -92,6 +104,69 @@ async def test_enrolled_pushed_rotated_and_pushed_again(tmp_path: Path) -> None:
         status = await node_status(node.store, node.pusher.clock)
         assert (status.unsent, status.unacknowledged, status.acknowledged_seq, status.pusher) == (0, 0, 4, "idle")
         assert lab.hub.log.heads[AGENCY].seq == 4
+
+
+class Dies(BaseException):
+    """The process is gone."""
+
+
+async def test_a_crash_when_the_hub_had_taken_the_rotation_is_found_out_before_the_old_key_is_used(
+    tmp_path: Path,
+) -> None:
+    async with running_hub(tmp_path, clock=_now()) as lab:
+        async with live_node(lab, tmp_path / "node") as node:
+            await node.drain()
+            old = node.keys.signer(Role.AGENCY).kid
+            new = node.keys.prepare_next(Role.AGENCY, b"n" * 32)
+            submit = node.pusher.link.submit_statement
+
+            async def dies(statement: str) -> NoReturn:
+                await submit(statement)
+                raise Dies
+
+            node.pusher.link.submit_statement = dies  # type: ignore[method-assign]
+            with pytest.raises(Dies):
+                await node.drain()
+            assert node.keys.signer(Role.AGENCY).kid == old
+        lab.clock.at_ms += 60_000  # the attempt was recorded before it was made
+        async with live_node(lab, tmp_path / "node", seed=8) as node:
+            await node.received()
+            await node.drain()
+            assert node.keys.signer(Role.AGENCY).public_key == new.public_key
+            assert node.keys.pending(Role.AGENCY) is None
+            assert (await node.store.outbox()).halt is None
+
+
+@pytest.mark.parametrize("off_s", [150, -150])
+async def test_a_clock_that_is_off_is_said_and_never_halts(tmp_path: Path, off_s: int) -> None:
+    async with running_hub(tmp_path, clock=_now()) as lab, live_node(lab, tmp_path / "node") as node:
+        await node.drain()
+        await node.received()
+        right, wrong = lab.clock.at_ms, LabClock()
+        wrong.at_ms = right + off_s * 1000
+        node.pusher.clock = node.transport.clock = wrong
+        node.pusher.session = Session()
+        drained = await node.pusher.drain(5)
+        assert (drained.drained, drained.halted, drained.reached) == (False, False, True)
+        status = await node_status(node.store, wrong)
+        assert f"differs from the hub's by {abs(off_s)} s" in status.troubles[0]
+        assert (status.unsent, status.unacknowledged) == (1, 0)  # nothing was signed on the strength of a refusal
+        node.pusher.clock = node.transport.clock = lab.clock
+        lab.clock.at_ms += 3_600_000
+        await node.drain()
+        assert (await node_status(node.store, lab.clock)).troubles == []
+
+
+async def test_a_clock_that_goes_wrong_while_running_does_not_stand_in_for_a_comparison(tmp_path: Path) -> None:
+    """After 15 minutes of silence a refusal is an answer, but not one that knows our head."""
+    async with running_hub(tmp_path, clock=_now()) as lab, live_node(lab, tmp_path / "node") as node:
+        await node.drain()
+        await node.received()
+        late = LabClock()
+        late.at_ms = lab.clock.at_ms + 16 * 60_000
+        node.pusher.clock = node.transport.clock = late
+        assert not (await node.pusher.drain(5)).drained
+        assert (await node.store.outbox()).unsent == 1
 
 
 async def test_an_old_backup_is_refilled_over_http(tmp_path: Path) -> None:

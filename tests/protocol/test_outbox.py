@@ -8,7 +8,7 @@ import pytest
 
 from sync_protocol.backoff import DAY_MS, Schedule
 from sync_protocol.errors import Corrupt, Refused
-from sync_protocol.halts import NEXT_STEPS, Halt, HaltReason, halt_for_answer, halt_for_push
+from sync_protocol.halts import NEXT_STEPS, Halt, HaltReason, halt_for_answer, halt_for_push, halt_for_request
 from sync_protocol.heads import (
     Adoption,
     Finding,
@@ -276,6 +276,7 @@ def test_every_halt_tells_its_operator_what_to_do() -> None:
         ("superseded", HaltReason.COPY_ALIVE),
         ("forked", HaltReason.FORKED),
         ("revoked-key", HaltReason.KEY_REFUSED),
+        ("bad-signature", HaltReason.KEY_REFUSED),
         ("unknown-agency", HaltReason.NOT_ENROLLED),
         ("unsupported-version", HaltReason.OUTDATED),
         ("root-mismatch", HaltReason.SET_REFUSED),
@@ -284,6 +285,27 @@ def test_every_halt_tells_its_operator_what_to_do() -> None:
 )
 def test_a_refused_push_halts_with_its_reason(kind: str, reason: HaltReason) -> None:
     halt = halt_for_push(Refused(kind, "so"))
+    assert halt is not None
+    assert halt.reason is reason
+
+
+@pytest.mark.parametrize("kind", ["unauthorised", "bad-signature", "malformed", "not-found", "a-kind-of-next-year"])
+def test_a_request_that_is_not_believed_is_no_halt(kind: str) -> None:
+    """A clock that is off, a proxy that changes the address: both heal."""
+    assert halt_for_request(Refused(kind, "so")) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("revoked-key", HaltReason.KEY_REFUSED),
+        ("unknown-key", HaltReason.KEY_REFUSED),
+        ("unknown-agency", HaltReason.NOT_ENROLLED),
+        ("unsupported-version", HaltReason.OUTDATED),
+    ],
+)
+def test_a_key_that_is_over_halts_also_outside_of_a_push(kind: str, reason: HaltReason) -> None:
+    halt = halt_for_request(Refused(kind, "so"))
     assert halt is not None
     assert halt.reason is reason
 
