@@ -94,8 +94,8 @@ def draft_change_set(change_lines: Sequence[bytes], content_lines: Sequence[byte
         raise too_large("size", SET_MAX_LEAVES, "leaves")
     if len(content_lines) > len(change_lines):
         raise malformed("more content lines than changes", "size")
-    change_block = b"".join([line + b"\n" for line in change_lines])
-    content_block = b"".join([line + b"\n" for line in content_lines])
+    change_block = b"\n".join([*change_lines, b""])
+    content_block = b"\n".join([*content_lines, b""])
     if MANIFEST_LINE_MAX_BYTES + len(change_block) + len(content_block) > SET_MAX_BYTES:
         raise too_large("change set", SET_MAX_BYTES)
     checked_changes = check_change_block(change_block, len(change_lines))

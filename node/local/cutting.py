@@ -98,7 +98,7 @@ def _draft(lines: Sequence[bytes], contents: Sequence[bytes]) -> Draft:
 
 def _compress_contents(contents: Sequence[bytes]) -> bytes:
     """Runs in a thread beside `_draft`, begun first: compressing lets go of the interpreter, hashing does not."""
-    return compress_part(b"".join([said + b"\n" for said in contents])) if contents else b""
+    return compress_part(b"\n".join([*contents, b""])) if contents else b""
 
 
 def _sign(
