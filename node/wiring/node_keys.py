@@ -18,7 +18,7 @@ ROTATION_TIMEOUT_S: Final = 120.0  # for what is unsent to go out first
 
 
 async def rotate_node_key(directory: Path, role: Role) -> dict[str, Any]:
-    """`simpul keys rotate`: the new key is stored, everything unsent goes out under the old one, then they change."""
+    """`simpul keys rotate`: the new key is stored, every set signed by the old one goes out, then they change."""
     if role is Role.SEALING:
         return await rotate_sealing_key(directory)
     async with opened(directory) as parts:
