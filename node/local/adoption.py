@@ -30,7 +30,7 @@ from node.store.local_records import (
 from sync_protocol.change_set import content_leaf_indices, parse_change_set, verify_lines
 from sync_protocol.complaint import ComplaintState, FoldContext
 from sync_protocol.compression import compress_frames
-from sync_protocol.errors import Refused
+from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.heads import Adoption, SetRef, judge_adoption
 from sync_protocol.hidden_lines import is_hidden_line
@@ -134,7 +134,7 @@ class Adopting:
                 case Adoption.TAKE:
                     return page[place:]
                 case Adoption.ACKNOWLEDGE:
-                    await transaction.acknowledge(self._acknowledgement(fetched))
+                    await self._acknowledge(transaction, fetched)
         return []
 
     async def _take(self, transaction: LocalTransaction, page: Sequence[FetchedSet]) -> None:
@@ -179,11 +179,13 @@ class Adopting:
         await transaction.record(rebased.complaints_of(fetched.changes), changes)
         last_no = await transaction.last_no()
         await transaction.add_set(fetched.signed, last_no - len(changes) + 1, last_no)
-        await transaction.acknowledge(self._acknowledgement(fetched))
+        await self._acknowledge(transaction, fetched)
 
-    def _acknowledgement(self, fetched: FetchedSet) -> Acknowledgement:
-        now_ms = self._clock.now_ms()
-        return Acknowledgement(fetched.signed.seq, fetched.index, fetched.receipt, 0, 0, now_ms, None)
+    async def _acknowledge(self, transaction: LocalTransaction, fetched: FetchedSet) -> None:
+        signed, now_ms = fetched.signed, self._clock.now_ms()
+        receipt = Acknowledgement(signed.seq, signed.digest, fetched.index, fetched.receipt, 0, 0, now_ms, None)
+        if not await transaction.acknowledge(receipt):
+            raise Corrupt(f"a receipt for set {signed.seq}, which is not here")
 
     async def _enrolments(self) -> set[bytes]:
         """Digests of every enrolment of this agency: what its first set may follow."""

@@ -97,8 +97,11 @@ class LocalTransaction(Protocol):
         """A set over changes that are there. Raises Corrupt if (epoch, seq) is taken."""
         ...
 
-    async def acknowledge(self, receipt: Acknowledgement) -> None:
-        """Keeps the receipt of a live set, and the checkpoint unless a newer one is there."""
+    async def acknowledge(self, receipt: Acknowledgement) -> bool:
+        """Keeps the receipt of a live set, and the checkpoint unless a newer one is there.
+
+        False, with nothing kept, if that very set is not live (any more): it was withdrawn, and may be cut anew.
+        """
         ...
 
     async def set_epoch(self, epoch: int) -> None:
@@ -141,7 +144,11 @@ class LocalStore(Protocol):
         ...
 
     async def enrol(self, identity: NodeIdentity, statements: Sequence[HeldStatement], seen: Seen) -> None:
-        """Who this node is. Again with the same agency and origin: statements are added, epoch and chain stay."""
+        """Who this node is. Again with the same agency and origin: statements are added, and the chain stays.
+
+        Another enrolment than before raises the epoch in the same transaction, claimed by nobody: what the earlier key
+        signed and the hub never took must not go out any more, wherever the process dies.
+        """
         ...
 
     async def identity(self) -> NodeIdentity | None:
@@ -223,8 +230,8 @@ class LocalStore(Protocol):
         """After an attempt: the schedule, and what an operator should know (None: nothing)."""
         ...
 
-    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> None:
-        """Receipt, checkpoint and schedule in one transaction."""
+    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
+        """Receipt, checkpoint and schedule in one transaction; False as in LocalTransaction."""
         ...
 
     async def halt(self, halt: Halt, at_ms: int) -> None:

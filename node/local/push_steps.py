@@ -234,10 +234,22 @@ class PushSteps:
         newer = await self._hub.entered(entered, held.manifest.encode("ascii"), seen)
         now_ms = self.clock.now_ms()
         receipt = Acknowledgement(
-            held.seq, entered.index, entered.receipt.encode("utf-8"), entered.hidden, entered.erased, now_ms, newer
+            held.seq,
+            held.digest,
+            entered.index,
+            entered.receipt.encode("utf-8"),
+            entered.hidden,
+            entered.erased,
+            now_ms,
+            newer,
         )
-        await self.store.acknowledge(receipt, schedule.succeeded(now_ms))
         self.was_answered = True
+        if not await self.store.acknowledge(receipt, schedule.succeeded(now_ms)):
+            # Withdrawn on its way, by a take-over or a new enrolment in another process: what the hub has now decides.
+            log.warning("set.withdrawn_on_its_way", agency=self.agency, seq=held.seq, digest=held.digest.b64u[:12])
+            self.session = self.session.doubted()
+            await self._succeeded(schedule)
+            return
         self.session = self.session.answered(now_ms)
         log.info(
             "set.acknowledged", agency=self.agency, seq=held.seq, index=entered.index, digest=held.digest.b64u[:12]

@@ -134,10 +134,12 @@ class LocalOutbox(LocalBase):
         async with self.writing() as connection:
             await fetch(connection, _SET_OUTCOME, (*_schedule_values(schedule), trouble, hub_seen_at_ms))
 
-    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> None:
+    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
         async with self.writing() as connection:
-            await SqlLocalTransaction(connection).acknowledge(receipt)
+            if not await SqlLocalTransaction(connection).acknowledge(receipt):
+                return False
             await fetch(connection, _SET_OUTCOME, (*_schedule_values(schedule), None, receipt.at_ms))
+            return True
 
     async def seen(self) -> Seen:
         found = await self.fetch("SELECT seen_size, seen_root, seen_sig, seen_note FROM node")

@@ -159,9 +159,13 @@ class SignedSet:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """A verified receipt for a set, and the checkpoint that it brought (None: not newer than what we have)."""
+    """A verified receipt for a set, and the checkpoint that it brought (None: not newer than what we have).
+
+    The digest says which set: one that was withdrawn and its recut have the same `seq`.
+    """
 
     seq: int
+    digest: Digest
     index: int
     receipt: bytes
     hidden: int

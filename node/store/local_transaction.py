@@ -62,7 +62,7 @@ INSERT_SET: Final = (
 INSERT_FRAMES: Final = "INSERT INTO set_frames (set_id, head, contents) VALUES (?, ?, ?)"
 _ACKNOWLEDGE: Final = (
     "UPDATE change_set SET status = 1, idx = ?, receipt_at_ms = ?, hidden = ?, erased = ?"
-    " WHERE seq = ? AND status <> 2 RETURNING id"
+    " WHERE seq = ? AND digest = ? AND status <> 2 RETURNING id"
 )
 _UPSERT_RECEIPT: Final = (
     "INSERT INTO set_receipt (set_id, receipt) VALUES (?, ?)"
@@ -159,15 +159,16 @@ class SqlLocalTransaction:
             raise signed_before(signed.epoch, signed.seq) from None
         await fetch(self._connection, INSERT_FRAMES, (added[0][0], signed.head_frame, signed.contents_frame))
 
-    async def acknowledge(self, receipt: Acknowledgement) -> None:
-        values = (receipt.index, receipt.at_ms, receipt.hidden, receipt.erased, receipt.seq)
+    async def acknowledge(self, receipt: Acknowledgement) -> bool:
+        values = (receipt.index, receipt.at_ms, receipt.hidden, receipt.erased, receipt.seq, receipt.digest)
         found = await fetch(self._connection, _ACKNOWLEDGE, values)
         if not found:
-            raise Corrupt(f"a receipt for set {receipt.seq}, which is not here")
+            return False
         await fetch(self._connection, _UPSERT_RECEIPT, (found[0][0], receipt.receipt))
         await fetch(self._connection, "UPDATE node SET last_receipt_at_ms = ?", (receipt.at_ms,))
         if receipt.seen is not None:
             await move_seen(self._connection, receipt.seen)
+        return True
 
     async def set_epoch(self, epoch: int) -> None:
         await self._connection.execute(update(_NODE).values(epoch=func.max(_NODE.c.epoch, epoch), is_claimed=False))

@@ -140,7 +140,7 @@ class Api:
             1, end.seq + 1, Digest(bytes(32)), "kid", len(lines), len(lines), self.clock.now_ms(), "", b"", b""
         )
         assert await self.store.cut(end, 1, last_no, lambda: signed)
-        receipt = Acknowledgement(end.seq + 1, index, b"", 0, 0, self.clock.now_ms(), None)
+        receipt = Acknowledgement(end.seq + 1, signed.digest, index, b"", 0, 0, self.clock.now_ms(), None)
         await self.store.acknowledge(receipt, Schedule())
 
     async def stored_changes(self) -> list[tuple[bytes, bytes | None]]:
