@@ -67,7 +67,7 @@ async def enrol_node(
         seen = await store.seen()
         newer = await evidence.advance(seen, opened)
         await store.enrol(identity, statements, newer or seen)
-        await _begin_anew(store, newer or seen, key_changed=before.enrolment != enrolment)
+        await _begin_anew(store, newer or seen)
     return entered.index
 
 
@@ -96,13 +96,10 @@ class _Asking:
         return await self.link.enrol(request)
 
 
-async def _begin_anew(store: LocalStore, seen: Seen, *, key_changed: bool) -> None:
-    """An enrolment of a node that has a history: what the old key signed and the hub never took is cut anew."""
+async def _begin_anew(store: LocalStore, seen: Seen) -> None:
+    """An enrolment of a node that has a history; repeated after a crash, it ends the halt that asked for it."""
     await store.move_seen(seen)
     view = await store.outbox()
-    if key_changed:
-        async with store.transaction() as transaction:
-            await transaction.set_epoch(view.epoch + 1)
     if view.halt is not None and view.halt.reason in CLEARED:
         await store.clear_halt()
 

@@ -120,7 +120,9 @@ class LocalReading(LocalBase):
             if held is None:
                 await connection.execute(_NODE.insert().values(_first_row(identity, seen) | common))
             else:
-                await connection.execute(update(_NODE).values(common))
+                is_anew = held.enrolment != bytes(identity.enrolment)
+                raised = {"epoch": _NODE.c.epoch + 1, "is_claimed": False} if is_anew else {}
+                await connection.execute(update(_NODE).values(common | raised))
             await _add_statements(connection, statements)
 
     async def statements(self) -> list[HeldStatement]:

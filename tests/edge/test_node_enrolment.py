@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -190,6 +191,38 @@ async def test_after_a_revocation_a_fresh_token_brings_a_new_key_and_the_chain_g
     assert [signed.jws.kid for signed in manifests] == [old, keys.signer(Role.AGENCY).kid]
     assert manifests[0].manifest.epoch < manifests[1].manifest.epoch
     assert len(node.lines()) == 2
+
+
+class Dies(BaseException):
+    """The process is gone."""
+
+
+async def test_a_crash_within_a_new_enrolment_lets_out_nothing_that_the_old_key_signed(tmp_path: Path) -> None:
+    hub = FakeHub.found()
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.work()
+        hub.revoke(AGENCY)
+        await node.received()
+        assert isinstance(await node.settle(), Halted)
+        keys = KeyDirectory(tmp_path / "a" / "keys")
+        old, before = keys.signer(Role.AGENCY).kid, (await node.store.outbox()).epoch
+        real = node.store.enrol
+
+        async def dies(*arguments: Any) -> NoReturn:
+            await real(*arguments)
+            raise Dies
+
+        node.store.enrol = dies  # type: ignore[method-assign, assignment]
+        fresh: dict[str, Any] = {"agency": AGENCY, "vkey": hub.vkey, "token": "fresh"}
+        with pytest.raises(Dies):
+            await enrol_node(node.store, node.link, keys, node.clock, node.randomness, **fresh)
+        assert (await node.store.outbox()).epoch == before + 1
+    async with running_node(tmp_path / "a", hub, clock=node.clock, seed=2) as node:
+        await enrol_node(node.store, node.link, keys, node.clock, node.randomness, **fresh)
+        assert (await node.store.outbox()).epoch == before + 1
+        assert isinstance(await node.settle(), Idle)
+    assert hub.sets[AGENCY, 2].change_set.manifest.jws.kid != old
+    assert len(node.lines()) == 1
 
 
 async def test_a_new_installation_of_an_agency_takes_its_whole_history_over(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -86,8 +87,8 @@ async def cut(store: LocalStore, seq: int, last_no: int, changes: int = 1, epoch
     return await store.cut(await store.chain_end(), epoch, last_no, lambda: signed(epoch, seq, changes))
 
 
-def receipt(seq: int, *, hidden: int = 0, seen: Seen | None = None) -> Acknowledgement:
-    return Acknowledgement(seq, 10 + seq, b"receipt %d" % seq, hidden, 0, 5_000 + seq, seen)
+def receipt(seq: int, *, hidden: int = 0, seen: Seen | None = None, epoch: int = 1) -> Acknowledgement:
+    return Acknowledgement(seq, signed(epoch, seq).digest, 10 + seq, b"receipt %d" % seq, hidden, 0, 5_000 + seq, seen)
 
 
 async def test_a_recorded_change_is_unsent_until_a_set_covers_it(store: LocalStore) -> None:
@@ -239,8 +240,49 @@ async def test_a_receipt_moves_chain_checkpoint_and_schedule_together(store: Loc
     assert (await store.seen(), await store.last_receipt_at_ms()) == (newer, 5_001)
     assert await store.set_receipt(held.id) == b"receipt 1"
     assert await store.set_frames(held.id) == (b"head", b"contents")
-    with pytest.raises(Corrupt):
-        await store.acknowledge(receipt(2), Schedule())
+    assert not await store.acknowledge(receipt(2), Schedule())
+
+
+async def test_a_receipt_for_a_withdrawn_set_does_not_acknowledge_its_recut(store: LocalStore) -> None:
+    await record(store, 1)
+    await cut(store, 1, 1)
+    async with store.transaction() as transaction:
+        await transaction.withdraw_sets(1)
+        await transaction.set_epoch(2)
+    await cut(store, 1, 1, epoch=2)
+    newer = Seen(9, Digest(b"n" * 32), b"t" * 64, b"note 9")
+    assert not await store.acknowledge(receipt(1, seen=newer), Schedule())
+    held = await store.live_set(1)
+    assert held is not None
+    assert (held.epoch, held.status, held.index) == (2, SetStatus.SIGNED, None)
+    assert await store.set_receipt(held.id) is None
+    assert (await store.seen(), await store.last_receipt_at_ms()) == (SEEN, None)
+    assert await store.acknowledge(receipt(1, epoch=2), Schedule())
+
+
+async def test_an_epoch_is_claimed_once_and_never_over_a_set_that_may_be_on_its_way(store: LocalStore) -> None:
+    await cut(store, 1, 0, changes=0)
+    assert not await store.claim_epoch(1, 5)
+    await store.acknowledge(receipt(1), Schedule())
+    outcomes = await asyncio.gather(*(store.claim_epoch(1, epoch) for epoch in range(5, 13)))
+    assert sorted(outcomes) == [False] * 7 + [True]
+    view = await store.outbox()
+    assert view.is_claimed
+    assert not await store.claim_epoch(view.epoch, view.epoch + 1)
+    async with store.transaction() as transaction:
+        await transaction.disown_epoch()
+    assert not await store.claim_epoch(1, view.epoch + 1)
+    assert await store.claim_epoch(view.epoch, view.epoch + 1)
+
+
+async def test_a_new_enrolment_raises_the_epoch_and_the_same_one_does_not(store: LocalStore) -> None:
+    identity = await store.identity()
+    assert identity is not None
+    await store.claim_epoch(1, 7)
+    await store.enrol(identity, [], SEEN)
+    assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (7, True)
+    await store.enrol(replace(identity, enrolment=Digest(b"f" * 32)), [], SEEN)
+    assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (8, False)
 
 
 async def test_an_older_checkpoint_never_replaces_a_newer_one(store: LocalStore) -> None:
