@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Final, Literal
 
 import structlog
+
+from sync_protocol.errors import SimpulError
 
 Level = Literal["debug", "info", "warning", "error"]
 _LEVELS: Final[dict[Level, int]] = {
@@ -31,3 +34,41 @@ def configure_logs(level: Level) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def words_of(error: BaseException) -> str:
+    """What may be logged of an error: our own words, the system's, the database's without statement and parameters.
+
+    Of anything else only the kind: a KeyError shows its key, and that may be what somebody said.
+    """
+    if isinstance(error, SimpulError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{type(error).__name__}: {error.strerror}"
+    cause = getattr(error, "orig", None)  # SQLAlchemy's errors hold the driver's
+    return type(error).__name__ + (f": {cause}" if isinstance(cause, Exception) else "")
+
+
+def places_of(error: BaseException) -> list[str]:
+    """Where it was raised, innermost last: files and lines, without the values."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def wordless_logger(name: str, event: str) -> logging.Logger:
+    """For aiohttp, which quotes what it could not read as HTTP, and that may be what a citizen said."""
+    logger = logging.Logger(name, logging.WARNING)
+    logger.addHandler(_Wordless(name, event))
+    return logger
+
+
+class _Wordless(logging.Handler):
+    """Only the kind of error, in our own log."""
+
+    def __init__(self, name: str, event: str) -> None:
+        super().__init__()
+        self._log = structlog.get_logger(name)
+        self._event = event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0] if record.exc_info else None
+        self._log.warning(self._event, error=error.__name__ if error else record.msg)

@@ -16,6 +16,7 @@ import structlog
 from node.hub.draft import Draft, Item, Outcome, Place, Prepared, SetItem, StatementItem
 from node.hub.log import HubLog
 from node.hub.recovery import begin_recovery, seen_note
+from node.logs import words_of
 from node.ports import Clock
 from node.store.hub_records import Commit, StoredCheckpoint
 from sync_protocol.checkpoint import Checkpoint, sign_checkpoint
@@ -132,7 +133,7 @@ class Appender:
             _fail(group, error)
         except Exception as error:  # noqa: BLE001 - a full disk, a database away: unknown outcome, the caller repeats
             self.log.is_stale = True
-            _logger.warning("append failed", error=repr(error))
+            _logger.warning("append failed", error=words_of(error))
             _fail(group, Unavailable("the hub could not store this now; repeat it", retry_after_s=5))
 
     async def _append_or_again(self, group: list[Item]) -> None:

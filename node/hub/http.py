@@ -1,6 +1,7 @@
 """The hub's HTTP application: routes, problems, one log line a decision (protocol §7).
 
-Handlers read, call one function and map the outcome; what is refused becomes a problem here, in one place.
+Handlers read, call one function and map the outcome; what is refused becomes a problem here, in one place. A log line
+holds the route's pattern and names that the log has anyway, never what was typed into an address or a body.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from node.hub import http_agencies, http_log, http_projection, http_submit
 from node.hub.http_auth import Gatekeeper
@@ -18,12 +19,14 @@ from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, Admission, proble
 from node.hub.hub import Hub
 from node.hub.metrics import CONTENT_TYPE, Metrics
 from node.hub.openapi import hub_document
+from node.logs import places_of, wordless_logger, words_of
 from sync_protocol.errors import Corrupt, Refused, Unavailable
-from sync_protocol.problems import PROBLEM_MEDIA_TYPE
+from sync_protocol.problems import PROBLEM_MEDIA_TYPE, Recovering
 from sync_protocol.wire import format_body
 
 METRICS: Final = web.AppKey("metrics", Metrics)
 HEADER_MAX_BYTES: Final = 16_384  # two signature fields and a token have under 2 KiB; proxies add theirs
+SEQ_DIGITS_MAX: Final = 9  # more sets than any agency makes, fewer digits than any number of a person
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -71,6 +74,7 @@ RUNNER_OPTIONS: Final[dict[str, Any]] = {
     "auto_decompress": False,
     "access_log": None,
     "handle_signals": False,
+    "logger": wordless_logger("simpul.hub.http", "not http"),
     "max_field_size": HEADER_MAX_BYTES,
     "max_line_size": HEADER_MAX_BYTES,
 }
@@ -90,10 +94,10 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
         response = _other(error.status, error.reason)
         response.headers.update({name: value for name, value in error.headers.items() if name == "Allow"})
     except Corrupt as error:
-        _logger.critical("corrupt", path=request.path, detail=error.detail, next=error.next_step)
+        _logger.critical("corrupt", detail=error.detail, next=error.next_step, **_names(request))
         response = _other(500, "The hub's state contradicts itself; its operator was told.")
-    except Exception:
-        _logger.exception("failed", method=request.method, path=request.path)
+    except Exception as error:  # noqa: BLE001 - the last door
+        _logger.critical("failed", error=words_of(error), at=places_of(error), **_names(request))
         response = _other(500, "The hub failed; its operator was told.")
     _count(request, response, time.perf_counter() - started)
     return response
@@ -106,9 +110,31 @@ def _close_if_unread(request: web.Request, response: web.StreamResponse) -> None
 
 
 def _log_refusal(request: web.Request, error: Refused | Unavailable) -> None:
-    kind = error.kind if isinstance(error, Refused) else "busy"
-    names = {name: request.match_info[name] for name in ("agency", "seq") if name in request.match_info}
-    _logger.info("refused", kind=kind, detail=error.detail[:200], method=request.method, **names)
+    """The kind and the part that is wrong. The detail is for the caller: it may quote the caller."""
+    if isinstance(error, Refused):
+        _logger.info("refused", kind=error.kind, where=error.where, **_names(request))
+    else:
+        _logger.info("refused", kind="recovering" if isinstance(error, Recovering) else "busy", **_names(request))
+
+
+def _names(request: web.Request) -> dict[str, object]:
+    """Method and route; agency and seq if they are some: a NIK has the form of both."""
+    names: dict[str, object] = {"method": _method(request), "route": _route(request)}
+    agency, seq = request.match_info.get("agency", ""), request.match_info.get("seq", "")
+    if request.app[HUB].log.roster.agency(agency) is not None:
+        names["agency"] = agency
+    if seq.isascii() and seq.isdigit() and len(seq) <= SEQ_DIGITS_MAX:
+        names["seq"] = int(seq)
+    return names
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method in hdrs.METH_ALL else "other"
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "none"
 
 
 def _other(status: int, reason: str) -> web.Response:
@@ -120,8 +146,9 @@ def _other(status: int, reason: str) -> web.Response:
 
 
 def _count(request: web.Request, response: web.StreamResponse, seconds: float) -> None:
-    resource = request.match_info.route.resource
-    route = f"{request.method} {resource.canonical}" if resource is not None else "none"
+    route = _route(request)
+    if route != "none":
+        route = f"{_method(request)} {route}"
     metrics = request.app[METRICS]
     metrics.requests.labels(route, str(response.status)).inc()
     metrics.seconds.labels(route).observe(seconds)

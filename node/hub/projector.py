@@ -17,6 +17,7 @@ import structlog
 from node.hub.folding import OpenBatch, fold_batch, open_batch
 from node.hub.log import HubLog
 from node.hub.ports import HubStore, ProjectionStore, Turn
+from node.logs import words_of
 from node.ports import Clock
 from node.store.projection_records import Cursor, ProjectionStep
 from sync_protocol.errors import Corrupt, Refused, Unavailable
@@ -89,9 +90,9 @@ class Projector:
                 self._wake.clear()
 
     async def _rest_after(self, error: Exception, how: str) -> None:
-        self.trouble = f"the projector {how}: {error}"
+        self.trouble = f"the projector {how}: {words_of(error)}"
         self._cursor = None
-        _logger.warning("projector " + how, error=str(error))
+        _logger.warning("projector " + how, error=words_of(error))
         await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
 
     async def catch_up(self, size: int | None = None) -> Cursor:

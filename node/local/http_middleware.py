@@ -6,7 +6,6 @@ A log line holds the route's pattern, never the address as it was typed, and not
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from node.local.http_requests import TOKEN_NAME
 from node.local.metrics import LocalMetrics
 from node.local.ports import LocalStore
 from node.local.tokens import check_bearer
+from node.logs import wordless_logger
 from node.ports import Clock, Randomness
 
 REQUEST_TIMEOUT_S: Final = 60.0  # a disk that hangs must not hold a connection for ever
@@ -37,16 +37,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger("simpul.intake")
 
 
-class _Wordless(logging.Handler):
-    """aiohttp quotes what it could not read as HTTP, and that may be what a citizen said: only the kind of error."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[0] if record.exc_info else None
-        log.warning("intake.http", error=error.__name__ if error else record.msg)
-
-
-server_log: Final = logging.Logger("simpul.intake.http", logging.WARNING)
-server_log.addHandler(_Wordless())
+server_log: Final = wordless_logger("simpul.intake.http", "intake.http")
 
 
 def observing(metrics: LocalMetrics, clock: Clock, randomness: Randomness) -> Any:

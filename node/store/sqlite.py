@@ -28,27 +28,30 @@ def sqlite_url(path: Path) -> str:
 
 def open_writer(url: str, *, durability: Durability) -> AsyncEngine:
     """The one connection that writes. FULL: a returned commit survives a power cut; NORMAL: it survives a crash."""
-    engine = create_async_engine(
-        url, pool_size=1, max_overflow=0, pool_timeout=BUSY_TIMEOUT_S * 2, connect_args={"timeout": BUSY_TIMEOUT_S}
-    )
+    engine = _engine(url, connections=1)
     _prepare(engine, begin="BEGIN IMMEDIATE", pragmas=[*_SHARED, f"synchronous={durability}"])
     return engine
 
 
 def open_readers(url: str) -> AsyncEngine:
     """Connections that cannot write."""
-    engine = create_async_engine(
-        url,
-        pool_size=READERS,
-        max_overflow=0,
-        pool_timeout=BUSY_TIMEOUT_S * 2,
-        connect_args={"timeout": BUSY_TIMEOUT_S},
-    )
+    engine = _engine(url, connections=READERS)
     _prepare(engine, begin="BEGIN", pragmas=[*_SHARED, "query_only=1"])
     return engine
 
 
 _SHARED: Final = (f"page_size={PAGE_BYTES}", "journal_mode=WAL", f"journal_size_limit={WAL_KEEP_BYTES}")
+
+
+def _engine(url: str, *, connections: int) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=BUSY_TIMEOUT_S * 2,
+        connect_args={"timeout": BUSY_TIMEOUT_S},
+        hide_parameters=True,  # an error is logged, and parameters are what citizens said
+    )
 
 
 def _prepare(engine: AsyncEngine, *, begin: str, pragmas: list[str]) -> None:
