@@ -41,7 +41,7 @@ class FoldedLeaf(msgspec.Struct):
     agency: str | None
     seq: int | None
     verdicts: list[Verdict]
-    changes: list[Change | None]
+    changes: Sequence[Change | None]
     touched: dict[str, ComplaintState | None]
     figures: Figures
     state_hash: bytes
@@ -80,10 +80,12 @@ class Ledger:
         change_lines: Sequence[bytes] | None = None,
         change_leaves: Sequence[bytes] | None = None,
         *,
+        changes: Sequence[Change | None] | None = None,
         authentic: bool = True,
     ) -> FoldedLeaf:
         """Fold the leaf at `index`, which is `size`. A change set comes with its change lines and their leaf hashes.
 
+        `changes` is what `parse_changes` makes of the lines, in their stead, where the caller has parsed them ahead.
         `authentic` is False where the caller found that the signature of a change set does not verify: then no key
         spoke. A void statement is passed over and reported in `problem`. Raises Corrupt for a leaf out of order,
         Refused for what stops a fold: unsupported-version; malformed for a set before the first rules, or without its
@@ -92,7 +94,9 @@ class Ledger:
         if index != self.size:
             raise Corrupt(f"the fold stands at {self.size} and was handed leaf {index}")
         if jws.typ == CHANGE_SET_TYP:
-            folded = self._fold_set(index, jws, change_lines, change_leaves, authentic)
+            if changes is None and change_lines is not None:
+                changes = parse_changes(change_lines)
+            folded = self._fold_set(index, jws, changes, change_leaves, authentic)
         else:
             folded = self._admit(index, jws)
         self.figures.merge(folded.figures)
@@ -121,21 +125,21 @@ class Ledger:
         self,
         index: int,
         jws: Jws,
-        lines: Sequence[bytes] | None,
+        changes: Sequence[Change | None] | None,
         leaves: Sequence[bytes] | None,
         authentic: bool,
     ) -> FoldedLeaf:
         manifest = parse_manifest(jws).manifest
-        if lines is None or leaves is None or not len(lines) == len(leaves) == manifest.changes:
+        if changes is None or leaves is None or not len(changes) == len(leaves) == manifest.changes:
             raise malformed("a copy without all change lines cannot be folded", f"log index {index}")
         context = self._context(index, manifest)
         folded = FoldedLeaf(index, jws.typ, manifest.agency, manifest.seq, [], [], {}, Figures(), b"")
         if authentic and self.roster.speaks(jws.kid, manifest.agency, index):
             self.last_heard[manifest.agency] = self.roster.tick_before(index)
-            transcript = self._fold_lines(folded, lines, leaves, context)
+            transcript = self._fold_changes(folded, changes, leaves, context)
         else:
-            folded.verdicts = [Verdict.UNAUTHORISED] * len(lines)
-            folded.changes = [None] * len(lines)
+            folded.verdicts = [Verdict.UNAUTHORISED] * len(changes)
+            folded.changes = [None] * len(changes)
             tail = self._tail(Verdict.UNAUTHORISED, None)
             transcript = b"".join([leaf + tail for leaf in leaves])
         count_complaints(folded.figures, folded.touched.values(), [self.complaints[name] for name in folded.touched])
@@ -143,13 +147,13 @@ class Ledger:
         folded.state_hash = self._step(index, transcript)
         return folded
 
-    def _fold_lines(
-        self, folded: FoldedLeaf, lines: Sequence[bytes], leaves: Sequence[bytes], context: FoldContext
+    def _fold_changes(
+        self, folded: FoldedLeaf, changes: Sequence[Change | None], leaves: Sequence[bytes], context: FoldContext
     ) -> bytes:
-        """Every line in order: verdict, new state, and its part of the transcript, which is returned."""
+        """Every change in order: verdict, new state, and its part of the transcript, which is returned."""
         complaints, touched, verdicts = self.complaints, folded.touched, folded.verdicts
         oldest, newest = self._plausible_times(context.index)
-        folded.changes = changes = parse_changes(lines)
+        folded.changes = changes
         tails: list[bytes] = []
         for change, leaf, raw_id in zip(changes, leaves, raw_ids(changes), strict=True):
             if change is None:

@@ -24,7 +24,6 @@ __all__ = [
     "Actor",
     "Change",
     "check_line_bytes",
-    "complaints_in",
     "content_mark",
     "format_change",
     "format_content",
@@ -154,14 +153,6 @@ def check_line_bytes(block: bytes, count: int | None = None) -> list[bytes]:
     return lines
 
 
-def complaints_in(block: bytes) -> set[str]:
-    """Every complaint that a block of change lines may name: a quick look, so that states can be fetched before a fold.
-
-    Holds at least the complaint of each line that parses; what else it holds exists nowhere and does no harm.
-    """
-    return {found.decode("ascii") for found in _COMPLAINTS(block)}
-
-
 def _first_bad_line(lines: Sequence[bytes]) -> Refused:
     for number, line in enumerate(lines):
         if len(line) > CHANGE_LINE_MAX_BYTES:
@@ -258,6 +249,5 @@ encode_change: Final = msgspec.json.Encoder().encode
 encode_changes: Final = msgspec.json.Encoder().encode_lines  # each with its LF
 _VERIFIERS: Final = {name: _verifier_of(struct) for name, struct in DATA_TYPES.items()}
 _PLACE: Final = re.compile(r"at `\$\.([a-z_.]+)")
-_COMPLAINTS: Final = re.compile(rb'"complaint":"([a-z0-9.-]{1,64}:[0-9a-f-]{36})"').findall
 _LINE_BYTES: Final = bytes(range(0x21, 0x7F))
 _BLOCK_BYTES: Final = _LINE_BYTES + b"\n"

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from node.store.complaint_keys import complaint_keys
 from node.store.hub_records import LogLeaf
 from node.store.projection_records import Cursor, ProjectionStep, RefusedChange
 from sync_protocol.complaint import ComplaintState
@@ -20,7 +21,8 @@ from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.jws import Jws, parse_jws
 from sync_protocol.ledger import FoldedLeaf, Ledger
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
-from sync_protocol.line import complaints_in
+from sync_protocol.line import Change
+from sync_protocol.line_columns import parse_changes
 from sync_protocol.merkle import leaf_hashes
 from sync_protocol.roster import Roster
 from sync_protocol.transitions import Verdict
@@ -36,11 +38,11 @@ _decoder: Final = msgspec.msgpack.Decoder(PackedState)
 
 @dataclass(frozen=True, slots=True)
 class OpenLeaf:
-    """A leaf ready to be folded; lines and their hashes are None for a statement."""
+    """A leaf ready to be folded; changes and the hashes of their lines are None for a statement."""
 
     index: int
     jws: Jws
-    lines: list[bytes] | None
+    changes: list[Change | None] | None
     leaves: list[bytes] | None
 
 
@@ -66,9 +68,9 @@ def unpack_state(packed: bytes) -> ComplaintState:
 
 
 def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
-    """Decompresses and splits. Raises Corrupt for what the hub itself stored and cannot read."""
+    """Decompresses, parses and hashes: all that needs no state. Raises Corrupt for what the hub cannot read again."""
     opened: list[OpenLeaf] = []
-    named: set[str] = set()
+    named: dict[str, None] = {}
     for leaf in leaves:
         try:
             jws = parse_jws(leaf.entry, max_bytes=FORK_JWS_MAX_BYTES)
@@ -79,19 +81,10 @@ def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
         except Refused as refused:
             raise Corrupt(f"the leaf at log index {leaf.index} cannot be read: {refused}") from refused
         lines = head.split(b"\n")[1:-1]
-        named |= complaints_in(head)
-        opened.append(OpenLeaf(leaf.index, jws, lines, leaf_hashes(lines)))
-    return OpenBatch(opened, _keys_of(named))
-
-
-def _keys_of(named: set[str]) -> dict[str, bytes]:
-    """Keys of what lines may name (node.store.complaint_keys); what no key can be made of exists nowhere."""
-    keys: dict[str, bytes] = {}
-    for name in named:
-        uuid = name[-36:].replace("-", "")
-        if len(uuid) == 32:
-            keys[name] = bytes.fromhex(uuid) + name[:-37].encode("ascii")
-    return keys
+        changes = parse_changes(lines)
+        named.update(dict.fromkeys([change.complaint for change in changes if change is not None]))
+        opened.append(OpenLeaf(leaf.index, jws, changes, leaf_hashes(lines)))
+    return OpenBatch(opened, complaint_keys(list(named)))
 
 
 def fold_batch(
@@ -113,7 +106,7 @@ def fold_batch(
     pointers: dict[str, bytes] = {}
     refused: list[RefusedChange] = []
     for leaf in batch.leaves:
-        folded = ledger.apply(leaf.index, leaf.jws, leaf.lines, leaf.leaves)
+        folded = ledger.apply(leaf.index, leaf.jws, change_leaves=leaf.leaves, changes=leaf.changes)
         if any(folded.verdicts):
             refused += _refused(folded)
         _note_pointers(folded, pointers)

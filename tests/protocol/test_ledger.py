@@ -12,6 +12,7 @@ from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.figures import FIGURES, Figures
 from sync_protocol.jws import Jws, parse_jws, sign_jws
 from sync_protocol.ledger import FoldedLeaf, Ledger, format_state_hash
+from sync_protocol.line_columns import parse_changes
 from sync_protocol.manifest import Manifest, sign_manifest
 from sync_protocol.merkle import leaf_hashes, tree_root
 from sync_protocol.transitions import Verdict
@@ -198,6 +199,16 @@ def test_a_fold_taken_up_again_comes_to_the_same_end() -> None:
     resumed.apply(resumed.size, jws, lines, leaf_hashes(lines))
     for name in ("state_hash", "size", "figures", "complaints", "last_heard"):
         assert getattr(resumed, name) == getattr(early, name)
+
+
+def test_lines_parsed_ahead_fold_as_the_lines_themselves() -> None:
+    log, other = _log(), _log()
+    lines = [_change("received", 1), spoilt("started", rev=0), _change("verified", 2)]
+    jws = log.signed(PEKALONGAN, lines)
+    folded = log.enter(jws, lines)
+    ahead = other.ledger.apply(other.ledger.size, jws, change_leaves=leaf_hashes(lines), changes=parse_changes(lines))
+    assert ahead == folded
+    assert ahead.verdicts == [Verdict.APPLIED, Verdict.MALFORMED, Verdict.APPLIED]
 
 
 def test_figures_of_the_leaves_add_up_to_the_figures_of_the_log() -> None:

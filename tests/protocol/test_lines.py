@@ -16,7 +16,6 @@ from sync_protocol.errors import Refused
 from sync_protocol.line import (
     Change,
     check_line_bytes,
-    complaints_in,
     encode_change,
     format_change,
     format_content,
@@ -323,12 +322,6 @@ def test_a_line_over_two_kibibytes_is_refused_with_its_number() -> None:
 def test_a_last_line_without_line_feed_is_refused() -> None:
     with pytest.raises(Refused, match="malformed"):
         check_line_bytes(b"a\nb")
-
-
-def test_every_complaint_that_lines_name_is_found_without_parsing() -> None:
-    other = "kementerian-panrb:" + uuid_of("other")
-    block = line_of("started") + b"\n" + line_of("closed", complaint=other) + b"\n" + b"nonsense\n"
-    assert complaints_in(block) == {COMPLAINT, other}
 
 
 def test_content_is_read_back_as_it_was_said() -> None:
