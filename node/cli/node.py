@@ -142,7 +142,7 @@ def push(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds.")] = 60,
     as_json: JsonFlag = False,
 ) -> None:
-    """Push once, without serving. Hub away until the timeout: exit 3; halted: exit 1."""
+    """Push once, without serving. Hub away, or (--until-drained) something left at the timeout: exit 3; halted: exit 1."""
     from node.wiring import local as wiring
 
     document = run(wiring.push(directory, until_drained=until_drained, timeout_s=timeout), as_json=as_json)
@@ -155,6 +155,10 @@ def push(
                 "The hub could not be reached in time. Nothing is lost; try again or leave `simpul node serve` running."
             )
         )
+        raise typer.Exit(3)
+    if until_drained and not document["drained"]:
+        left = document["unsent"] + document["unacknowledged"]
+        stderr.print(Text(f"Not everything went out in time: {left} change(s) are left. Nothing is lost; try again."))
         raise typer.Exit(3)
 
 

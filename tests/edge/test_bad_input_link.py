@@ -92,6 +92,17 @@ def test_an_answer_that_comes_too_late_is_asked_for_again(line: Line) -> None:
     line.check()
 
 
+def test_a_push_until_drained_that_leaves_something_is_no_success(line: Line) -> None:
+    """The hub answers, but no set gets through: a timer's script must hear of it."""
+    line.record(3)
+    line.meddler.do(harms.busy, times=1_000)
+    failed = line.node.push(code=3, timeout_s=2)
+    assert (failed["reached"], failed["drained"], failed["unsent"] + failed["unacknowledged"]) == (True, False, 3)
+    line.meddler.do(harms.busy, times=0)
+    line.node.push()
+    line.check()
+
+
 def test_while_the_hub_is_away_the_node_says_since_when_and_what_next_and_takes_in(line: Line) -> None:
     before = datetime.now(UTC)
     line.meddler.is_down = True
