@@ -142,7 +142,7 @@ def push(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds.")] = 60,
     as_json: JsonFlag = False,
 ) -> None:
-    """Push once, without serving. Hub away, or (--until-drained) something left at the timeout: exit 3; halted: exit 1."""
+    """Push once, without serving. Hub away, or (--until-drained) something left in the end: exit 3; halted: exit 1."""
     from node.wiring import local as wiring
 
     document = run(wiring.push(directory, until_drained=until_drained, timeout_s=timeout), as_json=as_json)
