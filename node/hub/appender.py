@@ -126,8 +126,7 @@ class Appender:
             _fail(group, Unavailable("the hub is stopping", retry_after_s=5))
             raise
         except Corrupt as error:
-            self.log.broken = error
-            _logger.critical("stopped signing", detail=error.detail, next=error.next_step)
+            self.log.stop_signing(error)
             _fail(group, Unavailable("the hub stopped signing", retry_after_s=60))
         except Unavailable as error:
             _fail(group, error)

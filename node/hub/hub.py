@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final, Self
-
-import structlog
 
 from keys import ceremony
 from keys.key_directory import KeyDirectory
 from keys.signer import Ed25519Signer
 from node.hub.appender import Appender
+from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
 from node.hub.intake import Intake
@@ -31,17 +30,14 @@ from node.ports import Clock, Randomness
 from node.store.hub_records import Grant
 from node.store.hub_store import SqlHubStore
 from node.store.projection_store import SqlProjectionStore
-from sync_protocol.errors import Refused, SimpulError, Unavailable
+from sync_protocol.errors import Refused
 from sync_protocol.possession import token_hash
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import HubDescription
 
-WATCH_S: Final = 1.0  # how soon this process sees what another one appended
 GRANT_NAME_MAX: Final = 64
 GC_THRESHOLDS: Final = (50_000, 20, 50)
-
-_logger = structlog.get_logger("simpul.hub")
 
 
 class Hub:
@@ -85,7 +81,14 @@ class Hub:
         )
         self.intake = Intake(self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock)
         self.projector = Projector(self.log, store, projection, self._turn, clock)
-        self._chores: list[asyncio.Task[None]] = []
+        self._clockwork = Clockwork(
+            self.log,
+            self.appender,
+            self.statements,
+            clock=clock,
+            tick_interval_s=options.tick_interval_s,
+            on_moved=self.projector.wake,
+        )
         self.started_at_ms: int | None = None
 
     @classmethod
@@ -154,17 +157,11 @@ class Hub:
         self.appender.start()
         if self.options.projector:
             self.projector.start()
-        self._chores = [
-            asyncio.create_task(self._tick_hourly(), name="hub-ticks"),
-            asyncio.create_task(self._watch(), name="hub-watch"),
-        ]
+        self._clockwork.start()
 
     async def stop(self) -> None:
         """Works off what was accepted for work; then nothing runs any more."""
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
-        self._chores = []
+        await self._clockwork.stop()
         await self.appender.stop()
         await self.projector.stop()
 
@@ -176,30 +173,6 @@ class Hub:
         await self.projection.close()
         self.lock.close()
         self._turn.close()
-
-    async def _tick_hourly(self) -> None:
-        while True:
-            newest = self.log.roster.tick_before(self.log.size) or 0
-            due_s = (newest - self.clock.now_ms()) / 1000 + self.options.tick_interval_s
-            if due_s > 0:
-                await self.clock.sleep(min(due_s, self.options.tick_interval_s))
-                continue
-            try:
-                await self.appender.append_statement(self.statements.tick)
-            except (Refused, Unavailable) as error:
-                _logger.warning("no tick", error=str(error))
-                await self.clock.sleep(60)
-
-    async def _watch(self) -> None:
-        """Sees what a command in another process appended, though nobody submits anything here."""
-        while True:
-            await self.clock.sleep(WATCH_S)
-            if await self.lock.read() == self.log.published.note:
-                continue
-            with suppress(SimpulError):
-                async with self.lock.hold():
-                    await self.log.refresh()
-            self.projector.wake()
 
     async def invite(self, agency: AgencyId) -> str:
         """A one-time enrolment token, shown once."""

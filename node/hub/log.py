@@ -80,6 +80,11 @@ class HubLog:
         if self.recovering is not None:
             raise Recovering(self.recovering, size=self.size, retry_after_s=60)
 
+    def stop_signing(self, error: Corrupt) -> None:
+        """Our state contradicts itself: nothing more is signed by this process."""
+        self.broken = error
+        _logger.critical("stopped signing", detail=error.detail, next=error.next_step)
+
     async def open(self) -> None:
         """Reads everything, and moves the lock on if a commit was not published. Raises Corrupt.
 

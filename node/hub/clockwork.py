@@ -1,0 +1,89 @@
+"""What a serving hub does by itself: the hourly tick (protocol §5.5), and seeing what other processes appended.
+
+Nothing that happens to a disk or a database for a while ends it: it says so, and goes on later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from node.hub.appender import Appender
+from node.hub.log import HubLog
+from node.hub.statements import Statements
+from node.logs import words_of
+from node.ports import Clock
+from sync_protocol.errors import Corrupt
+
+WATCH_S: Final = 1.0  # how soon this process sees what another one appended
+PAUSE_AFTER_FAILURE_S: Final = 60.0
+
+_logger = structlog.get_logger("simpul.hub")
+
+
+class Clockwork:
+    """Belongs to one event loop. `on_moved` is called when another process may have appended."""
+
+    def __init__(
+        self,
+        log: HubLog,
+        appender: Appender,
+        statements: Statements,
+        *,
+        clock: Clock,
+        tick_interval_s: float,
+        on_moved: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._appender = appender
+        self._statements = statements
+        self._clock = clock
+        self._tick_interval_s = tick_interval_s
+        self._on_moved = on_moved
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Runs until it is stopped."""
+        self._tasks = [
+            asyncio.create_task(self._forever(self._tick), name="hub-ticks"),
+            asyncio.create_task(self._forever(self._watch), name="hub-watch"),
+        ]
+
+    async def stop(self) -> None:
+        """Ends; what was handed to the appender goes on there."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except Exception as error:  # noqa: BLE001 - a full disk, a lock folder away: it comes back or is told
+                _logger.warning("clockwork failed", step=step.__name__, error=words_of(error))
+                await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
+
+    async def _tick(self) -> None:
+        """Waits until the next one is due, or appends it."""
+        newest = self._log.roster.tick_before(self._log.size) or 0
+        due_s = (newest - self._clock.now_ms()) / 1000 + self._tick_interval_s
+        if due_s > 0:
+            await self._clock.sleep(min(due_s, self._tick_interval_s))
+        else:
+            await self._appender.append_statement(self._statements.tick)
+
+    async def _watch(self) -> None:
+        """Sees what a command in another process appended, though nobody submits anything here."""
+        await self._clock.sleep(WATCH_S)
+        if self._log.broken is not None or await self._log.lock.read() == self._log.published.note:
+            return
+        try:
+            async with self._log.lock.hold():
+                await self._log.refresh()
+        except Corrupt as error:
+            self._log.stop_signing(error)
+        self._on_moved()
