@@ -14,7 +14,7 @@ from aiohttp import web
 from node.hub.http_auth import Gatekeeper, Reader, RequestHead, check_agency
 from node.hub.hub import Hub
 from sync_protocol.errors import Refused, Unavailable, malformed, too_large
-from sync_protocol.limits import WIRE_MAX_BYTES
+from sync_protocol.limits import LINE_SLOWEST_BYTES_S
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, problem_body
 from sync_protocol.values import AgencyId, parse_integer
 from sync_protocol.wire import format_body
@@ -39,9 +39,12 @@ class Admission:
         self.bytes = 0
 
     @asynccontextmanager
-    async def enter(self, length: int | None) -> AsyncIterator[None]:
-        """Raises Unavailable(busy) at once, before anything is read."""
-        claimed = WIRE_MAX_BYTES if length is None else length  # without a length it may become as large as any
+    async def enter(self, length: int | None, limit: int) -> AsyncIterator[None]:
+        """For a body of that length (None: not told) where `limit` is the largest that will be read.
+
+        Raises Unavailable(busy) at once, before anything is read.
+        """
+        claimed = limit if length is None else min(length, limit)
         if self.requests >= self._requests_max or (self.requests and self.bytes + claimed > self._bytes_max):
             raise Unavailable("the hub takes in as much as it can", retry_after_s=RETRY_AFTER_S)
         self.requests += 1
@@ -54,26 +57,26 @@ class Admission:
 
 
 async def read_body(request: web.Request, limit: int, timeout_s: float) -> bytes:
-    """The whole body. Raises Refused (too-large, reading no further; malformed if it breaks off) or Unavailable."""
+    """The whole body. Raises Refused (too-large, reading no further; malformed if it breaks off) or Unavailable.
+
+    `timeout_s` is for a line that is silent; each byte that arrives earns the time that it takes on the slowest line.
+    """
     if (request.content_length or 0) > limit:
         raise too_large("body", limit)
     body = bytearray()
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) as patience:
+            begun_s = asyncio.get_running_loop().time()
             while piece := await request.content.readany():
                 body += piece
                 if len(body) > limit:
                     raise too_large("body", limit)
+                patience.reschedule(begun_s + timeout_s + len(body) / LINE_SLOWEST_BYTES_S)
     except TimeoutError:
-        raise Unavailable(f"the body did not arrive within {timeout_s:g} seconds", retry_after_s=5) from None
+        raise Unavailable("the body came too slowly, or stopped coming", retry_after_s=5) from None
     except (web.RequestPayloadError, ConnectionError):
         raise malformed("the body broke off", "body") from None
     return bytes(body)
-
-
-def set_limit() -> int:
-    """Of a set's body on the wire."""
-    return WIRE_MAX_BYTES
 
 
 async def identify(request: web.Request, *, body: bytes | None = None) -> Reader:

@@ -16,10 +16,10 @@ from node.hub.http_requests import (
     json_answer,
     query_integer,
     read_body,
-    set_limit,
 )
 from node.hub.hub import Hub
 from node.hub.recovery import hear_recovery
+from sync_protocol.limits import WIRE_MAX_BYTES
 from sync_protocol.values import AgencyId, b64_encode
 from sync_protocol.wire import (
     BODY_MAX_BYTES,
@@ -39,12 +39,12 @@ async def put_change_set(request: web.Request) -> web.Response:
     hub.log.check_signing()
     agency, seq = agency_of(request), integer(request.match_info["seq"], "seq", least=1)
     from_size = query_integer(request, "from", default=0)
-    async with request.app[ADMISSION].enter(request.content_length):
+    async with request.app[ADMISSION].enter(request.content_length, WIRE_MAX_BYTES):
         # Not named here: the intake alone holds the body, and lets go of it.
         taken = await hub.intake.submit(
             agency,
             seq,
-            await read_body(request, set_limit(), hub.options.body_timeout_s),
+            await read_body(request, WIRE_MAX_BYTES, hub.options.body_timeout_s),
             request.headers.get("Content-Encoding"),
         )
     answer = await entered(hub, taken.place, from_size, hidden=taken.hidden, erased=taken.erased)
@@ -54,7 +54,7 @@ async def put_change_set(request: web.Request) -> web.Response:
 async def post_enrolment(request: web.Request) -> web.Response:
     """`POST /v1/enrolments`: the same token and key get the same answer."""
     hub = request.app[HUB]
-    body = await read_body(request, SMALL_BODY_MAX_BYTES, hub.options.body_timeout_s)
+    body = await _small_body(request)
     asked = parse_body(body, EnrolmentRequest, max_bytes=SMALL_BODY_MAX_BYTES)
     place = await hub.enrolments.enrol(asked)
     lines = [
@@ -72,8 +72,12 @@ async def post_enrolment(request: web.Request) -> web.Response:
 async def post_statement(request: web.Request) -> web.Response:
     """`POST /v1/statements`: an agency's rotation or revocation, signed by itself."""
     hub = request.app[HUB]
-    body = await read_body(request, SMALL_BODY_MAX_BYTES, hub.options.body_timeout_s)
+    hub.log.check_signing()
+    body = await _small_body(request)
     text = parse_body(body, StatementRequest, max_bytes=SMALL_BODY_MAX_BYTES).statement
+    index = await hub.statements.first_look(text)
+    if index is not None:
+        return json_answer(await entered(hub, Place(index, hub.log.published, is_new=False), 0))
 
     async def prepare() -> Prepared | int:
         return await hub.statements.submitted(text)
@@ -82,10 +86,15 @@ async def post_statement(request: web.Request) -> web.Response:
     return json_answer(await entered(hub, place, 0), status=201 if place.is_new else 200)
 
 
+async def _small_body(request: web.Request) -> bytes:
+    async with request.app[ADMISSION].enter(request.content_length, SMALL_BODY_MAX_BYTES):
+        return await read_body(request, SMALL_BODY_MAX_BYTES, request.app[HUB].options.body_timeout_s)
+
+
 async def post_recovery(request: web.Request) -> web.Response:
     """`POST /v1/recovery`: what a node holds that this hub may have lost (§10.6)."""
     hub = request.app[HUB]
-    async with request.app[ADMISSION].enter(request.content_length):
+    async with request.app[ADMISSION].enter(request.content_length, BODY_MAX_BYTES):
         body = await read_body(request, BODY_MAX_BYTES, hub.options.body_timeout_s)
     reader = await identify(request, body=body)
     asked = parse_body(body, RecoveryRequest)

@@ -15,6 +15,7 @@ from node.ports import Clock
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.jws import parse_jws
+from sync_protocol.limits import INTEGER_MAX
 from sync_protocol.roster_state import AgencyRecord
 from sync_protocol.statement import Revocation, Role, Rotation, Rules, Tick, parse_statement, sign_statement
 from sync_protocol.values import AgencyId, Digest
@@ -81,6 +82,17 @@ class Statements:
             reason=reason,
         )
         return Prepared(statement)
+
+    async def first_look(self, text: str) -> int | None:
+        """Where a statement that was sent stands already; None if it may go in as things are.
+
+        Takes no lock, so that what strangers send, or send again, costs no append. Raises Refused.
+        """
+        prepared = await self.submitted(text)
+        if isinstance(prepared, int):
+            return prepared if prepared < self._log.size else None
+        self._log.roster.examine(INTEGER_MAX, prepared.jws)  # wherever it will stand: only the place is not known yet
+        return None
 
     async def submitted(self, text: str) -> Prepared | int:
         """A rotation or revocation that an agency sent; where it stands, if it is in the log already."""

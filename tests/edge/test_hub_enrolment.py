@@ -200,6 +200,24 @@ async def test_nobody_else_sends_statements_of_the_registrar(lab: Lab) -> None:
     assert lab.hub.log.size == 4
 
 
+async def test_statements_that_cannot_go_in_are_answered_without_an_append(lab: Lab) -> None:
+    agency = await lab.enrol("33.75")
+    logged, renewed = rotation(agency)
+    assert (await send(lab, logged)).status == 201
+    renewed.restart_chain()
+    fresh, _ = rotation(renewed)
+    forged = fresh[: fresh.rindex(".") + 1] + "A" * 86
+    stranger, _ = rotation(Agency(lab, agency.code, lab.new_key(), prev=renewed.prev))
+    size = lab.hub.log.size
+    async with asyncio.timeout(20), lab.hub.lock.hold():  # whoever wants to append waits for us
+        sent = (logged, forged, stranger, "x.y.z", agency.cut(0).manifest.jws.text)
+        answers = [await send(lab, statement) for statement in sent]
+    assert [answer.status for answer in answers] == [200, 403, 403, 422, 422]
+    assert [answer.kind for answer in answers[1:3]] == ["bad-signature", "unknown-key"]
+    assert lab.hub.log.size == size
+    assert (await send(lab, fresh)).status == 201
+
+
 async def test_the_log_is_told_the_time_hourly_and_never_backwards(tmp_path: Path) -> None:
     async with running_hub(tmp_path, tick_interval_s=0.2) as lab:
         first = lab.hub.log.roster.tick_before(lab.hub.log.size)

@@ -32,7 +32,9 @@ class History:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[Lab, Agency]]:
         self.starts += 1
-        async with running_hub(self.tmp_path, clock=self.clock, seed=self.starts) as lab:
+        # Without a projector: one that is stopped in the middle of a query lets go of its connection a little later,
+        # and files are exchanged here without the process ending.
+        async with running_hub(self.tmp_path, clock=self.clock, seed=self.starts, projector=False) as lab:
             if self.agency is None:
                 self.agency = await lab.enrol("33.75")
             self.agency.lab = lab
