@@ -149,7 +149,7 @@ class HubSettings(_Settings):
     requests_max: int = Field(
         128, ge=1, le=10_000, description="Change sets read at the same time; beyond: 503, Retry-After."
     )
-    body_timeout_s: int = Field(60, ge=1, le=3_600, description="For one request's body to arrive.")
+    body_timeout_s: int = Field(60, ge=1, le=3_600, description="Silence after which a request's body is given up.")
     tick_interval_s: int = Field(3_600, ge=1, le=86_400, description="How often the log is told the time.")
     invitation_days: int = Field(14, ge=1, le=365, description="How long an enrolment token can be used first.")
     desk: str = Field("kementerian-panrb", description="The agency that takes back and directs what nobody takes.")
@@ -196,7 +196,9 @@ class NodeSettings(_Settings):
     set_changes_max: int = Field(
         1_000, ge=1, le=SET_MAX_LEAVES // 2, description="Changes in one set: larger costs fewer bytes a change."
     )
-    request_timeout_s: float = Field(60.0, gt=0, le=3_600, description="For one answer of the hub.")
+    request_timeout_s: float = Field(
+        60.0, gt=0, le=3_600, description="Silence of the hub after which it counts as away."
+    )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
 

@@ -22,10 +22,11 @@ from node.link.errors import Unreachable
 from node.ports import Clock, Randomness
 from sync_protocol.backoff import BLIP_ATTEMPTS_MAX, blip_delay_s
 from sync_protocol.errors import Refused, Unavailable
+from sync_protocol.limits import LINE_SLOWEST_BYTES_S
 from sync_protocol.problems import Recovering, refused_from_problem
 
 CONNECT_TIMEOUT_S: Final = 10.0
-ANSWER_TIMEOUT_S: Final = 60.0  # a hub that takes longer is away; what it did meanwhile is found out by repeating
+ANSWER_TIMEOUT_S: Final = 60.0  # a hub silent for longer is away; what it did meanwhile is found out by repeating
 RETRY_AFTER_LONGEST_S: Final = 3_600.0
 USER_AGENT: Final = "simpul-node"
 
@@ -125,7 +126,12 @@ class Transport:
     ) -> Answer:
         try:
             async with self._open_session().request(
-                method, url, data=None if body is None else BytesIO(body), headers=headers, allow_redirects=False
+                method,
+                url,
+                data=None if body is None else BytesIO(body),
+                headers=headers,
+                allow_redirects=False,
+                timeout=_patience(self._timeout_s, len(body or b""), max_bytes),
             ) as response:
                 data = await _read_bounded(response, max_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -141,16 +147,25 @@ class Transport:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=self._timeout_s, connect=CONNECT_TIMEOUT_S)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._tls),
-                timeout=timeout,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
                 trust_env=not is_loopback(self.base_url.host or ""),  # a proxy from the environment leads outside
             )
         return self._session
+
+
+def _patience(silence_s: float, sent: int, awaited_max: int) -> aiohttp.ClientTimeout:
+    """How long one request may take: a line that is slow is not a line that is dead.
+
+    What was sent may still lie in this machine's buffers when the waiting begins, so it adds to the silence that is
+    borne. The total only ends an answer that comes in drops for ever.
+    """
+    silent_s = silence_s + sent / LINE_SLOWEST_BYTES_S
+    total_s = CONNECT_TIMEOUT_S + silent_s + awaited_max / LINE_SLOWEST_BYTES_S
+    return aiohttp.ClientTimeout(total=total_s, connect=CONNECT_TIMEOUT_S, sock_read=silent_s)
 
 
 async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -14,14 +14,18 @@ from typing import Final
 
 from node.local.ports import LocalStore
 from node.store.local_records import Cuttable, SignedSet, UnsentLine
-from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, ChangeSet, Draft, build_change_set, draft_change_set
+from sync_protocol.change_set import ChangeSet, Draft, build_change_set, draft_change_set
 from sync_protocol.compression import compress_part
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Corrupt, Refused
-from sync_protocol.limits import SET_MAX_BYTES, SET_MAX_LEAVES
+from sync_protocol.limits import SET_MAX_LEAVES
 from sync_protocol.values import AgencyId
 
 TARGET_CHANGES: Final = 1_000  # where bytes a change have stopped to fall, and a repeat is still cheap
+
+#: Lines of one set, in bytes before compression, unless a single change has more. A thousand long letters would be 32
+#: MiB; this much is ten minutes on the slowest line if it does not compress at all, and what a break costs at most.
+TARGET_BYTES: Final = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,12 @@ async def cut_set(
 
 
 def fitting(lines: Sequence[UnsentLine]) -> int:
-    """How many of the lines make one set (protocol §11)."""
-    room = SET_MAX_BYTES - MANIFEST_LINE_MAX_BYTES
+    """How many of the lines make one set (protocol §10.4, §11): one at least."""
     leaves = size = 0
     for count, (_, line, content) in enumerate(lines):
         leaves += 1 if content is None else 2
         size += len(line) + 1 + (0 if content is None else len(content) + 1)
-        if leaves > SET_MAX_LEAVES or size > room:
+        if count and (leaves > SET_MAX_LEAVES or size > TARGET_BYTES):
             return count
     return len(lines)
 

@@ -15,7 +15,7 @@ from node.hub.http import ROUTES, RUNNER_OPTIONS, build_app
 from node.hub.openapi import hub_document
 from node.serving import listening, server_tls
 from sync_protocol.change_set import split_parts
-from sync_protocol.compression import decode_body
+from sync_protocol.compression import compress_frames, decode_body
 from sync_protocol.merkle import leaf_hash, tree_root
 from sync_protocol.receipt import parse_receipt, verify_receipt
 from sync_protocol.tiles import entry_tiles_of, split_tile, tiles_of, unpack_entries
@@ -163,6 +163,10 @@ async def test_keys_and_statements_are_public(lab: Lab, agency: Agency) -> None:
     assert keys[0]["until_index"] == 4
     statements = (await lab.call("GET", "/v1/agencies/33.75/statements")).json
     assert [line["index"] for line in statements] == [0, 3, 4]
+    for line in statements:
+        receipt = parse_receipt(line["receipt"].encode())
+        opened = verify_receipt(receipt, line["statement"].encode(), [lab.vkey], ORIGIN)
+        assert (receipt.index, opened.checkpoint.size) == (line["index"], lab.hub.log.size)
     assert (await lab.call("GET", "/v1/agencies/99.99/keys")).status == 404
     listed = (await lab.call("GET", "/v1/agencies")).json
     assert [(line["agency"], line["seq"], line["kid"]) for line in listed] == [("33.75", 0, None)]
@@ -191,6 +195,23 @@ async def test_a_body_that_comes_too_slowly_is_cut_off(tmp_path: Path) -> None:
 
         answer = await agency.send(slow(), 1)
         assert (answer.status, answer.kind) == (503, "busy")
+
+
+async def test_a_body_that_comes_slowly_but_keeps_coming_is_taken(tmp_path: Path) -> None:
+    async with running_hub(tmp_path, body_timeout_s=0.3) as lab:
+        agency = await lab.enrol("33.75")
+        change_set = agency.cut(80)
+        body = b"".join(compress_frames(change_set.head, change_set.contents))
+        piece = len(body) // 8
+
+        async def steady() -> AsyncIterator[bytes]:
+            for place in range(0, len(body), piece):
+                yield body[place : place + piece]
+                await asyncio.sleep(0.08)
+
+        assert len(body) > 4_096
+        answer = await agency.send(steady(), 1)
+        assert answer.status == 201
 
 
 async def test_a_silent_agency_and_an_unprojected_one_show_in_the_status(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from node.system import SystemClock, SystemRandomness
 from sync_protocol.backoff import BLIP_ATTEMPTS_MAX
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.problems import Recovering, problem_body
-from sync_protocol.wire import RecoveryRequest, SeqRange, format_body
+from sync_protocol.wire import Consistency, Entered, RecoveryRequest, SeqRange, format_body
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,6 +40,15 @@ HUB = {
     "size": 3,
     "something_new": True,
 }
+
+ENTERED = Entered(
+    index=3,
+    receipt="r" * 600,
+    checkpoint="c" * 200,
+    consistency=Consistency(from_size=0, hashes=[]),
+    hidden=0,
+    erased=0,
+)
 
 
 class NowClock(SystemClock):
@@ -268,6 +277,28 @@ async def test_a_connection_cut_in_mid_answer_is_unreachable() -> None:
     async with serving(handler) as url, linked(url) as link:
         with pytest.raises(Unreachable):
             await link.describe()
+
+
+async def test_a_slow_line_that_keeps_coming_is_not_given_up() -> None:
+    """Both ways take longer than a silence may last: 0.3 s here."""
+    arrived = b""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal arrived
+        while piece := await request.content.read(1024):
+            arrived += piece
+            await asyncio.sleep(0.12)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        body = format_body(ENTERED)
+        for place in range(0, len(body), len(body) // 5):
+            await response.write(body[place : place + len(body) // 5])
+            await asyncio.sleep(0.1)
+        return response
+
+    async with serving(handler) as url, linked(url, answer_timeout_s=0.3) as link:
+        await link.push(1, b"x" * 8_192, 0)
+    assert arrived == b"x" * 8_192
 
 
 async def test_a_hub_that_does_not_answer_in_time_is_unreachable() -> None:

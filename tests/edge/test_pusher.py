@@ -9,12 +9,16 @@ import pytest
 
 from keys.key_directory import KeyDirectory
 from keys.signer import Ed25519Signer
+from node.local.cutting import TARGET_BYTES, fitting
 from node.local.pusher import SHOW_AGAIN_EVERY_MS
+from node.local.recording import Command
 from node.local.status import node_status
 from sync_protocol.backoff import DAY_MS
+from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES
 from sync_protocol.halts import HaltReason
 from sync_protocol.outbox import CheckHead, Claim, Cut, Halted, Heartbeat, Idle, Push, Wait
 from sync_protocol.statement import Role
+from sync_protocol.values import format_timestamp
 from tests.fakes.fake_hub import FakeHub, Fault
 from tests.fakes.node_lab import AGENCY, copy_of, running_node
 
@@ -63,6 +67,26 @@ async def test_lost_requests_and_replies_lose_nothing_and_double_nothing(
         assert (await node.store.outbox()).unsent == 0
     assert [line.split(b'"id":"')[1][:36].decode() for line in node.lines()] == expected
     assert hub.size == 3 + 4
+
+
+async def test_many_long_letters_go_out_in_sets_that_a_slow_line_can_carry(tmp_path: Path, hub: FakeHub) -> None:
+    async with running_node(tmp_path / "a", hub) as node:
+        for _ in range(100):
+            data = {"channel": "web", "visibility": "public", "received_at": format_timestamp(node.clock.now_ms())}
+            await node.service.record(Command("received", data, {"text": "x" * 30_000}, role="reporter"))
+        await node.work()
+    sizes = [len(stored.change_set.head) + len(stored.change_set.contents) for stored in hub.sets.values()]
+    assert len(sizes) == 2
+    assert all(size < TARGET_BYTES + MANIFEST_LINE_MAX_BYTES for size in sizes)
+    assert sum(size > TARGET_BYTES - 64 * 1024 for size in sizes) == 1
+    assert len(node.lines()) == 100
+
+
+def test_a_set_takes_one_change_at_least() -> None:
+    long = (1, b"line", b"x" * (TARGET_BYTES + 1))
+    assert fitting([long, long]) == 1
+    assert fitting([(1, b"line", None), long]) == 1
+    assert fitting([]) == 0
 
 
 async def test_a_process_that_dies_after_any_step_is_continued_by_the_next(tmp_path: Path, hub: FakeHub) -> None:
