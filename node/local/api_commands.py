@@ -7,13 +7,25 @@ from typing import Any, Final
 import msgspec
 
 from node.local.api_types import ChangeRequest, NewComplaint
-from node.local.recording import Command
+from node.local.recording import CHANGE_REFUSED, Command
 from sync_protocol import change_types as ct
+from sync_protocol.errors import Refused
+from sync_protocol.transitions import TRANSITIONS, By
 from sync_protocol.values import format_timestamp
 
 _SAID_FIRST: Final = ("title", "text", "place", "occurred_at", "reporter", "sealed")
 _BY_REPORTER: Final = frozenset({"received", "information_supplied", "replied", "rated"})
 _NEITHER: Final = ("actor", "rev", "type")
+
+#: Changes to what another agency offered, or owns. This version brings no complaints of others to a node, so that they
+#: are judged by what is here: they are possible for the desk's own complaints at most.
+OF_OTHERS: Final = frozenset(
+    name for name, row in TRANSITIONS.items() if row.by in (By.OFFERED, By.DESK, By.OWNING_DESK)
+)
+OF_OTHERS_NEXT: Final = (
+    "Complaints that other agencies offer or own do not come to a node in this version (there is no inbox yet): settle "
+    "it with the other agency, which can withdraw the offer and answer the complaint itself."
+)
 
 
 def received_command(new: NewComplaint, now_ms: int) -> Command:
@@ -43,6 +55,14 @@ def change_command(request: ChangeRequest, complaint: str) -> Command:
         complaint=complaint,
         expected_rev=request.rev,
     )
+
+
+def explained(refused: Refused, change_type: str) -> Refused:
+    """The refusal with the next step that fits, where what is missing is the inbox and not the complaint."""
+    if change_type not in OF_OTHERS or refused.kind not in (CHANGE_REFUSED, "not-found"):
+        return refused
+    members = {**refused.members, "next": OF_OTHERS_NEXT}
+    return Refused(refused.kind, refused.detail, where=refused.where, members=members)
 
 
 def _command(change_type: str, actor: ct.Actor | None, **rest: Any) -> Command:

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from node.local.api_answers import detail_of, summary_of
-from node.local.api_commands import change_command, received_command
+from node.local.api_commands import change_command, explained, received_command
 from node.local.api_types import (
     ANY_CHANGE_REQUEST,
     ChangeRequest,
@@ -33,6 +33,7 @@ from node.local.recording import Outcome
 from node.local.service import LocalService
 from node.local.status import find_staleness, node_status
 from node.ports import Clock, Randomness
+from sync_protocol.errors import Refused
 
 BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs longer holds a connection for nothing
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
@@ -74,10 +75,14 @@ class Intake:
         """`POST /v1/complaints/{complaint}/changes`."""
         fields = await read_fields(request, self.body_timeout_s)
         wanted: ChangeRequest = convert(fields, ANY_CHANGE_REQUEST)
-        held = await find_complaint(self.store, request.match_info["complaint"])
-        command = change_command(wanted, held.id)
-        keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
-        return self._recorded(await self.service.record(keyed), {})
+        try:
+            held = await find_complaint(self.store, request.match_info["complaint"])
+            command = change_command(wanted, held.id)
+            keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
+            outcome = await self.service.record(keyed)
+        except Refused as refused:
+            raise explained(refused, str(fields["type"])) from None
+        return self._recorded(outcome, {})
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""

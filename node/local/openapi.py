@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from node.local.api_commands import OF_OTHERS
 from node.local.api_types import (
     ANY_CHANGE_REQUEST,
     CHANGE_REQUESTS,
@@ -131,7 +132,10 @@ def _change() -> dict[str, Any]:
         "operationId": "changeComplaint",
         "summary": "Record a change to a complaint",
         "description": "Which change is possible in which state: docs/lifecycle.md. With `rev` it is refused if "
-        "somebody else changed the complaint since that rev was read.",
+        "somebody else changed the complaint since that rev was read. "
+        f"{', '.join(f'`{name}`' for name in sorted(OF_OTHERS))} concern what other agencies offer or own. Such "
+        "complaints do not come to a node in this version (there is no inbox yet), so these are answered 404, or 409 "
+        "with the verdict of protocol §9.3; `next` says so.",
         "parameters": [_COMPLAINT, _IDEMPOTENCY],
         "requestBody": _body("ChangeRequest", {"examples": _CHANGE_EXAMPLES}),
         "responses": answers,
