@@ -18,7 +18,7 @@ from sync_protocol.jws import parse_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.line import Change, content_mark, parse_change, parse_content
 from sync_protocol.note import VerifierKey
-from sync_protocol.receipt import parse_receipt, verify_receipt
+from sync_protocol.receipt import Receipt, parse_receipt, verify_receipt
 from sync_protocol.roster import Roster
 from sync_protocol.strict_json import parse_object
 from sync_protocol.values import ComplaintId
@@ -67,13 +67,37 @@ class ProvenChange:
 
 @dataclass(frozen=True, slots=True)
 class OpenEvidence:
-    """Evidence whose every signature, root and inclusion was verified. `size` is that of its newest checkpoint."""
+    """Evidence whose every signature, root and inclusion was verified. `size` is that of its newest checkpoint.
+
+    `vkey` is the log key that it was held against. `by_earlier_keys` of its receipts are signed by log keys before that
+    one: true as long as nobody who came into possession of those has made them.
+    """
 
     complaint: ComplaintId
     origin: str
     vkey: VerifierKey
     size: int
     changes: Sequence[ProvenChange]
+    by_earlier_keys: int
+
+
+class _Receipts:
+    """Verifies receipts by the log keys of a roster, and counts how many the trusted key leads to."""
+
+    def __init__(self, roster: Roster, trusted: VerifierKey) -> None:
+        self._roster = roster
+        self._rank = roster.vkeys.index(trusted)  # newest first: those before it follow it
+        self.size = 0
+        self.by_earlier_keys = 0
+        self.count = 0
+
+    def verify(self, receipt: Receipt, entry: bytes) -> None:
+        """By the one key that signs the size of its checkpoint (protocol §5.4). Raises Refused."""
+        opened = verify_receipt(receipt, entry, self._roster.log_keys_for(receipt.note), self._roster.origin)
+        self.size = max(self.size, opened.checkpoint.size)
+        self.count += 1
+        if self._roster.vkeys.index(opened.vkey) > self._rank:
+            self.by_earlier_keys += 1
 
 
 def format_evidence(evidence: EvidenceFile) -> bytes:
@@ -87,30 +111,43 @@ def open_evidence(data: bytes, trusted: VerifierKey | None) -> OpenEvidence:
     Raises Refused: malformed, too-large, bad-signature, bad-proof, root-mismatch, unknown-key, wrong-agency …
     """
     evidence = _parse(data)
-    roster = Roster()
-    sizes = [0]
-    known = [trusted or VerifierKey.parse(evidence.vkey)]
-    for held in evidence.statements:
-        jws = parse_jws(held.statement, max_bytes=FORK_JWS_MAX_BYTES)
-        receipt = parse_receipt(held.receipt.encode("utf-8"))
-        opened = verify_receipt(receipt, held.statement.encode("ascii"), known, evidence.origin)
-        roster.admit(receipt.index, jws)
-        known += [vkey for vkey in roster.vkeys if vkey not in known]
-        sizes.append(opened.checkpoint.size)
-    if not evidence.statements or (trusted is not None and trusted not in roster.vkeys):
-        raise Refused("bad-signature", "the statements do not lead to the log key that is trusted", where="statements")
+    key = trusted or VerifierKey.parse(evidence.vkey)
+    proofs = [parse_receipt(held.receipt.encode("utf-8")) for held in evidence.statements]
+    roster = _replay(evidence, proofs)
+    if key not in roster.vkeys:
+        detail = "the statements do not lead to the trusted log key (a file from before it wants the key of its time)"
+        raise Refused("bad-signature", detail, where="statements")
+    receipts = _Receipts(roster, key)
+    for proof, held in zip(proofs, evidence.statements, strict=True):
+        receipts.verify(proof, held.statement.encode("ascii"))
     changes: list[ProvenChange] = []
     for shown in evidence.sets:
-        receipt = parse_receipt(shown.receipt.encode("utf-8"))
+        proof = parse_receipt(shown.receipt.encode("utf-8"))
         excerpt = parse_excerpt(shown.lines.encode("utf-8"))
         manifest = excerpt.manifest
-        opened = verify_receipt(receipt, manifest.jws.text.encode("ascii"), roster.vkeys, evidence.origin)
-        roster.verify_change_set_key(manifest.jws, manifest.manifest.agency, receipt.index)
-        changes += _changes_of(evidence.complaint, excerpt, receipt.index)
-        sizes.append(opened.checkpoint.size)
+        receipts.verify(proof, manifest.jws.text.encode("ascii"))
+        roster.verify_change_set_key(manifest.jws, manifest.manifest.agency, proof.index)
+        changes += _changes_of(evidence.complaint, excerpt, proof.index)
+    if receipts.by_earlier_keys == receipts.count:
+        detail = "nothing in the file is signed by the log key that is trusted or by one after it"
+        raise Refused("bad-signature", detail, where="receipt")
     if not changes:
         raise Refused("bad-proof", "the file shows no change of the complaint that it names", where="sets")
-    return OpenEvidence(ComplaintId.parse(evidence.complaint), evidence.origin, roster.vkey, max(sizes), changes)
+    complaint = ComplaintId.parse(evidence.complaint)
+    return OpenEvidence(complaint, roster.origin, key, receipts.size, changes, receipts.by_earlier_keys)
+
+
+def _replay(evidence: EvidenceFile, proofs: Sequence[Receipt]) -> Roster:
+    """The roster that the statements make at the places which their receipts name; these are verified afterwards."""
+    roster = Roster()
+    places = [proof.index for proof in proofs]
+    if places[:1] != [0] or places != sorted(set(places)):
+        raise malformed("the statements begin with the genesis and stand in the order of the log", "statements")
+    for held, place in zip(evidence.statements, places, strict=True):
+        roster.admit(place, parse_jws(held.statement, max_bytes=FORK_JWS_MAX_BYTES))
+    if not roster.has_genesis or roster.origin != evidence.origin:
+        raise malformed("the file names another log than its statements", "origin")
+    return roster
 
 
 def _parse(data: bytes) -> EvidenceFile:

@@ -103,11 +103,15 @@ async def get_keys(request: web.Request) -> web.Response:
 
 
 async def get_statements(request: web.Request) -> web.Response:
-    """`GET …/statements`: genesis, registrar and log rotations, and what concerns the agency."""
+    """`GET …/statements`: genesis, registrar and log rotations, and what concerns the agency, each with its receipt."""
     hub, agency = request.app[HUB], agency_of(request)
     _record(hub, agency)
-    logged = hub.log.roster.statements_for(agency)
-    return json_answer([StatementLine(index=line.index, statement=line.jws.text) for line in logged])
+    logged, published = hub.log.roster.statements_for(agency), hub.log.published
+    lines: list[object] = [
+        StatementLine(index=one.index, statement=one.jws.text, receipt=await hub.log.receipt(one.index, published))
+        for one in logged
+    ]
+    return json_answer(lines)
 
 
 async def get_verdicts(request: web.Request) -> web.Response:

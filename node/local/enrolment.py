@@ -117,15 +117,12 @@ def _prove(entered: Entered, evidence: Evidence) -> tuple[list[HeldStatement], R
 
 
 def _prove_one(line: StatementLine, evidence: Evidence) -> HeldStatement:
-    if line.receipt is None:
-        raise contradiction("bad-proof", f"the statement at log index {line.index} came without its receipt")
-    index, _ = evidence.receipt(line.receipt.encode("utf-8"), line.statement.encode("utf-8"))
-    if index != line.index:
-        raise contradiction("bad-proof", f"the receipt of statement {line.index} is for log index {index}")
     try:
-        return held_statement(line)
+        held = held_statement(line)
     except Refused as refused:
         raise Contradiction(refused) from None
+    evidence.statement(held)
+    return held
 
 
 def _check_outcome(roster: Roster, agency: AgencyId, signer: Signer, sealing: bytes, key: VerifierKey) -> Digest:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from node.local.hub_evidence import roster_of
 from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_key
 from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet
 from sync_protocol.change_set import ChangeSet, content_leaf_indices, parse_change_set, verify_lines
+from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.evidence import (
@@ -24,7 +26,7 @@ from sync_protocol.evidence import (
 )
 from sync_protocol.excerpt import make_excerpt
 from sync_protocol.limits import SET_MAX_BYTES
-from sync_protocol.note import VerifierKey
+from sync_protocol.receipt import parse_receipt
 from sync_protocol.values import ComplaintId, parse_tracking
 
 
@@ -47,15 +49,19 @@ async def make_evidence(store: LocalStore, wanted: str, *, with_content: bool) -
         await _excerpt_of(store, seq, [change for change in proven if change.seq == seq], with_content=with_content)
         for seq in sorted({change.seq for change in proven if change.seq is not None})
     ]
+    # The key of the newest receipt: whoever has the hub's present key, or any before it, can verify the file by it.
+    receipts = [held.receipt or "" for held in statements] + [shown.receipt for shown in sets]
+    size = max(claimed_size(parse_receipt(receipt.encode("utf-8")).note) for receipt in receipts)
+    vkey = roster_of(statements).log_key_at(size)
     evidence = EvidenceFile(
         origin=identity.origin,
-        vkey=identity.vkey,
+        vkey=vkey.format(),
         complaint=str(complaint.id),
         statements=[EvidenceStatement(held.statement, held.receipt or "") for held in statements],
         sets=sets,
     )
     data = format_evidence(evidence)
-    return data, open_evidence(data, VerifierKey.parse(identity.vkey))
+    return data, open_evidence(data, vkey)
 
 
 async def find_complaint(store: LocalStore, wanted: str) -> HeldComplaint:

@@ -93,6 +93,22 @@ class Evidence:
         except Refused as refused:
             raise Contradiction(refused) from None
 
+    def statement(self, held: HeldStatement) -> OpenCheckpoint:
+        """That a statement stands in the log at its place. Raises Contradiction."""
+        if held.receipt is None:
+            raise contradiction("bad-proof", f"the statement at log index {held.index} came without its receipt")
+        index, opened = self.receipt(held.receipt.encode("utf-8"), held.statement.encode("ascii"))
+        if index != held.index:
+            raise contradiction("bad-proof", f"the receipt of statement {held.index} is for log index {index}")
+        return opened
+
+    async def statements(self, fresh: Sequence[HeldStatement], seen: Seen) -> None:
+        """That each stands at its place, in the log that we have seen. Raises as `advance`."""
+        shown = {(tree := self.statement(held)).checkpoint.size: tree for held in fresh}
+        for size, opened in shown.items():
+            if size >= seen.size:  # a hub that lost something is found out by comparing heads
+                await self.advance(seen, opened)
+
     async def advance(self, seen: Seen, opened: OpenCheckpoint, offered: Consistency | None = None) -> Seen | None:
         """The checkpoint if it is newer than `seen`, once it is proved that one log grew from one to the other.
 

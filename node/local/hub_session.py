@@ -40,6 +40,10 @@ class HubSession:
         hub, newer = await self._proved(lambda evidence: evidence.head(answer, self._agency, seen, kids))
         if newer is not None:
             await self.store.move_seen(newer)
+        record = (await self.evidence()).roster.agency(self._agency)
+        if record is None or record.last_statement.b64u != answer.statement:
+            # Said about us while we were away or restored: without it nobody can be shown whose keys signed our sets.
+            await self.refresh()
         return hub
 
     async def entered(self, entered: Entered, entry: bytes, seen: Seen) -> Seen | None:
@@ -71,13 +75,14 @@ class HubSession:
         self._evidence = None
 
     async def refresh(self) -> Roster:
-        """Fetches the statements again; those that hold are kept. Raises Contradiction for one that does not."""
+        """Fetches the statements again; those that hold and are proved are kept. Raises Contradiction for others."""
         held = {statement.index: statement for statement in await self.store.statements()}
         fresh = _fresh(await self.link.statements(), held)
         try:
-            roster_of([held[index] for index in sorted(held)])
+            roster = roster_of([held[index] for index in sorted(held)])
         except Refused as refused:
             raise Contradiction(refused) from None
+        await Evidence.by(self.link, roster).statements(fresh, await self.store.seen())
         await self.store.add_statements(fresh)
         self.forget()
         return (await self.evidence()).roster
@@ -123,7 +128,7 @@ def _fresh(lines: list[StatementLine], held: dict[int, HeldStatement]) -> list[H
         known = held.get(statement.index)
         if known is not None and known.digest != statement.digest:
             raise Contradiction(Refused("bad-proof", f"another statement stands at log index {statement.index} now"))
-        if known is None:
+        if known is None or known.receipt is None:
             held[statement.index] = statement
             fresh.append(statement)
     return fresh

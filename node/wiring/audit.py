@@ -70,6 +70,11 @@ async def audit_receipt(file: Path, *, vkey: str | None) -> dict[str, Any]:
     except Refused as refused:
         finding = {"kind": refused.kind, "agency": None, "seq": None, "detail": str(refused)}
         return {"ok": False, "file": str(file), "findings": [finding], "unproven": unproven}
+    if opened.by_earlier_keys:
+        unproven.append(
+            f"{opened.by_earlier_keys} of its receipts, as far as the log's earlier keys may be in other hands by now: "
+            "they are signed by keys before the trusted one"
+        )
     return _evidence_report(file, opened, unproven)
 
 

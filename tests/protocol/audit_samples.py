@@ -38,10 +38,15 @@ class SampleLog:
         return len(self.entries) - 1
 
     def push(
-        self, agency: AgencyId, seq: int = 1, prev: Digest | None = None, **signing: FixedSigner
+        self, agency: AgencyId, seq: int = 1, prev: Digest | None = None, *, seen_signer: FixedSigner = LOG
     ) -> SignedManifest:
         """The agency's next heartbeat, which saw the log as it stands."""
-        signed = self.federation.manifest(agency, seq, prev, seen_root=Digest(self.root()), **signing)
+        return self.put(
+            self.federation.manifest(agency, seq, prev, seen_root=Digest(self.root()), seen_signer=seen_signer)
+        )
+
+    def put(self, signed: SignedManifest) -> SignedManifest:
+        """A manifest, whatever it says."""
         self.entries.append(signed.jws.text.encode())
         self.pushed.append(signed)
         self.federation.size += 1
