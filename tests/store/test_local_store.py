@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from node.local.ports import LocalStore
-from node.store.complaint_keys import complaint_key, complaint_of
+from node.store.complaint_keys import complaint_of
 from node.store.local_records import (
-    Acknowledgement,
     Answer,
     ApiToken,
     ChainEnd,
@@ -31,15 +28,11 @@ from node.store.local_records import (
 from node.store.local_store import open_local_store
 from sync_protocol.backoff import Schedule
 from sync_protocol.change_types import Source
-from sync_protocol.complaint import ComplaintState, State
+from sync_protocol.complaint import State
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.values import ComplaintId, Digest, format_tracking
-
-AGENCY = "33.75"
-ENROLMENT = Digest(b"e" * 32)
-SEEN = Seen(4, Digest(b"r" * 32), b"s" * 64, b"note 4")
-IDENTITY = NodeIdentity(AGENCY, "hub.test", "vkey", ENROLMENT, 1)
+from tests.store.local_samples import AGENCY, ENROLMENT, IDENTITY, SEEN, cut, key_of, receipt, record, signed, state_of
 
 
 @pytest.fixture
@@ -48,47 +41,6 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     await opened.enrol(IDENTITY, [], SEEN)
     yield opened
     await opened.close()
-
-
-def key_of(number: int) -> bytes:
-    return complaint_key(f"{AGENCY}:01890000-0000-7000-8000-{number:012x}")
-
-
-def state_of(number: int, **changed: object) -> ComplaintState:
-    fields: dict[str, object] = {
-        "owner": AGENCY,
-        "state": State.RECEIVED,
-        "rev": 1,
-        "minted_by": AGENCY,
-        "visibility": "public",
-        "channel": "web",
-        "tracking": format_tracking("PKL", number),
-        "received_at": "2026-02-02T02:40:00.000Z",
-        "ids": number.to_bytes(16, "big"),
-    }
-    return ComplaintState(**{**fields, **changed})  # type: ignore[arg-type]
-
-
-async def record(store: LocalStore, *numbers: int, **changed: object) -> None:
-    """One change for each complaint."""
-    async with store.transaction() as transaction:
-        await transaction.record(
-            [WrittenComplaint(key_of(number), state_of(number, **changed), 7) for number in numbers],
-            [WrittenChange(key_of(number), b"line %d" % number, b"content %d" % number) for number in numbers],
-        )
-
-
-def signed(epoch: int, seq: int, changes: int = 1) -> SignedSet:
-    digest = Digest(sha256(b"%d %d" % (epoch, seq)).digest())
-    return SignedSet(epoch, seq, digest, "kid", changes, changes, 1_000 + seq, "jws", b"head", b"contents")
-
-
-async def cut(store: LocalStore, seq: int, last_no: int, changes: int = 1, epoch: int = 1) -> bool:
-    return await store.cut(await store.chain_end(), epoch, last_no, lambda: signed(epoch, seq, changes))
-
-
-def receipt(seq: int, *, hidden: int = 0, seen: Seen | None = None, epoch: int = 1) -> Acknowledgement:
-    return Acknowledgement(seq, signed(epoch, seq).digest, 10 + seq, b"receipt %d" % seq, hidden, 0, 5_000 + seq, seen)
 
 
 async def test_a_recorded_change_is_unsent_until_a_set_covers_it(store: LocalStore) -> None:
@@ -191,30 +143,6 @@ async def test_a_place_in_the_chain_is_signed_once(store: LocalStore) -> None:
     assert len(calls) == 1
 
 
-async def test_nothing_is_signed_in_an_epoch_that_is_over(store: LocalStore) -> None:
-    async with store.transaction() as transaction:
-        await transaction.set_epoch(3)
-        await transaction.set_epoch(2)
-    assert (await store.outbox()).epoch == 3
-    assert not await cut(store, 1, 0, epoch=2)
-
-
-async def test_a_place_whose_set_was_withdrawn_is_never_signed_again(store: LocalStore) -> None:
-    await record(store, 1)
-    await cut(store, 1, 1)
-    async with store.transaction() as transaction:
-        assert await transaction.withdraw_sets(1) == 1
-    assert (await store.outbox()).unsent == 1
-    with pytest.raises(Corrupt, match="signed before"):
-        await cut(store, 1, 1)
-    async with store.transaction() as transaction:
-        await transaction.set_epoch(2)
-    assert await cut(store, 1, 1, epoch=2)
-    held = await store.live_set(1)
-    assert held is not None
-    assert (held.epoch, held.first_no, held.last_no) == (2, 1, 1)
-
-
 async def test_a_failing_signature_leaves_no_set(store: LocalStore) -> None:
     def sign() -> SignedSet:
         raise OSError("the key is gone")
@@ -241,48 +169,6 @@ async def test_a_receipt_moves_chain_checkpoint_and_schedule_together(store: Loc
     assert await store.set_receipt(held.id) == b"receipt 1"
     assert await store.set_frames(held.id) == (b"head", b"contents")
     assert not await store.acknowledge(receipt(2), Schedule())
-
-
-async def test_a_receipt_for_a_withdrawn_set_does_not_acknowledge_its_recut(store: LocalStore) -> None:
-    await record(store, 1)
-    await cut(store, 1, 1)
-    async with store.transaction() as transaction:
-        await transaction.withdraw_sets(1)
-        await transaction.set_epoch(2)
-    await cut(store, 1, 1, epoch=2)
-    newer = Seen(9, Digest(b"n" * 32), b"t" * 64, b"note 9")
-    assert not await store.acknowledge(receipt(1, seen=newer), Schedule())
-    held = await store.live_set(1)
-    assert held is not None
-    assert (held.epoch, held.status, held.index) == (2, SetStatus.SIGNED, None)
-    assert await store.set_receipt(held.id) is None
-    assert (await store.seen(), await store.last_receipt_at_ms()) == (SEEN, None)
-    assert await store.acknowledge(receipt(1, epoch=2), Schedule())
-
-
-async def test_an_epoch_is_claimed_once_and_never_over_a_set_that_may_be_on_its_way(store: LocalStore) -> None:
-    await cut(store, 1, 0, changes=0)
-    assert not await store.claim_epoch(1, 5)
-    await store.acknowledge(receipt(1), Schedule())
-    outcomes = await asyncio.gather(*(store.claim_epoch(1, epoch) for epoch in range(5, 13)))
-    assert sorted(outcomes) == [False] * 7 + [True]
-    view = await store.outbox()
-    assert view.is_claimed
-    assert not await store.claim_epoch(view.epoch, view.epoch + 1)
-    async with store.transaction() as transaction:
-        await transaction.disown_epoch()
-    assert not await store.claim_epoch(1, view.epoch + 1)
-    assert await store.claim_epoch(view.epoch, view.epoch + 1)
-
-
-async def test_a_new_enrolment_raises_the_epoch_and_the_same_one_does_not(store: LocalStore) -> None:
-    identity = await store.identity()
-    assert identity is not None
-    await store.claim_epoch(1, 7)
-    await store.enrol(identity, [], SEEN)
-    assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (7, True)
-    await store.enrol(replace(identity, enrolment=Digest(b"f" * 32)), [], SEEN)
-    assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (8, False)
 
 
 async def test_an_older_checkpoint_never_replaces_a_newer_one(store: LocalStore) -> None:

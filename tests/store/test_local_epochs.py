@@ -1,0 +1,95 @@
+"""What a local node's store does so that no place in the chain is ever signed twice (protocol §10.2, §10.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node.local.ports import LocalStore
+from node.store.local_records import (
+    Seen,
+    SetStatus,
+)
+from node.store.local_store import open_local_store
+from sync_protocol.backoff import Schedule
+from sync_protocol.errors import Corrupt
+from sync_protocol.values import Digest
+from tests.store.local_samples import IDENTITY, SEEN, cut, receipt, record
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
+    opened = await open_local_store(tmp_path / "local.db", create=True)
+    await opened.enrol(IDENTITY, [], SEEN)
+    yield opened
+    await opened.close()
+
+
+async def test_nothing_is_signed_in_an_epoch_that_is_over(store: LocalStore) -> None:
+    async with store.transaction() as transaction:
+        await transaction.set_epoch(3)
+        await transaction.set_epoch(2)
+    assert (await store.outbox()).epoch == 3
+    assert not await cut(store, 1, 0, epoch=2)
+
+
+async def test_a_place_whose_set_was_withdrawn_is_never_signed_again(store: LocalStore) -> None:
+    await record(store, 1)
+    await cut(store, 1, 1)
+    async with store.transaction() as transaction:
+        assert await transaction.withdraw_sets(1) == 1
+    assert (await store.outbox()).unsent == 1
+    with pytest.raises(Corrupt, match="signed before"):
+        await cut(store, 1, 1)
+    async with store.transaction() as transaction:
+        await transaction.set_epoch(2)
+    assert await cut(store, 1, 1, epoch=2)
+    held = await store.live_set(1)
+    assert held is not None
+    assert (held.epoch, held.first_no, held.last_no) == (2, 1, 1)
+
+
+async def test_a_receipt_for_a_withdrawn_set_does_not_acknowledge_its_recut(store: LocalStore) -> None:
+    await record(store, 1)
+    await cut(store, 1, 1)
+    async with store.transaction() as transaction:
+        await transaction.withdraw_sets(1)
+        await transaction.set_epoch(2)
+    await cut(store, 1, 1, epoch=2)
+    newer = Seen(9, Digest(b"n" * 32), b"t" * 64, b"note 9")
+    assert not await store.acknowledge(receipt(1, seen=newer), Schedule())
+    held = await store.live_set(1)
+    assert held is not None
+    assert (held.epoch, held.status, held.index) == (2, SetStatus.SIGNED, None)
+    assert await store.set_receipt(held.id) is None
+    assert (await store.seen(), await store.last_receipt_at_ms()) == (SEEN, None)
+    assert await store.acknowledge(receipt(1, epoch=2), Schedule())
+
+
+async def test_an_epoch_is_claimed_once_and_never_over_a_set_that_may_be_on_its_way(store: LocalStore) -> None:
+    await cut(store, 1, 0, changes=0)
+    assert not await store.claim_epoch(1, 5)
+    await store.acknowledge(receipt(1), Schedule())
+    outcomes = await asyncio.gather(*(store.claim_epoch(1, epoch) for epoch in range(5, 13)))
+    assert sorted(outcomes) == [False] * 7 + [True]
+    view = await store.outbox()
+    assert view.is_claimed
+    assert not await store.claim_epoch(view.epoch, view.epoch + 1)
+    async with store.transaction() as transaction:
+        await transaction.disown_epoch()
+    assert not await store.claim_epoch(1, view.epoch + 1)
+    assert await store.claim_epoch(view.epoch, view.epoch + 1)
+
+
+async def test_a_new_enrolment_raises_the_epoch_and_the_same_one_does_not(store: LocalStore) -> None:
+    identity = await store.identity()
+    assert identity is not None
+    await store.claim_epoch(1, 7)
+    await store.enrol(identity, [], SEEN)
+    assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (7, True)
+    await store.enrol(replace(identity, enrolment=Digest(b"f" * 32)), [], SEEN)
+    assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (8, False)
