@@ -34,7 +34,7 @@ def trusted_key(vkey: str | None) -> VerifierKey | None:
     try:
         return VerifierKey.parse(vkey)
     except Refused as refused:
-        step = "Copy it whole: NAME+KEY-ID+KEY, as `simpul keys show` and the invitation give it."
+        step = "Copy it whole: NAME+KEY-ID+KEY, as `simpul hub status` and the invitation give it."
         raise Refused("configuration", f"--vkey is no key of a log: {refused}", members={"next": step}) from None
 
 
