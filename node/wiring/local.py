@@ -28,8 +28,6 @@ from node.local.recovery import recover_node
 from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
-from node.local.tokens import create_token as make_token
-from node.local.tokens import revoke_token as end_token
 from node.logs import configure_logs
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import NodeSettings
@@ -192,25 +190,6 @@ async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
     for task in unfinished:
         task.cancel()
     await asyncio.gather(pushing, return_exceptions=True)
-
-
-async def node_status(directory: Path) -> dict[str, Any]:
-    """`simpul node status`."""
-    async with opened(directory) as parts:
-        document: dict[str, Any] = msgspec.to_builtins(await status_of(parts.store, parts.clock))
-        return document
-
-
-async def create_token(directory: Path, name: str) -> dict[str, Any]:
-    """`simpul node token create`."""
-    async with opened(directory) as parts:
-        return {"name": name, "token": await make_token(parts.store, parts.clock, parts.randomness, name)}
-
-
-async def revoke_token(directory: Path, name: str) -> dict[str, Any]:
-    """`simpul node token revoke`."""
-    async with opened(directory) as parts:
-        return {"name": name, "revoked": await end_token(parts.store, parts.clock, name)}
 
 
 async def import_file(
