@@ -1,4 +1,4 @@
-"""The hub, put together: stores, lock, log, appender, intake, projector, clockwork (architecture: two planes).
+"""The hub, put together: log, appender, intake, projector, clockwork, on the ports that wiring hands in.
 
 A `Hub` that is opened answers commands; one that is started also takes in, projects and ticks. Commands work while
 another process serves the same directory: whatever appends takes the append lock of the lock store.
@@ -6,30 +6,22 @@ another process serves the same directory: whatever appends takes the append loc
 
 from __future__ import annotations
 
-import asyncio
-import gc
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
 from keys import ceremony
-from keys.key_directory import KeyDirectory
 from keys.signer import Ed25519Signer
 from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
 from node.hub.intake import Intake
-from node.hub.lock import FileLockStore, FileTurn
 from node.hub.log import HubLog
 from node.hub.options import HubOptions
+from node.hub.ports import HubPorts
 from node.hub.projector import Projector
 from node.hub.statements import Statements
 from node.hub.status import hub_description, status_of
-from node.ports import Clock, Randomness
 from node.store.hub_records import Grant
-from node.store.hub_store import SqlHubStore
-from node.store.projection_store import SqlProjectionStore
 from sync_protocol.errors import Refused
 from sync_protocol.possession import token_hash
 from sync_protocol.statement import Role
@@ -37,30 +29,21 @@ from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import HubDescription
 
 GRANT_NAME_MAX: Final = 64
-GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 class Hub:
-    """See the module. Made by `opened` or `open`, and closed."""
+    """See the module. Made by `open`, and closed."""
 
-    def __init__(
-        self,
-        options: HubOptions,
-        store: SqlHubStore,
-        projection: SqlProjectionStore,
-        *,
-        clock: Clock,
-        randomness: Randomness,
-    ) -> None:
+    def __init__(self, options: HubOptions, ports: HubPorts) -> None:
         self.options = options
-        self.store = store
-        self.projection = projection
-        self.clock = clock
-        self.randomness = randomness
-        self.keys = KeyDirectory(options.directory / "keys", options.passphrase)
+        self.store = store = ports.store
+        self.projection = ports.projection
+        self.clock = clock = ports.clock
+        self.randomness = ports.randomness
+        self.keys = ports.keys
+        self.lock = ports.lock
+        self._turn = ports.projecting
         self._signers: dict[Role, Ed25519Signer] = {}
-        self.lock = FileLockStore(options.lock_folder)
-        self._turn = FileTurn(options.lock_folder / "projector.lock")
         self.log = HubLog(store, self.lock)
         self.appender = Appender(
             self.log,
@@ -76,11 +59,11 @@ class Hub:
             self.appender,
             self.statements,
             clock=clock,
-            randomness=randomness,
+            randomness=ports.randomness,
             invitation_days=options.invitation_days,
         )
         self.intake = Intake(self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock)
-        self.projector = Projector(self.log, store, projection, self._turn, clock)
+        self.projector = Projector(self.log, store, ports.projection, ports.projecting, clock)
         self._clockwork = Clockwork(
             self.log,
             self.appender,
@@ -92,41 +75,15 @@ class Hub:
         self.started_at_ms: int | None = None
 
     @classmethod
-    async def open(cls, options: HubOptions, *, clock: Clock, randomness: Randomness) -> Self:
-        """An existing hub. Raises Refused(configuration) if there is none, Corrupt if its state contradicts itself."""
-        if not await asyncio.to_thread(options.database.is_file):
-            step = f"Make one: simpul hub init {options.directory} --origin NAME"
-            raise Refused("configuration", f"there is no hub in {options.directory}", members={"next": step})
-        hub = await cls.assemble(options, clock, randomness, create=False)
+    async def open(cls, options: HubOptions, ports: HubPorts) -> Self:
+        """A hub whose log is read. Raises Corrupt if its state contradicts itself, having closed the ports."""
+        hub = cls(options, ports)
         try:
             await hub.log.open()
         except BaseException:
             await hub.close()
             raise
         return hub
-
-    @classmethod
-    async def assemble(cls, options: HubOptions, clock: Clock, randomness: Randomness, *, create: bool) -> Self:
-        """The parts, nothing read yet: for `open`, and for founding.py."""
-        open_store = SqlHubStore.create if create else SqlHubStore.open
-        store = await open_store(options.database)
-        try:
-            # The projection may be deleted at any time: it is made again, and folded again.
-            projection = await SqlProjectionStore.create_or_open(options.projection)
-        except BaseException:
-            await store.close()
-            raise
-        return cls(options, store, projection, clock=clock, randomness=randomness)
-
-    @classmethod
-    @asynccontextmanager
-    async def opened(cls, options: HubOptions, *, clock: Clock, randomness: Randomness) -> AsyncIterator[Self]:
-        """For a command: open, and close whatever happens."""
-        hub = await cls.open(options, clock=clock, randomness=randomness)
-        try:
-            yield hub
-        finally:
-            await hub.close()
 
     def signer(self, role: Role) -> Ed25519Signer:
         """The key in use, read once."""
@@ -148,9 +105,6 @@ class Hub:
 
     async def start(self) -> None:
         """Takes in, projects, ticks."""
-        # Verifying and folding make and drop some ten objects a change, none of them in cycles: look for cycles seldom.
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         self.speaking(Role.LOG)
         self.speaking(Role.REGISTRAR)
         self.started_at_ms = self.clock.now_ms()

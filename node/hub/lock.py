@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from node.ports import Clock
 from sync_protocol.errors import Corrupt
 
 LOCK_POLL_S: Final = 0.005  # between looks at a lock that another process holds; an append takes a few milliseconds
@@ -28,7 +29,8 @@ class FileTurn:
     which takes its turn again at once, would never let a command in.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._clock = clock
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = _open_lock(path)
         self._gate = _open_lock(path.with_suffix(".gate"))
@@ -45,11 +47,21 @@ class FileTurn:
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     async def _take(self) -> None:
-        await _flock(self._gate)
+        await self._flock(self._gate)
         try:
-            await _flock(self._descriptor)
+            await self._flock(self._descriptor)
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    async def _flock(self, descriptor: int) -> None:
+        """Polls instead of blocking in a thread: a cancelled waiter then never leaves a lock behind."""
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await self._clock.sleep(LOCK_POLL_S)
+            else:
+                return
 
     def close(self) -> None:
         """Gives the descriptors back."""
@@ -61,22 +73,11 @@ def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-async def _flock(descriptor: int) -> None:
-    """Polls instead of blocking in a thread: a cancelled waiter then never leaves a lock behind."""
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            await asyncio.sleep(LOCK_POLL_S)
-        else:
-            return
-
-
 class FileLockStore:
     """See LockStore in node/hub/ports.py. One object per process and folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._append = FileTurn(folder / "append.lock")
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._append = FileTurn(folder / "append.lock", clock)
         self._note_path = folder / "checkpoint"
         self._proof_path = folder / "proof"
         self._held = False

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
+from keys.key_directory import KeyDirectory
+from node.ports import Clock, Randomness
 from node.store.hub_records import (
     Commit,
     Fork,
@@ -56,12 +59,20 @@ class LockStore(Protocol):
         """Keeps it, durably, or lets go of it (None); only while holding."""
         ...
 
+    def close(self) -> None:
+        """Gives back what it holds open; the store is of no further use."""
+        ...
+
 
 class Turn(Protocol):
     """Exclusive among all tasks and processes of this hub: who projects, for one."""
 
     def hold(self) -> AbstractAsyncContextManager[None]:
         """Waits for its turn. A holder that dies gives it up."""
+        ...
+
+    def close(self) -> None:
+        """Gives back what it holds open."""
         ...
 
 
@@ -173,6 +184,10 @@ class HubStore(Protocol):
         """Before content lines are shown to somebody who does not own them."""
         ...
 
+    async def content_reads(self) -> list[tuple[int, str, str]]:
+        """What `record_content_read` kept, oldest first: at_ms, reader, what."""
+        ...
+
     async def record_fork(self, fork: Fork) -> None:
         """Keeps evidence that has no statement in the log; a pair once."""
         ...
@@ -224,3 +239,16 @@ class ProjectionStore(Protocol):
     async def close(self) -> None:
         """Lets go of the database."""
         ...
+
+
+@dataclass(frozen=True)
+class HubPorts:
+    """All that a hub is handed. It closes stores, lock and turn; `projecting` is the turn of whoever projects."""
+
+    store: HubStore
+    projection: ProjectionStore
+    lock: LockStore
+    projecting: Turn
+    keys: KeyDirectory
+    clock: Clock
+    randomness: Randomness

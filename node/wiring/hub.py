@@ -11,14 +11,15 @@ from typing import Any
 from node.config_data import config_file
 from node.directory import load_directory
 from node.hub.export import export_log
-from node.hub.founding import init_hub as found_hub
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.logs import configure_logs
+from node.memory import settle_memory
 from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
+from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.statement import Role
@@ -64,7 +65,7 @@ async def init_hub(directory: Path, *, origin: str, database_url: str | None) ->
         bounce_limit=settings.bounce_limit,
         silence_s=settings.silence_s,
     )
-    document = await found_hub(
+    document = await create_hub(
         hub_options(settings), origin=origin, rules=rules, clock=SystemClock(), randomness=SystemRandomness()
     )
     return dict(document)
@@ -73,7 +74,7 @@ async def init_hub(directory: Path, *, origin: str, database_url: str | None) ->
 def opened(directory: Path) -> AbstractAsyncContextManager[Hub]:
     """The hub of a directory, for one command: an async context manager."""
     settings = load_settings(directory, HubSettings)
-    return Hub.opened(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
+    return opened_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
 
 
 async def serve_hub(directory: Path, *, host: str | None, port: int | None, processes: int) -> None:
@@ -86,10 +87,11 @@ async def serve_hub(directory: Path, *, host: str | None, port: int | None, proc
         raise Refused("configuration", "SQLite serves one process", members={"next": step})
     settings = load_settings(directory, HubSettings)
     configure_logs(settings.log_level)
-    hub = await Hub.open(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
+    hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
-        await hub.start()
         application = build_app(hub)
+        settle_memory()
+        await hub.start()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
         async with listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS) as url:

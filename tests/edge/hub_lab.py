@@ -16,12 +16,12 @@ import msgspec
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
-from node.hub.founding import init_hub
 from node.hub.http import RUNNER_OPTIONS, build_app
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.serving import listening
+from node.wiring.hub_parts import create_hub, open_hub
 from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_set
 from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint
 from sync_protocol.compression import compress_frames
@@ -249,8 +249,8 @@ async def running_hub(
     clock, randomness = clock or LabClock(), LabRandomness(seed)
     options = options_for(directory, **changed)
     if not options.database.exists():
-        await init_hub(options, origin=ORIGIN, rules=RULES, clock=clock, randomness=randomness)
-    hub = await Hub.open(options, clock=clock, randomness=randomness)
+        await create_hub(options, origin=ORIGIN, rules=RULES, clock=clock, randomness=randomness)
+    hub = await open_hub(options, clock=clock, randomness=randomness)
     try:
         await hub.start()
         async with (

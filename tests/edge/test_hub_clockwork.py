@@ -8,7 +8,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from node.hub.hub import Hub
+from node.wiring.hub_parts import opened_hub
 from tests.edge.hub_lab import Lab, LabClock, LabRandomness, options_for, running_hub
 
 HOUR_MS = 3_600_000
@@ -48,7 +48,7 @@ async def test_the_watch_goes_on_after_the_lock_folder_was_away(tmp_path: Path) 
             await until(lambda: any(entry.get("step") == "_watch" for entry in logs))
             bring_back()
         size = lab.hub.log.size
-        async with Hub.opened(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
+        async with opened_hub(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
             await beside.revoke(agency.code)
         await until(lambda: lab.hub.log.size == size + 1)
         record = lab.hub.log.roster.agency("33.75")

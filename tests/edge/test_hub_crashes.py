@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from node.hub.hub import Hub
 from node.hub.lock import FileLockStore
 from node.store.hub_records import Commit
 from node.store.hub_store import SqlHubStore
+from node.wiring.hub_parts import open_hub, opened_hub
 from sync_protocol.checkpoint import open_checkpoint
 from sync_protocol.errors import Corrupt
 from sync_protocol.merkle import verify_consistency
@@ -61,8 +61,9 @@ STEPS = ["before append", "after append", "before swap", "after swap"]
 @asynccontextmanager
 async def cut_at(lab: Lab, step: str) -> AsyncIterator[None]:
     """The next append of this hub fails at that step."""
+    assert isinstance(lab.hub.store, SqlHubStore)
     store = CuttingStore(lab.hub.store.writer, lab.hub.store.readers)
-    lock = CuttingLock(lab.hub.options.lock_folder)
+    lock = CuttingLock(lab.hub.options.lock_folder, lab.clock)
     lab.hub.log.store, lab.hub.log.lock = store, lock
     store.cut = lock.cut = step
     yield
@@ -140,7 +141,7 @@ async def test_a_lock_that_neither_follows_nor_precedes_the_database_is_not_star
         await agency.push_new(1)
     (options_for(tmp_path).lock_folder / "checkpoint").write_bytes(old)
     with pytest.raises(Corrupt, match="neither follows"):
-        await Hub.open(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(1))
+        await open_hub(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(1))
 
 
 async def test_a_flipped_bit_in_a_hash_tile_is_not_started(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ async def test_a_flipped_bit_in_a_hash_tile_is_not_started(tmp_path: Path) -> No
         await connection.exec_driver_sql(sql)
     await store.close()
     with pytest.raises(Corrupt):
-        await Hub.open(options_for(tmp_path), clock=LabClock(), randomness=LabRandomness(1))
+        await open_hub(options_for(tmp_path), clock=LabClock(), randomness=LabRandomness(1))
 
 
 async def test_a_command_beside_serve_appends_safely(tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ async def test_a_command_beside_serve_appends_safely(tmp_path: Path) -> None:
         await lab.enrol("35.71")
 
         async def revoke() -> None:
-            async with Hub.opened(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
+            async with opened_hub(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
                 await beside.revoke(lab.agencies["35.71"].code)
 
         async def push() -> None:
@@ -180,7 +181,7 @@ async def test_a_command_beside_serve_appends_safely(tmp_path: Path) -> None:
 async def test_a_refused_revocation_beside_serve_changes_nothing(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as lab:
         agency = await lab.enrol("33.75")
-        async with Hub.opened(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
+        async with opened_hub(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
             kid, first = await beside.revoke(agency.code)
             again, second = await beside.revoke(agency.code, kid=kid)
             assert (kid, first.index) == (again, second.index)
@@ -192,7 +193,7 @@ async def test_the_hubs_own_keys_rotate_while_it_serves(role: Role, tmp_path: Pa
     async with running_hub(tmp_path) as lab:
         agency = await lab.enrol("33.75")
         published = await note_of(lab)
-        async with Hub.opened(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
+        async with opened_hub(options_for(tmp_path), clock=lab.clock, randomness=LabRandomness(9)) as beside:
             place = await beside.rotate(role)
         await agency.push_new(1)
         ticks = 1 if role is Role.LOG else 0  # the new log key signs at once

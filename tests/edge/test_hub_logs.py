@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
 from node.store.hub_records import Grant
+from node.store.projection_store import SqlProjectionStore
 from tests.edge.hub_lab import Agency, Lab, running_hub
 
 NIK = "3375014507900001"
@@ -109,7 +110,7 @@ async def test_a_defect_is_logged_with_its_place_and_without_its_words(
         def __getattr__(self, name: str) -> Any:
             raise KeyError(f"Rahasia {NIK}")
 
-    lab.hub.store, kept = Broken(), lab.hub.store  # type: ignore[assignment]
+    lab.hub.store, kept = Broken(), lab.hub.store
     try:
         answer = await lab.call("GET", "/tile/0/000.p/1")
     finally:
@@ -129,6 +130,7 @@ async def test_an_error_of_the_database_does_not_hold_what_was_to_be_stored(lab:
 
 @pytest.mark.parametrize("table", ["complaint", "cursor"])
 async def test_the_projectors_trouble_names_no_complaint(table: str, lab: Lab, agency: Agency, logs: list[Any]) -> None:
+    assert isinstance(lab.hub.projection, SqlProjectionStore)
     async with lab.hub.projection.writer.begin() as connection:
         await connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO gone")
     line = agency.received(agency.complaint())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.hub.lock import FileLockStore
+from node.system import SystemClock
 from sync_protocol.errors import Corrupt
 
 Opener = Callable[[Path], FileLockStore]
@@ -18,7 +19,7 @@ Opener = Callable[[Path], FileLockStore]
 
 @pytest.fixture
 def lock(tmp_path: Path) -> Iterator[FileLockStore]:
-    store = FileLockStore(tmp_path / "lock")
+    store = FileLockStore(tmp_path / "lock", SystemClock())
     yield store
     store.close()
 
@@ -41,7 +42,7 @@ async def test_a_note_replaces_exactly_the_one_expected(lock: FileLockStore) -> 
 async def test_a_note_survives_reopening(lock: FileLockStore, tmp_path: Path) -> None:
     async with lock.hold():
         await lock.swap(None, b"one")
-    again = FileLockStore(tmp_path / "lock")
+    again = FileLockStore(tmp_path / "lock", SystemClock())
     assert await again.read() == b"one"
     again.close()
 
@@ -57,7 +58,7 @@ async def test_a_proof_is_kept_apart_from_the_note_until_it_is_let_go(lock: File
         await lock.swap(None, b"one")
         await lock.keep_proof(b"shown")
         await lock.keep_proof(b"shown later")
-    again = FileLockStore(tmp_path / "lock")
+    again = FileLockStore(tmp_path / "lock", SystemClock())
     assert (await again.read(), await again.proof()) == (b"one", b"shown later")
     async with again.hold():
         await again.keep_proof(None)
@@ -69,7 +70,7 @@ async def test_a_proof_is_kept_apart_from_the_note_until_it_is_let_go(lock: File
 
 
 async def test_holders_take_turns_among_tasks_and_openings(lock: FileLockStore, tmp_path: Path) -> None:
-    other = FileLockStore(tmp_path / "lock")
+    other = FileLockStore(tmp_path / "lock", SystemClock())
     inside = 0
 
     async def work(store: FileLockStore) -> None:
@@ -85,7 +86,7 @@ async def test_holders_take_turns_among_tasks_and_openings(lock: FileLockStore, 
 
 
 async def test_a_busy_holder_lets_another_process_in(lock: FileLockStore, tmp_path: Path) -> None:
-    other = FileLockStore(tmp_path / "lock")
+    other = FileLockStore(tmp_path / "lock", SystemClock())
     is_done = False
 
     async def busy() -> None:
@@ -140,8 +141,9 @@ async def test_a_note_that_the_disk_takes_only_half_of_changes_nothing(lock: Fil
     script = (
         "import asyncio, pathlib, resource, sys\n"
         "from node.hub.lock import FileLockStore\n"
+        "from node.system import SystemClock\n"
         "async def main():\n"
-        "    store = FileLockStore(pathlib.Path(sys.argv[1]))\n"
+        "    store = FileLockStore(pathlib.Path(sys.argv[1]), SystemClock())\n"
         "    async with store.hold():\n"
         "        await store.swap(b'old', b'n' * 4096)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"  # a write beyond is cut short, the next one fails

@@ -1,0 +1,75 @@
+"""A hub made of SQLite databases, key files, lock files and the system's clock: what a command of `simpul` works on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from keys.key_directory import KeyDirectory
+from node.hub.founding import found_hub
+from node.hub.hub import Hub
+from node.hub.lock import FileLockStore, FileTurn
+from node.hub.options import HubOptions
+from node.hub.ports import HubPorts
+from node.hub.statements import RulesDraft
+from node.ports import Clock, Randomness
+from node.store.hub_store import SqlHubStore
+from node.store.projection_store import SqlProjectionStore
+from sync_protocol.errors import Refused
+from sync_protocol.note import check_key_name
+
+
+async def hub_ports(options: HubOptions, *, clock: Clock, randomness: Randomness, create: bool) -> HubPorts:
+    """Everything opened, nothing read yet. `create` makes a log database where there is none."""
+    async with AsyncExitStack() as opened:  # what was opened before something fails is closed again
+        open_store = SqlHubStore.create if create else SqlHubStore.open
+        store = await open_store(options.database)
+        opened.push_async_callback(store.close)
+        # The projection may be deleted at any time: it is made again, and folded again.
+        projection = await SqlProjectionStore.create_or_open(options.projection)
+        opened.push_async_callback(projection.close)
+        lock = FileLockStore(options.lock_folder, clock)
+        opened.callback(lock.close)
+        ports = HubPorts(
+            store=store,
+            projection=projection,
+            lock=lock,
+            projecting=FileTurn(options.lock_folder / "projector.lock", clock),
+            keys=KeyDirectory(options.directory / "keys", options.passphrase),
+            clock=clock,
+            randomness=randomness,
+        )
+        opened.pop_all()
+        return ports
+
+
+async def open_hub(options: HubOptions, *, clock: Clock, randomness: Randomness) -> Hub:
+    """An existing hub. Raises Refused(configuration) if there is none, Corrupt if its state contradicts itself."""
+    if not await asyncio.to_thread(options.database.is_file):
+        step = f"Make one: simpul hub init {options.directory} --origin NAME"
+        raise Refused("configuration", f"there is no hub in {options.directory}", members={"next": step})
+    return await Hub.open(options, await hub_ports(options, clock=clock, randomness=randomness, create=False))
+
+
+@asynccontextmanager
+async def opened_hub(options: HubOptions, *, clock: Clock, randomness: Randomness) -> AsyncIterator[Hub]:
+    """For a command: open, and close whatever happens."""
+    hub = await open_hub(options, clock=clock, randomness=randomness)
+    try:
+        yield hub
+    finally:
+        await hub.close()
+
+
+async def create_hub(
+    options: HubOptions, *, origin: str, rules: RulesDraft, clock: Clock, randomness: Randomness
+) -> dict[str, str]:
+    """A new hub, founded and closed; origin and vkey. After a crash it may be repeated with the same origin."""
+    check_key_name(origin, "origin")
+    await asyncio.to_thread(options.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+    hub = await Hub.open(options, await hub_ports(options, clock=clock, randomness=randomness, create=True))
+    try:
+        return await found_hub(hub, origin=origin, rules=rules)
+    finally:
+        await hub.close()
