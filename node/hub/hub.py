@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Self
 
+import structlog
+
 from keys import ceremony
 from keys.signer import Ed25519Signer
 from node.hub.appender import Appender
@@ -19,16 +21,19 @@ from node.hub.log import HubLog
 from node.hub.options import HubOptions
 from node.hub.ports import HubPorts
 from node.hub.projector import Projector
-from node.hub.statements import Statements
+from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
+from node.logs import words_of
 from node.store.hub_records import Grant
-from sync_protocol.errors import Refused
+from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.possession import token_hash
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import HubDescription
 
 GRANT_NAME_MAX: Final = 64
+
+_logger = structlog.get_logger("simpul.hub")
 
 
 class Hub:
@@ -112,6 +117,21 @@ class Hub:
         if self.options.projector:
             self.projector.start()
         self._clockwork.start()
+
+    async def ensure_rules(self, draft: RulesDraft) -> Place | None:
+        """Brings what the settings and tables say into the log, where it has its effect (protocol §5.2, §9.1).
+
+        None if these rules are in force, or if nothing can be signed now: then a later start brings them.
+        """
+        if self.statements.are_in_force(draft):
+            return None
+        try:
+            place = await self.appender.append_statement(lambda: self.statements.rules(draft))
+        except Unavailable as error:
+            _logger.warning("the rules stay as they were", error=words_of(error))
+            return None
+        _logger.warning("new rules", index=place.index)
+        return place
 
     async def stop(self) -> None:
         """Works off what was accepted for work; then nothing runs any more."""

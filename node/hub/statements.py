@@ -48,6 +48,17 @@ class Statements:
         at_ms = max(self._clock.now_ms(), (newest or 0) + 1)
         return Prepared(sign_statement(Tick(at=at_ms, log=self._log.roster.genesis_digest), self.registrar()))
 
+    def are_in_force(self, draft: RulesDraft) -> bool:
+        """Whether the log's newest rules say just that."""
+        rules = self._log.roster.rules_at(self._log.size)
+        return rules is not None and draft == RulesDraft(
+            desk=rules.desk,
+            deadlines=rules.deadlines,
+            calendar=rules.calendar,
+            bounce_limit=rules.bounce_limit,
+            silence_s=rules.silence_s,
+        )
+
     async def rules(self, draft: RulesDraft) -> Prepared:
         """New rules, from their own index on."""
         rules = Rules(

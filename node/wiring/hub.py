@@ -49,6 +49,17 @@ def table_digest(name: str) -> Digest:
     return Digest(sha256(config_file(name).read_bytes()).digest())
 
 
+def rules_draft(settings: HubSettings) -> RulesDraft:
+    """The rules as settings and tables have them; they hold once they are in the log."""
+    return RulesDraft(
+        desk=AgencyId.parse(settings.desk),
+        deadlines=table_digest("deadlines.toml"),
+        calendar=table_digest("calendar.toml"),
+        bounce_limit=settings.bounce_limit,
+        silence_s=settings.silence_s,
+    )
+
+
 async def init_hub(directory: Path, *, origin: str, database_url: str | None) -> dict[str, Any]:
     """`simpul hub init`."""
     changes: dict[str, Any] = {"origin": origin}
@@ -58,15 +69,12 @@ async def init_hub(directory: Path, *, origin: str, database_url: str | None) ->
     # First the settings, then the log: an init that was cut off is finished by the same command.
     await asyncio.to_thread(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
     await asyncio.to_thread(write_settings, settings, replace=True)
-    rules = RulesDraft(
-        desk=AgencyId.parse(settings.desk),
-        deadlines=table_digest("deadlines.toml"),
-        calendar=table_digest("calendar.toml"),
-        bounce_limit=settings.bounce_limit,
-        silence_s=settings.silence_s,
-    )
     document = await create_hub(
-        hub_options(settings), origin=origin, rules=rules, clock=SystemClock(), randomness=SystemRandomness()
+        hub_options(settings),
+        origin=origin,
+        rules=rules_draft(settings),
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
     )
     return dict(document)
 
@@ -91,6 +99,7 @@ async def serve_hub(directory: Path, *, host: str | None, port: int | None, proc
     try:
         application = build_app(hub)
         settle_memory()
+        await hub.ensure_rules(rules_draft(settings))
         await hub.start()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
