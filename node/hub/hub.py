@@ -31,7 +31,7 @@ from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import HubDescription
 
-GRANT_NAME_MAX: Final = 64
+GRANT_NAME_MAX: Final = 64  # a person or an office, on one line of a list
 
 _logger = structlog.get_logger("simpul.hub")
 
