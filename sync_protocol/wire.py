@@ -204,12 +204,16 @@ class RecoveryAnswer(_Body, frozen=True, kw_only=True):
 
 
 class Key(_Body, frozen=True, kw_only=True):
-    """A JWK (RFC 8037) with the log positions between which it speaks; `until_index` null while it does."""
+    """A JWK (RFC 8037) with the log positions between which it speaks; `until_index` null while it does.
+
+    `disputed_from` is the first seq that its revocation disputes, 0 for none; null unless it was revoked.
+    """
 
     x: str
     kid: str
     from_index: int
     until_index: int | None = None
+    disputed_from: int | None = None
     kty: str = "OKP"
     crv: str = "Ed25519"
     alg: str = "EdDSA"

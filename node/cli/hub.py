@@ -105,6 +105,8 @@ def status(directory: Directory, as_json: JsonFlag = False) -> None:
 def _show_status(document: dict[str, Any]) -> None:
     log = document["log"]
     console.print(Text(f"Log: size {log['size']}, root {log['root']}, projected to {document['projected_to']}"))
+    for trouble in document["troubles"]:
+        console.print(Text(trouble, style="red"))
     table = Table("agency", "seq", "epoch", "last set, s ago", "lag", "troubles")
     for line in document["agencies"]:
         age = "never" if line["age_s"] is None else f"{line['age_s']:.0f}"

@@ -96,7 +96,13 @@ async def get_keys(request: web.Request) -> web.Response:
     hub, agency = request.app[HUB], agency_of(request)
     _record(hub, agency)
     keys = [
-        Key(x=b64u_encode(key.public_key), kid=key.kid, from_index=key.from_index, until_index=key.until_index)
+        Key(
+            x=b64u_encode(key.public_key),
+            kid=key.kid,
+            from_index=key.from_index,
+            until_index=key.until_index,
+            disputed_from=key.disputed_from,
+        )
         for key in hub.log.roster.keys_of(agency)
     ]
     return json_answer(KeySet(keys=keys))

@@ -75,6 +75,11 @@ def _line(log: HubLog, record: AgencyRecord, troubles: list[str]) -> AgencyLine:
 def _troubles(log: HubLog, record: AgencyRecord, forks: list[Fork], now_ms: int) -> list[str]:
     """Words that a person acts on; empty is well."""
     found = [f"forked at epoch {fork.epoch} seq {fork.seq}" for fork in forks if fork.agency == record.agency]
+    found += [
+        f"disputed from seq {key.disputed_from} on, by the revocation of key {key.kid[:12]}"
+        for key in log.roster.keys_of(record.agency)
+        if key.disputed_from
+    ]
     if record.kid is None:
         found.append("its key was revoked and none speaks")
     stored = log.stored_heads.get(record.agency)

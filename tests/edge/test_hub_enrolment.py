@@ -190,6 +190,27 @@ async def test_an_agency_revokes_its_own_key(lab: Lab) -> None:
     await agency.push_new(1)
 
 
+async def test_what_a_revocation_disputes_is_shown_with_the_key_and_the_agency(lab: Lab) -> None:
+    agency = await lab.enrol("33.75")
+    other = await lab.enrol("35.71")
+    await agency.push_new(1)
+    await lab.hub.revoke(agency.code, disputed_from=1, reason="stolen")
+    await lab.hub.revoke(other.code)
+    for code, disputed in (("33.75", 1), ("35.71", 0)):
+        (key,) = (await lab.call("GET", f"/v1/agencies/{code}/keys")).json["keys"]
+        assert key["disputed_from"] == disputed
+    assert (await post(agency, await lab.hub.invite(CODE))).kind == "void-statement"  # the key is spent for ever
+    renewed = Agency(lab, agency.code, lab.new_key())
+    await renewed.enrol(await lab.hub.invite(CODE))
+    keys = (await lab.call("GET", "/v1/agencies/33.75/keys")).json["keys"]
+    assert [key["disputed_from"] for key in keys] == [1, None]
+    first, second = (await lab.hub.status())["agencies"]
+    told = f"disputed from seq 1 on, by the revocation of key {agency.signer.kid[:12]}"
+    assert first["troubles"] == [told]
+    assert second["troubles"] == ["its key was revoked and none speaks"]
+    assert (await lab.call("GET", "/v1/agencies")).json[0]["troubles"] == [told]
+
+
 async def test_nobody_else_sends_statements_of_the_registrar(lab: Lab) -> None:
     agency = await lab.enrol("33.75")
     genesis = lab.hub.log.roster.statements_for("33.75")[0].jws.text
