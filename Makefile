@@ -11,6 +11,9 @@ READY := $(VENV)/.ready
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
+# What `make check` runs of the tests: the rules, the keys, the stores and the style; what starts servers is for `make test`.
+FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
+
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lock bench clean
@@ -46,7 +49,7 @@ check: $(READY) ## format, lint, types, layers and the fast tests: run it before
 	@$(BIN)/ruff check . >&2
 	@$(BIN)/mypy >&2
 	@$(BIN)/lint-imports >&2
-	@$(BIN)/python -m pytest -n 2 -m "not slow" >&2
+	@$(BIN)/python -m pytest -n 2 -m "not slow" $(FAST) >&2
 
 lock: ## pin all dependencies with hashes again (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv on the PATH, or: make lock UV=path/to/uv" >&2; exit 1; }

@@ -242,11 +242,16 @@ class Appender:
         }
 
     def _answer(self, outcomes: dict[Item, Outcome], follows: int) -> None:
+        """New is the first to reach a place of this commit; a repeat in the same group is a repeat."""
+        taken: set[int] = set()
         for item, outcome in outcomes.items():
+            is_new = isinstance(outcome, int) and outcome >= follows and outcome not in taken
+            if isinstance(outcome, int):
+                taken.add(outcome)
             if item.answer.done():
                 continue
             if isinstance(outcome, int):
-                item.answer.set_result(Place(outcome, self.log.published, is_new=outcome >= follows))
+                item.answer.set_result(Place(outcome, self.log.published, is_new=is_new))
             else:
                 item.answer.set_exception(outcome)
 
