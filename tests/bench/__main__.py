@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from sync_protocol.merkle import leaf_hashes
 from tests.bench.audit_bench import bench_audit
 from tests.bench.hub_bench import bench_acceptance
 from tests.bench.idle_bench import idle_node_mib
@@ -53,19 +54,36 @@ def machine() -> str:
     )
 
 
+def leaf_hash_us() -> float:
+    """How fast the machine is right now: µs for one SHA-256 of a change line, as everything here needs them.
+
+    Machines that are shared swing by a factor of two within a minute; a rate without this beside it says little.
+    """
+    lines = [number.to_bytes(4, "big") * 100 for number in range(20_000)]
+    begun = time.perf_counter()
+    leaf_hashes(lines)
+    return (time.perf_counter() - begun) / len(lines) * 1e6
+
+
 async def measure(*, quick: bool) -> tuple[list[Claim], dict[str, Any]]:
     """Every claim in one run."""
     rounds = 2 if quick else 5
     sets = 3 if quick else 8
-    note("accepting, projector paused")
+    speeds: list[float] = []
+
+    def begin(words: str) -> None:
+        note(words)
+        speeds.append(round(leaf_hash_us(), 2))
+
+    begin("accepting, projector paused")
     accepted = await bench_acceptance(rounds=rounds, sets_a_round=sets, project=False)
-    note("accepting and projecting")
+    begin("accepting and projecting")
     projected = await bench_acceptance(rounds=rounds, sets_a_round=max(sets // 2, 2), project=True)
-    note("the local node")
+    begin("the local node")
     node = await bench_node(rounds=rounds, complaints=2_000 if quick else 8_000, sets=10 if quick else 40)
-    note("the audit")
+    begin("the audit")
     audit = await bench_audit(rounds=rounds, sets=sets)
-    note("memory at rest")
+    begin("memory at rest")
     idle_mib = await idle_node_mib()
     claims = [
         Claim("accepted durably, projector paused", "changes/s", 120_000, accepted.accepted_per_s),
@@ -80,6 +98,7 @@ async def measure(*, quick: bool) -> tuple[list[Claim], dict[str, Any]]:
     ]
     more = {
         "bytes_a_pair": check_load(),
+        "leaf_hash_us": speeds,
         "hub_cpu_us_a_change": {"accepting": accepted.hub_cpu_us, "with_projection": projected.hub_cpu_us},
         "rounds": {"accepted_per_s": accepted.rounds, "projected_per_s": projected.rounds},
         "hub_mib": {"after_first_round": projected.first_round_mib, "peak": projected.peak_mib},
