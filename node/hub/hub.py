@@ -46,8 +46,9 @@ class Hub:
         self.clock = clock = ports.clock
         self.randomness = ports.randomness
         self.keys = ports.keys
+        self._announcements = ports.announcements
         self.lock = ports.lock
-        self._turn = ports.projecting
+        self._turns = (ports.leading, ports.projecting)
         self._signers: dict[Role, Ed25519Signer] = {}
         self.log = HubLog(store, self.lock)
         self.appender = Appender(
@@ -145,8 +146,10 @@ class Hub:
         self.intake.close()
         await self.store.close()
         await self.projection.close()
+        await self._announcements.close()
         self.lock.close()
-        self._turn.close()
+        for turn in self._turns:
+            turn.close()
 
     async def invite(self, agency: AgencyId) -> str:
         """A one-time enrolment token, shown once."""

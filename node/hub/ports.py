@@ -7,7 +7,7 @@ outcome* for a write; the caller reads the state again before it goes on. Nobody
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +18,7 @@ from node.store.hub_records import (
     Commit,
     Fork,
     Grant,
+    GrownLeaf,
     Invitation,
     LogLeaf,
     StoredCheckpoint,
@@ -76,6 +77,29 @@ class Turn(Protocol):
         ...
 
 
+class Announcements(Protocol):
+    """Word among the processes of this hub that the log grew. Hearsay: it only makes others look sooner.
+
+    Word may come late, twice, or never; whoever depends on it also looks by itself every second or so.
+    """
+
+    def publish(self, size: int) -> None:
+        """Tells the others that `size` leaves are published. Returns at once and never raises."""
+        ...
+
+    def listen(self, heard: Callable[[int], None]) -> None:
+        """`heard` is called on the event loop with a size, also for what this process published itself."""
+        ...
+
+    async def start(self) -> None:
+        """From now on word comes and goes; a connection that fails is made again for as long as it takes."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of its connection; also where it was never started."""
+        ...
+
+
 class HubStore(Protocol):
     """The log plane. Writes are atomic and durable when they return; readers see whole commits only."""
 
@@ -101,6 +125,10 @@ class HubStore(Protocol):
 
     async def entries_at(self, indices: Sequence[int]) -> dict[int, bytes]:
         """The leaves at these places that exist."""
+        ...
+
+    async def grown(self, start: int, end: int) -> list[GrownLeaf]:
+        """The leaves [start, end) as far as they exist, in order, each with the checkpoint that it is the last of."""
         ...
 
     async def tiles(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
@@ -243,12 +271,18 @@ class ProjectionStore(Protocol):
 
 @dataclass(frozen=True)
 class HubPorts:
-    """All that a hub is handed. It closes stores, lock and turn; `projecting` is the turn of whoever projects."""
+    """All that a hub is handed. It closes stores, lock, turns and announcements.
+
+    `leading` is the turn of the one process that projects, held for as long as it lives; `projecting` that of whoever
+    moves the projection right now: the leader between two batches, or a command beside it.
+    """
 
     store: HubStore
     projection: ProjectionStore
     lock: LockStore
+    leading: Turn
     projecting: Turn
+    announcements: Announcements
     keys: KeyDirectory
     clock: Clock
     randomness: Randomness

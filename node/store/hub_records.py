@@ -130,3 +130,16 @@ class LogLeaf:
     index: int
     entry: bytes
     changes_frame: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class GrownLeaf:
+    """A leaf as another process appended it. `received_at_ms` is None for a statement.
+
+    `checkpoint` is the one whose last leaf this is, None inside a commit.
+    """
+
+    index: int
+    entry: bytes
+    received_at_ms: int | None
+    checkpoint: StoredCheckpoint | None

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from node.store.hub_append import write_commit
 from node.store.hub_records import (
     Commit,
+    GrownLeaf,
     LogLeaf,
     StoredCheckpoint,
     StoredHead,
@@ -108,6 +109,16 @@ class SqlHubStore(SqlHubRegister):
                 found.update({row.idx: row.entry for row in await connection.execute(query)})
         return found
 
+    async def grown(self, start: int, end: int) -> list[GrownLeaf]:
+        query = (
+            select(_ENTRY.c.idx, _ENTRY.c.entry, _SET.c.received_at_ms, _CHECKPOINT)
+            .outerjoin(_SET, _SET.c.idx == _ENTRY.c.idx)
+            .outerjoin(_CHECKPOINT, _CHECKPOINT.c.size == _ENTRY.c.idx + 1)
+            .where(_ENTRY.c.idx >= start, _ENTRY.c.idx < end)
+            .order_by(_ENTRY.c.idx)
+        )
+        return [_grown(row) for row in await self.read_rows(query)]
+
     async def tiles(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         wanted = {level << TILE_LEVEL_SHIFT | number: (level, number) for level, number in places}
         rows = await self.read_rows(select(_TILE).where(_TILE.c.place.in_(wanted)))
@@ -200,6 +211,13 @@ class SqlHubStore(SqlHubRegister):
                     break
             await rows.close()
         return found
+
+
+def _grown(row: Any) -> GrownLeaf:
+    checkpoint = None
+    if row.size is not None:
+        checkpoint = StoredCheckpoint(row.size, row.follows, row.root, row.note, row.at_ms)
+    return GrownLeaf(row.idx, row.entry, row.received_at_ms, checkpoint)
 
 
 def _head(row: Any) -> StoredHead:

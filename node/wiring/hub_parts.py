@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from keys.key_directory import KeyDirectory
+from node.hub.announcements import LocalAnnouncements
 from node.hub.founding import found_hub
 from node.hub.hub import Hub
 from node.hub.lock import FileLockStore, FileTurn
@@ -35,7 +36,9 @@ async def hub_ports(options: HubOptions, *, clock: Clock, randomness: Randomness
             store=store,
             projection=projection,
             lock=lock,
+            leading=FileTurn(options.lock_folder / "leader.lock", clock),
             projecting=FileTurn(options.lock_folder / "projector.lock", clock),
+            announcements=LocalAnnouncements(),
             keys=KeyDirectory(options.directory / "keys", options.passphrase),
             clock=clock,
             randomness=randomness,

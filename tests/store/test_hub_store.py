@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.hub.ports import HubStore
-from node.store.hub_records import Fork, Grant, Invitation, LogLeaf
+from node.store.hub_records import Fork, Grant, GrownLeaf, Invitation, LogLeaf
 from node.store.hub_store import SqlHubStore
 from sync_protocol.errors import Corrupt, Unavailable
 from tests.store.hub_samples import a_set, a_statement, checkpoint, commit_of
@@ -55,6 +55,19 @@ async def test_what_was_appended_is_read_back_whole(store: HubStore) -> None:
     assert await store.sets_after(2) == {"35.71": 1}
     assert await store.set_parts(1) == (b"changes 1", b"contents 1")
     assert await store.set_parts(0) is None
+
+
+async def test_what_others_appended_comes_with_the_checkpoints_that_cover_it(store: HubStore) -> None:
+    first, second = a_set(1, "33.75", 1), a_set(2, "35.71", 1)
+    await store.append(commit_of(0, a_statement(0), first))
+    await store.append(commit_of(2, second))
+    assert await store.grown(0, 99) == [
+        GrownLeaf(0, b"statement 0", None, None),
+        GrownLeaf(1, b"manifest 1", first.stored.received_at_ms, checkpoint(2, 0)),
+        GrownLeaf(2, b"manifest 2", second.stored.received_at_ms, checkpoint(3, 2)),
+    ]
+    assert [leaf.index for leaf in await store.grown(1, 2)] == [1]
+    assert await store.grown(3, 9) == []
 
 
 async def test_a_head_is_the_newest_set_of_its_agency(store: HubStore) -> None:
