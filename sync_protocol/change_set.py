@@ -194,6 +194,31 @@ def hide_contents(change_set: ChangeSet, leaves: Collection[bytes] | None = None
     return write_pieces(hide_where(pieces, lambda piece: leaves is None or piece.root in leaves))
 
 
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What erasing left of a set's contents. `gone`: hashes of the lines that it took.
+
+    `unseen`: one of the lines asked for is hidden in this copy, and may be what was to be erased: nobody can tell.
+    """
+
+    contents: bytes = field(repr=False)
+    gone: list[bytes] = field(repr=False)
+    unseen: bool
+
+
+def erase_contents(change_set: ChangeSet, changes: Collection[int], leaves: Collection[bytes]) -> Erased:
+    """Takes content lines out of a verified set: those of the changes at these positions whose leaf hash is given."""
+    manifest = change_set.manifest.manifest
+    indices = content_leaf_indices(split_block(change_set.change_block), manifest.size)
+    said_at = {index for position in changes if (index := indices[position]) is not None}
+    pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
+    gone = [p.root for p in pieces if p.line is not None and p.start in said_at and p.root in leaves]
+    hidden = [range(p.start, p.start + p.leaves) for p in pieces if p.line is None]
+    unseen = any(index in covered for covered in hidden for index in said_at)
+    left = hide_where(pieces, lambda piece: piece.start in said_at and piece.root in leaves)
+    return Erased(write_pieces(left), gone, unseen)
+
+
 def merge_contents(held: ChangeSet, shown: ChangeSet, erased: Collection[bytes] = ()) -> bytes:
     """The contents part of a verified set, filled in with what another verified copy of it shows (protocol §7.2).
 

@@ -14,7 +14,8 @@ import msgspec
 
 from node.store.complaint_keys import complaint_keys
 from node.store.hub_records import LogLeaf
-from node.store.projection_records import Cursor, ProjectionStep, RefusedChange
+from node.store.projection_records import Cursor, Erasure, ProjectionStep, RefusedChange
+from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused
@@ -26,6 +27,7 @@ from sync_protocol.line_columns import parse_changes
 from sync_protocol.merkle import leaf_hashes
 from sync_protocol.roster import Roster
 from sync_protocol.transitions import Verdict
+from sync_protocol.values import b64u_decode
 
 
 class PackedState(ComplaintState, array_like=True, kw_only=True):
@@ -34,6 +36,7 @@ class PackedState(ComplaintState, array_like=True, kw_only=True):
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=str)  # AgencyId and its like are text
 _decoder: Final = msgspec.msgpack.Decoder(PackedState)
+_ERASED_LINE: Final = b'"type":"erased"}\n'  # how the line of an `erased` ends, and no other line
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class OpenLeaf:
     jws: Jws
     changes: list[Change | None] | None
     leaves: list[bytes] | None
+    erases: bool = False  # whether one of the lines may be an `erased`
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
         lines = head.split(b"\n")[1:-1]
         changes = parse_changes(lines)
         named.update(dict.fromkeys([change.complaint for change in changes if change is not None]))
-        opened.append(OpenLeaf(leaf.index, jws, changes, leaf_hashes(lines)))
+        opened.append(OpenLeaf(leaf.index, jws, changes, leaf_hashes(lines), _ERASED_LINE in head))
     return OpenBatch(opened, complaint_keys(list(named)))
 
 
@@ -105,11 +109,14 @@ def fold_batch(
     ledger = Ledger(roster, complaints, size=cursor.size, state_hash=cursor.state_hash, last_heard=last_heard)
     pointers: dict[str, bytes] = {}
     refused: list[RefusedChange] = []
+    erased: list[tuple[str, frozenset[bytes]]] = []
     for leaf in batch.leaves:
         folded = ledger.apply(leaf.index, leaf.jws, change_leaves=leaf.leaves, changes=leaf.changes)
         if any(folded.verdicts):
             refused += _refused(folded)
         _note_pointers(folded, pointers)
+        if leaf.erases:
+            erased += _erased(folded)
     packed = [pack_state(complaints[name]) for name in pointers]
     rows = list(zip(map(named.__getitem__, pointers), packed, pointers.values(), strict=True))
     return ProjectionStep(
@@ -119,6 +126,7 @@ def fold_batch(
         refused=refused,
         totals=ledger.figures.named(),
         last_heard={who: tick for who, tick in last_heard.items() if heard_before.get(who, -1) != tick},
+        erasures=[Erasure(named[name], leaves, pointers[name]) for name, leaves in erased],
     )
 
 
@@ -130,6 +138,15 @@ def _note_pointers(folded: FoldedLeaf, pointers: dict[str, bytes]) -> None:
             name = change.complaint
             pointers[name] = pointers.get(name, b"") + place.to_bytes(8, "big")
         place += 1
+
+
+def _erased(folded: FoldedLeaf) -> list[tuple[str, frozenset[bytes]]]:
+    """Complaint and leaf hashes of every `erased` that was applied."""
+    return [
+        (change.complaint, frozenset(b64u_decode(leaf, 32, "leaves") for leaf in change.data.leaves))
+        for verdict, change in zip(folded.verdicts, folded.changes, strict=True)
+        if not verdict and change is not None and isinstance(change.data, Erased)
+    ]
 
 
 def _refused(folded: FoldedLeaf) -> list[RefusedChange]:

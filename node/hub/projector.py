@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from node.hub.erasing import carry_out
 from node.hub.folding import OpenBatch, fold_batch, open_batch
 from node.hub.log import HubLog
 from node.hub.ports import HubStore, ProjectionStore, Turn
@@ -131,6 +132,9 @@ class Projector:
         step = await asyncio.to_thread(self._fold, batch, states, cursor)
         if step.cursor.size < end:  # while the database writes this one, the next is opened
             self._ahead = (step.cursor.size, asyncio.create_task(self._open(step.cursor.size, end)))
+        for erasure in step.erasures:  # before the commit: a crash in between does it again, never not at all
+            _, row = await self._projection.complaint(erasure.complaint)
+            await carry_out(self._store, erasure, row.pointers if row else b"")
         # Outcome unknown until the commit returns: the stored cursor decides, and the roster is replayed (`_fold`).
         await self._projection.commit(step)
         self._cursor = step.cursor

@@ -44,10 +44,20 @@ class RefusedChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """An applied `erased` change: the complaint's key, the leaf hashes, and its pointers out of the same step."""
+
+    complaint: bytes
+    leaves: frozenset[bytes]
+    pointers: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectionStep:
     """Everything that folding the leaves `begins` … `cursor.size - 1` changes.
 
-    `complaints` are (key, whole new state, new pointers alone) or such rows; `totals` are differences.
+    `complaints` are (key, whole new state, new pointers alone) or such rows; `totals` are differences. `erasures` are
+    not written: whoever commits the step carries them out first.
     """
 
     begins: int
@@ -56,6 +66,7 @@ class ProjectionStep:
     refused: Sequence[RefusedChange] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
     last_heard: Mapping[str, int | None] = field(default_factory=dict)
+    erasures: Sequence[Erasure] = ()
 
 
 def read_pointers(pointers: bytes) -> Iterator[tuple[int, int]]:

@@ -27,9 +27,12 @@ def sqlite_url(path: Path) -> str:
 
 
 def open_writer(url: str, *, durability: Durability) -> AsyncEngine:
-    """The one connection that writes. FULL: a returned commit survives a power cut; NORMAL: it survives a crash."""
+    """The one connection that writes. FULL: a returned commit survives a power cut; NORMAL: it survives a crash.
+
+    What is deleted or replaced is overwritten with zeros, so that an erased letter is not found in the file.
+    """
     engine = _engine(url, connections=1)
-    _prepare(engine, begin="BEGIN IMMEDIATE", pragmas=[*_SHARED, f"synchronous={durability}"])
+    _prepare(engine, begin="BEGIN IMMEDIATE", pragmas=[*_SHARED, f"synchronous={durability}", "secure_delete=1"])
     return engine
 
 

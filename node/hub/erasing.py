@@ -1,0 +1,67 @@
+"""Erasing what was said (protocol §2.2 `erased`, §3.2, §7.2; architecture G8).
+
+An `erased` change that the fold applied names content lines of its complaint by their leaf hashes. Here they are taken
+out of the stored sets: a hidden line stands in their place from then on, every signature and root stays as it was, and
+a repeat of the set does not bring them back. The projector does this before it commits the step, so that a crash in
+between does it again; what is gone already is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from node.hub.ports import HubStore
+from node.store.hub_records import StoredSet
+from node.store.projection_records import Erasure, read_pointers
+from sync_protocol.change_set import Erased, erase_contents, parse_change_set
+from sync_protocol.compression import compress_part, decompress_part
+from sync_protocol.errors import Corrupt, Unavailable
+from sync_protocol.limits import SET_MAX_BYTES
+
+ATTEMPTS: Final = 8  # a repeat of the same set may be completing it at the same moment
+
+_logger = structlog.get_logger("simpul.hub.erasing")
+
+
+async def carry_out(store: HubStore, erasure: Erasure, earlier_pointers: bytes) -> int:
+    """Takes the lines out of every set that the complaint's applied changes stand in; how many lines went.
+
+    `earlier_pointers` are those of the complaint before the step that brought the erasure.
+    """
+    positions: dict[int, list[int]] = defaultdict(list)
+    for index, position in read_pointers(earlier_pointers + erasure.pointers):
+        positions[index].append(position)
+    return sum([await _erase_in(store, index, at, erasure.leaves) for index, at in positions.items()])
+
+
+async def _erase_in(store: HubStore, index: int, positions: Sequence[int], leaves: frozenset[bytes]) -> int:
+    for _ in range(ATTEMPTS):
+        stored, parts = await store.set_at(index), await store.set_parts(index)
+        if stored is None or parts is None:
+            raise Corrupt(f"the set at log index {index} is missing in the database")
+        erased = await asyncio.to_thread(_without, parts, positions, leaves)
+        for_good = leaves if erased.unseen else frozenset(erased.gone)
+        if not erased.gone and for_good <= await store.erased_leaves(index):
+            return 0
+        frame = await asyncio.to_thread(compress_part, erased.contents) if erased.contents else b""
+        if await store.replace_contents(stored, _counted(stored, len(erased.gone)), frame, sorted(for_good)):
+            _logger.info("erased", agency=stored.agency, seq=stored.seq, index=index, lines=len(erased.gone))
+            return len(erased.gone)
+    raise Unavailable(f"the set at log index {index} is being completed by others", retry_after_s=1)
+
+
+def _counted(stored: StoredSet, gone: int) -> StoredSet:
+    return replace(stored, hidden=stored.hidden + gone, erased=stored.erased + gone)
+
+
+def _without(parts: tuple[bytes, bytes], positions: Sequence[int], leaves: frozenset[bytes]) -> Erased:
+    """Runs in a thread."""
+    head = decompress_part(parts[0])
+    contents = decompress_part(parts[1], SET_MAX_BYTES - len(head))
+    return erase_contents(parse_change_set(head, contents), positions, leaves)

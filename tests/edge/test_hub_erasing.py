@@ -1,0 +1,153 @@
+"""What was said can be erased at the hub for good, without breaking a signature, a root or the state hash (G8)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from node.hub.erasing import carry_out
+from node.store.complaint_keys import complaint_key
+from node.store.projection_records import Erasure
+from sync_protocol.change_set import ChangeSet, hidden_leaves, parse_change_set, verify_lines
+from sync_protocol.compression import compress_frames, decode_body
+from sync_protocol.line_blocks import split_block
+from sync_protocol.merkle import leaf_hash
+from sync_protocol.values import b64u_encode
+from tests.edge.hub_lab import Agency, Lab, projected, running_hub
+
+LETTER = "Tetangga saya di Jalan Veteran 12 menolak membayar retribusi."
+
+
+def erasure(agency: Agency, complaint: str, *contents: bytes, rev: int = 2) -> bytes:
+    leaves = [b64u_encode(leaf_hash(content)) for content in contents]
+    return agency.change(complaint, "erased", {"ground": "court-order", "leaves": leaves}, rev=rev)
+
+
+async def held(lab: Lab, index: int) -> ChangeSet:
+    parts = await lab.hub.store.set_parts(index)
+    assert parts is not None
+    body = decode_body(b"".join(parts), "zstd")
+    return parse_change_set(body.head, body.contents)
+
+
+async def two_complaints(agency: Agency) -> tuple[list[str], list[bytes], ChangeSet]:
+    complaints = [agency.complaint() for _ in range(2)]
+    contents = [agency.content(LETTER), agency.content("Lampu jalan padam.")]
+    change_set = agency.cut([agency.received(complaint) for complaint in complaints], contents)
+    assert (await agency.push(change_set)).status == 201
+    agency.took(change_set)
+    return complaints, contents, change_set
+
+
+async def test_an_erased_line_is_gone_from_the_set_and_everything_still_verifies(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaints, contents, pushed = await two_complaints(agency)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaints[0], contents[0])])
+        await projected(lab)
+
+        copy = await held(lab, index)
+        stored = await lab.hub.store.set_at(index)
+    assert LETTER.encode() not in copy.contents
+    assert split_block(copy.contents)[1] == contents[1]  # the other citizen's letter stays
+    assert verify_lines(copy).hidden_leaves == 1
+    assert copy.manifest == pushed.manifest
+    assert stored is not None
+    assert (stored.hidden, stored.erased) == (1, 1)
+    was_stored = compress_frames(pushed.head, pushed.contents)[1]
+    for file in (tmp_path / "hub").rglob("*.db*"):  # the hub is stopped: nothing is left in a write-ahead log either
+        assert was_stored[:64] not in file.read_bytes()
+        assert was_stored[-64:] not in file.read_bytes()
+
+
+async def test_a_repeat_of_the_set_does_not_bring_an_erased_line_back(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaints, contents, pushed = await two_complaints(agency)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaints[0], contents[0])])
+        await projected(lab)
+
+        again = await agency.push(pushed)
+
+        assert (again.status, again.json["hidden"], again.json["erased"]) == (200, 1, 1)
+        assert contents[0] not in (await held(lab, index)).contents
+
+
+async def test_a_line_that_the_hub_never_saw_stays_out_when_a_repeat_shows_it_after_its_erasure(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaint, content = agency.complaint(), agency.content(LETTER)
+        shown = agency.cut([agency.received(complaint)], [content])
+        stripped = b'{"hidden":"%s","leaves":1}\n' % b64u_encode(leaf_hash(content)).encode()
+        body = b"".join(compress_frames(shown.head, stripped))
+        assert (await agency.send(body, 1)).status == 201
+        agency.took(shown)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaint, content)])
+        await projected(lab)
+
+        assert (await agency.push(shown)).status == 200
+        assert hidden_leaves(await held(lab, index)) == 1
+
+
+async def test_an_erasure_reaches_no_line_of_another_complaint(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaints, contents, _ = await two_complaints(agency)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaints[0], contents[1])])
+        await projected(lab)
+
+        assert split_block((await held(lab, index)).contents) == contents
+
+
+async def test_an_erasure_that_the_fold_refuses_erases_nothing(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency, other = await lab.enrol("33.75"), await lab.enrol("35.71")
+        complaints, contents, _ = await two_complaints(agency)
+        index = lab.hub.log.size - 1
+        await other.push_new([erasure(other, complaints[0], contents[0])])
+        await projected(lab)
+
+        assert split_block((await held(lab, index)).contents) == contents
+
+
+async def test_a_rebuild_gives_the_same_state_and_erases_what_an_old_backup_brought_back(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaints, contents, pushed = await two_complaints(agency)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaints[0], contents[0])])
+        await projected(lab)
+        await _bring_back(lab, index, pushed)
+
+        before, after = await lab.hub.rebuild()
+
+        assert before == after
+        assert hidden_leaves(await held(lab, index)) == 1
+
+
+async def _bring_back(lab: Lab, index: int, pushed: ChangeSet) -> None:
+    """The frame as an old backup would have it."""
+    stored = await lab.hub.store.set_at(index)
+    assert stored is not None
+    frame = compress_frames(pushed.head, pushed.contents)[1]
+    assert await lab.hub.store.replace_contents(stored, stored, frame, ())
+
+
+async def test_a_crash_between_erasing_and_committing_is_made_good(tmp_path: Path) -> None:
+    async with running_hub(tmp_path, projector=False) as lab:
+        agency = await lab.enrol("33.75")
+        complaints, contents, _ = await two_complaints(agency)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaints[0], contents[0])])
+        erased = Erasure(
+            complaint_key(complaints[0]), frozenset([leaf_hash(contents[0])]), (index << 16).to_bytes(8, "big")
+        )
+        assert await carry_out(lab.hub.store, erased, b"") == 1  # and here the process died
+        await lab.hub.projector.catch_up()
+
+        stored = await lab.hub.store.set_at(index)
+        assert stored is not None
+        assert (stored.hidden, stored.erased) == (1, 1)
