@@ -143,8 +143,8 @@ class HubStore(Protocol):
         """Where the statement of that digest stands."""
         ...
 
-    async def heads(self) -> list[StoredHead]:
-        """Of every agency that has a set, by agency."""
+    async def heads(self, since: int = 0) -> list[StoredHead]:
+        """Of every agency whose newest set stands at log index `since` or later, by agency."""
         ...
 
     async def head(self, agency: str) -> StoredHead | None:

@@ -1,11 +1,14 @@
-"""What one append writes to `hub.db`, inside the caller's transaction (protocol §6.3): all of it or nothing."""
+"""What one append writes, inside the caller's transaction (protocol §6.3): all of it or nothing.
+
+`write_commit` is for SQLite; what both databases understand stands below it.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Insert, Table, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.hub_records import Commit, Fork
@@ -33,12 +36,12 @@ _TILE, _CHECKPOINT, _FORK = table_of(HashTileRow), table_of(CheckpointRow), tabl
 _INVITATION = table_of(InvitationRow)
 
 _HEAD_COLUMNS: Final = tuple(column.name for column in _HEAD.columns)
-_UPSERT_HEAD: Final = insert(_HEAD).on_conflict_do_update(
+_UPSERT_HEAD: Final = sqlite.insert(_HEAD).on_conflict_do_update(
     index_elements=["agency"],
-    set_={name: insert(_HEAD).excluded[name] for name in ("epoch", "seq", "digest", "idx", "received_at_ms")},
+    set_={name: sqlite.insert(_HEAD).excluded[name] for name in ("epoch", "seq", "digest", "idx", "received_at_ms")},
 )
-_UPSERT_TILE: Final = insert(_TILE).on_conflict_do_update(
-    index_elements=["place"], set_={"hashes": insert(_TILE).excluded.hashes}
+_UPSERT_TILE: Final = sqlite.insert(_TILE).on_conflict_do_update(
+    index_elements=["place"], set_={"hashes": sqlite.insert(_TILE).excluded.hashes}
 )
 
 
@@ -46,11 +49,11 @@ async def write_commit(connection: AsyncConnection, commit: Commit) -> None:
     """Everything in `commit`; the caller has checked that it follows the newest checkpoint."""
     await _write_log(connection, commit)
     await _write_sets(connection, commit)
-    await _write_evidence(connection, commit)
+    await write_rest(connection, commit)
 
 
 async def _write_log(connection: AsyncConnection, commit: Commit) -> None:
-    """Entries, tiles, statements and the checkpoint over them."""
+    """Entries, tiles and the checkpoint over them."""
     statements = {statement.index for statement in commit.statements}
     entries = [
         {"idx": index, "kind": STATEMENT_KIND if index in statements else CHANGE_SET_KIND, "entry": entry}
@@ -72,11 +75,6 @@ async def _write_log(connection: AsyncConnection, commit: Commit) -> None:
             }
         ],
     )
-    if commit.statements:
-        await connection.execute(
-            _STATEMENT.insert(),
-            [{"idx": s.index, "typ": s.typ, "agency": s.agency, "digest": s.digest} for s in commit.statements],
-        )
 
 
 async def _write_sets(connection: AsyncConnection, commit: Commit) -> None:
@@ -110,8 +108,18 @@ async def _write_sets(connection: AsyncConnection, commit: Commit) -> None:
     await connection.execute(_UPSERT_HEAD, heads)
 
 
-async def _write_evidence(connection: AsyncConnection, commit: Commit) -> None:
-    """Invitations that were used, and forks that were seen (each pair once)."""
+def has_rest(commit: Commit) -> bool:
+    """Whether there is anything for `write_rest` to write; there seldom is."""
+    return bool(commit.statements or commit.used_invitations or commit.forks)
+
+
+async def write_rest(connection: AsyncConnection, commit: Commit) -> None:
+    """Where the statements are, invitations that were used, and forks that were seen (each pair once)."""
+    if commit.statements:
+        await connection.execute(
+            _STATEMENT.insert(),
+            [{"idx": s.index, "typ": s.typ, "agency": s.agency, "digest": s.digest} for s in commit.statements],
+        )
     for used in commit.used_invitations:
         await connection.execute(
             update(_INVITATION)
@@ -120,6 +128,13 @@ async def _write_evidence(connection: AsyncConnection, commit: Commit) -> None:
         )
     for fork in commit.forks:
         await write_fork(connection, fork)
+
+
+def insert_unless_there(connection: AsyncConnection, table: Table) -> Insert:
+    """An INSERT that leaves alone what is there already."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 async def write_fork(connection: AsyncConnection, fork: Fork) -> None:
@@ -135,4 +150,4 @@ async def write_fork(connection: AsyncConnection, fork: Fork) -> None:
         "at_ms": fork.at_ms,
         "statement_idx": fork.statement_index,
     }
-    await connection.execute(insert(_FORK).values(row).on_conflict_do_nothing())
+    await connection.execute(insert_unless_there(connection, _FORK).values(row))

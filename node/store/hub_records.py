@@ -134,12 +134,12 @@ class LogLeaf:
 
 @dataclass(frozen=True, slots=True)
 class GrownLeaf:
-    """A leaf as another process appended it. `received_at_ms` is None for a statement.
+    """A leaf as another process appended it. `head`: what it made its agency's newest set; None for a statement.
 
     `checkpoint` is the one whose last leaf this is, None inside a commit.
     """
 
     index: int
     entry: bytes
-    received_at_ms: int | None
+    head: StoredHead | None
     checkpoint: StoredCheckpoint | None

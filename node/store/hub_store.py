@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import func, select
 
 from node.store.hub_append import write_commit
-from node.store.hub_records import (
-    Commit,
-    GrownLeaf,
-    LogLeaf,
-    StoredCheckpoint,
-    StoredHead,
-    StoredSet,
-    StoredStatement,
-)
-from node.store.hub_register import SqlHubRegister
-from node.store.hub_tables import (
-    HUB_REVISION,
-    TILE_LEVEL_SHIFT,
-    ChangeSetRow,
-    CheckpointRow,
-    ErasedLineRow,
-    HashTileRow,
-    HeadRow,
-    LogEntryRow,
-    SetChangesRow,
-    SetContentsRow,
-    StatementRow,
-    table_of,
-)
-from node.store.migration import check_revision, migrate
+from node.store.hub_queries import SqlHubQueries
+from node.store.hub_records import Commit
+from node.store.hub_tables import HUB_REVISION, CheckpointRow, table_of
+from node.store.migration import bring_up_to_date, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 from sync_protocol.errors import Unavailable
 
-IN_MAX: Final = 500  # parameters of one query; SQLite takes 32,766, other databases fewer
+HUB_DATABASE: Final = "hub's log database"
 
-_ENTRY, _STATEMENT, _SET = table_of(LogEntryRow), table_of(StatementRow), table_of(ChangeSetRow)
-_CHANGES, _CONTENTS, _HEAD = table_of(SetChangesRow), table_of(SetContentsRow), table_of(HeadRow)
-_TILE, _CHECKPOINT, _ERASED = table_of(HashTileRow), table_of(CheckpointRow), table_of(ErasedLineRow)
+_CHECKPOINT = table_of(CheckpointRow)
 
 
-class SqlHubStore(SqlHubRegister):
+class SqlHubStore(SqlHubQueries):
     """See HubStore. One writer connection, some readers; any number of processes on the same file."""
-
-    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
-        super().__init__(writer, readers)
 
     @classmethod
     async def create(cls, path: Path) -> Self:
@@ -61,10 +32,10 @@ class SqlHubStore(SqlHubRegister):
 
     @classmethod
     async def open(cls, path: Path) -> Self:
-        """An existing database. Raises Corrupt if it has another schema."""
+        """An existing database; an older schema is brought forward. Raises Corrupt if it has another schema."""
         store = cls._open(path)
         try:
-            await check_revision(store.readers, HUB_REVISION, "hub's log database")
+            await bring_up_to_date(store.writer, "hub", HUB_REVISION, HUB_DATABASE)
         except BaseException:
             await store.close()
             raise
@@ -75,165 +46,14 @@ class SqlHubStore(SqlHubRegister):
         url = sqlite_url(path)
         return cls(open_writer(url, durability="FULL"), open_readers(url))
 
-    async def newest_checkpoint(self) -> StoredCheckpoint | None:
-        return await self._checkpoint(select(_CHECKPOINT).order_by(_CHECKPOINT.c.size.desc()).limit(1))
-
-    async def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
-        return await self._checkpoint(select(_CHECKPOINT).where(_CHECKPOINT.c.size == size))
-
-    async def checkpoint_covering(self, index: int) -> StoredCheckpoint | None:
-        query = select(_CHECKPOINT).where(_CHECKPOINT.c.size > index).order_by(_CHECKPOINT.c.size).limit(1)
-        return await self._checkpoint(query)
-
-    async def _checkpoint(self, query: Any) -> StoredCheckpoint | None:
-        rows = await self.read_rows(query)
-        row = rows[0] if rows else None
-        return None if row is None else StoredCheckpoint(row.size, row.follows, row.root, row.note, row.at_ms)
-
     async def append(self, commit: Commit) -> None:
         async with self.writer.begin() as connection:
             newest = (await connection.execute(select(func.max(_CHECKPOINT.c.size)))).scalar_one() or 0
             if newest != commit.follows:
-                raise Unavailable(f"the log has size {newest}, the append follows {commit.follows}", retry_after_s=1)
+                raise not_the_newest(newest, commit.follows)
             await write_commit(connection, commit)
 
-    async def entries(self, start: int, end: int) -> list[bytes]:
-        query = select(_ENTRY.c.entry).where(_ENTRY.c.idx >= start, _ENTRY.c.idx < end).order_by(_ENTRY.c.idx)
-        return [row.entry for row in await self.read_rows(query)]
 
-    async def entries_at(self, indices: Sequence[int]) -> dict[int, bytes]:
-        found: dict[int, bytes] = {}
-        async with self.readers.connect() as connection:
-            for start in range(0, len(indices), IN_MAX):
-                query = select(_ENTRY.c.idx, _ENTRY.c.entry).where(_ENTRY.c.idx.in_(indices[start : start + IN_MAX]))
-                found.update({row.idx: row.entry for row in await connection.execute(query)})
-        return found
-
-    async def grown(self, start: int, end: int) -> list[GrownLeaf]:
-        query = (
-            select(_ENTRY.c.idx, _ENTRY.c.entry, _SET.c.received_at_ms, _CHECKPOINT)
-            .outerjoin(_SET, _SET.c.idx == _ENTRY.c.idx)
-            .outerjoin(_CHECKPOINT, _CHECKPOINT.c.size == _ENTRY.c.idx + 1)
-            .where(_ENTRY.c.idx >= start, _ENTRY.c.idx < end)
-            .order_by(_ENTRY.c.idx)
-        )
-        return [_grown(row) for row in await self.read_rows(query)]
-
-    async def tiles(self, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        wanted = {level << TILE_LEVEL_SHIFT | number: (level, number) for level, number in places}
-        rows = await self.read_rows(select(_TILE).where(_TILE.c.place.in_(wanted)))
-        return {wanted[row.place]: row.hashes for row in rows}
-
-    async def statements(self, start: int = 0) -> list[StoredStatement]:
-        query = (
-            select(_STATEMENT, _ENTRY.c.entry)
-            .join(_ENTRY, _ENTRY.c.idx == _STATEMENT.c.idx)
-            .where(_STATEMENT.c.idx >= start)
-            .order_by(_STATEMENT.c.idx)
-        )
-        return [StoredStatement(r.idx, r.typ, r.agency, r.digest, r.entry) for r in await self.read_rows(query)]
-
-    async def statement_of(self, digest: bytes) -> int | None:
-        rows = await self.read_rows(select(_STATEMENT.c.idx).where(_STATEMENT.c.digest == digest))
-        return rows[0].idx if rows else None
-
-    async def heads(self) -> list[StoredHead]:
-        return [_head(row) for row in await self.read_rows(select(_HEAD).order_by(_HEAD.c.agency))]
-
-    async def head(self, agency: str) -> StoredHead | None:
-        rows = await self.read_rows(select(_HEAD).where(_HEAD.c.agency == agency))
-        return _head(rows[0]) if rows else None
-
-    async def find_sets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], StoredSet]:
-        found: dict[tuple[str, int], StoredSet] = {}
-        async with self.readers.connect() as connection:
-            for agency, seq in dict.fromkeys(places):
-                query = select(_SET).where(_SET.c.agency == agency, _SET.c.seq == seq)
-                row = (await connection.execute(query)).first()
-                if row is not None:
-                    found[agency, seq] = _set(row)
-        return found
-
-    async def sets_of(self, agency: str, from_seq: int, limit: int) -> list[StoredSet]:
-        query = select(_SET).where(_SET.c.agency == agency, _SET.c.seq >= from_seq).order_by(_SET.c.seq).limit(limit)
-        return [_set(row) for row in await self.read_rows(query)]
-
-    async def sets_after(self, size: int) -> dict[str, int]:
-        query = select(_SET.c.agency, func.count()).where(_SET.c.idx >= size).group_by(_SET.c.agency)
-        rows: Sequence[Any] = await self.read_rows(query)
-        return {row.agency: row[1] for row in rows}
-
-    async def set_at(self, index: int) -> StoredSet | None:
-        rows = await self.read_rows(select(_SET).where(_SET.c.idx == index))
-        return _set(rows[0]) if rows else None
-
-    async def set_parts(self, index: int) -> tuple[bytes, bytes] | None:
-        query = (
-            select(_CHANGES.c.frame, _CONTENTS.c.frame.label("contents"))
-            .join(_CONTENTS, _CONTENTS.c.idx == _CHANGES.c.idx)
-            .where(_CHANGES.c.idx == index)
-        )
-        rows = await self.read_rows(query)
-        return (rows[0].frame, rows[0].contents) if rows else None
-
-    async def replace_contents(
-        self, before: StoredSet, after: StoredSet, frame: bytes, erased: Sequence[bytes]
-    ) -> bool:
-        unchanged = (_SET.c.idx == before.index, _SET.c.hidden == before.hidden, _SET.c.erased == before.erased)
-        async with self.writer.begin() as connection:
-            counted = update(_SET).where(*unchanged).values(hidden=after.hidden, erased=after.erased)
-            if (await connection.execute(counted)).rowcount != 1:
-                return False
-            await connection.execute(update(_CONTENTS).where(_CONTENTS.c.idx == before.index).values(frame=frame))
-            rows = [{"idx": before.index, "leaf": leaf, "at_ms": after.received_at_ms} for leaf in erased]
-            if rows:
-                await connection.execute(insert(_ERASED).on_conflict_do_nothing(), rows)
-        return True
-
-    async def erased_leaves(self, index: int) -> set[bytes]:
-        return {row.leaf for row in await self.read_rows(select(_ERASED.c.leaf).where(_ERASED.c.idx == index))}
-
-    async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
-        query = (
-            select(_ENTRY.c.idx, _ENTRY.c.entry, _CHANGES.c.frame)
-            .outerjoin(_CHANGES, _CHANGES.c.idx == _ENTRY.c.idx)
-            .where(_ENTRY.c.idx >= start, _ENTRY.c.idx < end)
-            .order_by(_ENTRY.c.idx)
-        )
-        found: list[LogLeaf] = []
-        total = 0
-        async with self.readers.connect() as connection:
-            rows = await connection.stream(query)
-            async for row in rows:
-                found.append(LogLeaf(row.idx, row.entry, row.frame))
-                total += len(row.entry) + len(row.frame or b"")
-                if total >= bytes_max:
-                    break
-            await rows.close()
-        return found
-
-
-def _grown(row: Any) -> GrownLeaf:
-    checkpoint = None
-    if row.size is not None:
-        checkpoint = StoredCheckpoint(row.size, row.follows, row.root, row.note, row.at_ms)
-    return GrownLeaf(row.idx, row.entry, row.received_at_ms, checkpoint)
-
-
-def _head(row: Any) -> StoredHead:
-    return StoredHead(row.agency, row.epoch, row.seq, row.digest, row.idx, row.received_at_ms)
-
-
-def _set(row: Any) -> StoredSet:
-    return StoredSet(
-        index=row.idx,
-        agency=row.agency,
-        seq=row.seq,
-        epoch=row.epoch,
-        digest=row.digest,
-        changes=row.changes,
-        size=row.size,
-        hidden=row.hidden,
-        erased=row.erased,
-        received_at_ms=row.received_at_ms,
-    )
+def not_the_newest(newest: int, follows: int) -> Unavailable:
+    """Somebody else appended meanwhile; sizes in leaves."""
+    return Unavailable(f"the log has size {newest}, the append follows {follows}", retry_after_s=1)

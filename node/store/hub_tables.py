@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, Table, UniqueConstraint
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-HUB_REVISION: Final = "0001"
+HUB_REVISION: Final = "0002"
 TILE_LEVEL_SHIFT: Final = 52  # `place` of a tile = level << 52 | its number; 2**60 leaves fit
 
 

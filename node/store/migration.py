@@ -1,6 +1,8 @@
-"""Schema migrations, run by the program itself: at init, and checked at every start.
+"""Schema migrations, run by the program itself: at init, and where a start finds an older schema.
 
-Each database has its own tree under `migrations/`. Alembic is loaded only to migrate; a start compares one word.
+Each database has its own tree under `migrations/`, the same for SQLite and PostgreSQL. Alembic is loaded only to
+migrate; a start compares one word. Revisions are numbers of four digits, and only additions: what an earlier program
+has open goes on working.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 TREES: Final = Path(__file__).parent / "migrations"
+MIGRATION_LOCK: Final = 0x53494D50  # "SIMP": processes that start at the same time migrate one after the other
+UNDEFINED_TABLE: Final = "42P01"  # PostgreSQL's code for it
 
 
 def alembic_config(tree: str) -> Config:
@@ -42,18 +46,37 @@ async def migrate(engine: AsyncEngine, tree: str) -> None:
         command.upgrade(config, "head")
 
     async with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK}, 0)"))
         await connection.run_sync(run)
+
+
+async def bring_up_to_date(engine: AsyncEngine, tree: str, wanted: str, what: str) -> None:
+    """Migrates an older schema of this tree. Raises Corrupt for any other than that and the `wanted` one."""
+    found = await revision_of(engine)
+    if found is not None and found.isdigit() and found < wanted:
+        await migrate(engine, tree)
+    else:
+        _check(found, wanted, what)
 
 
 async def check_revision(engine: AsyncEngine, wanted: str, what: str) -> None:
     """Raises Corrupt if the database has another schema than this program was written for."""
+    _check(await revision_of(engine), wanted, what)
+
+
+async def revision_of(engine: AsyncEngine) -> str | None:
+    """The schema that the database has, None if it has none of ours."""
     try:
         async with engine.connect() as connection:
-            found = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
+            return (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
     except DatabaseError as error:
-        found = None
-        if "no such table" not in str(error.orig):
-            raise
+        if "no such table" in str(error.orig) or getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE:
+            return None
+        raise
+
+
+def _check(found: str | None, wanted: str, what: str) -> None:
     if found != wanted:
         raise Corrupt(
             f"the {what} has schema {found or 'none'}, this program wants {wanted}",

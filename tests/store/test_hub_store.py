@@ -61,10 +61,11 @@ async def test_what_others_appended_comes_with_the_checkpoints_that_cover_it(sto
     first, second = a_set(1, "33.75", 1), a_set(2, "35.71", 1)
     await store.append(commit_of(0, a_statement(0), first))
     await store.append(commit_of(2, second))
+    heads = {head.agency: head for head in await store.heads()}
     assert await store.grown(0, 99) == [
         GrownLeaf(0, b"statement 0", None, None),
-        GrownLeaf(1, b"manifest 1", first.stored.received_at_ms, checkpoint(2, 0)),
-        GrownLeaf(2, b"manifest 2", second.stored.received_at_ms, checkpoint(3, 2)),
+        GrownLeaf(1, b"manifest 1", heads["33.75"], checkpoint(2, 0)),
+        GrownLeaf(2, b"manifest 2", heads["35.71"], checkpoint(3, 2)),
     ]
     assert [leaf.index for leaf in await store.grown(1, 2)] == [1]
     assert await store.grown(3, 9) == []
