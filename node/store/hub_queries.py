@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 
 from node.store.hub_append import insert_unless_there
 from node.store.hub_records import (
@@ -65,17 +65,19 @@ class SqlHubQueries(SqlHubRegister):
 
     async def entries_at(self, indices: Sequence[int]) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
-        async with self.readers.connect() as connection:
-            for start in range(0, len(indices), IN_MAX):
-                query = select(_ENTRY.c.idx, _ENTRY.c.entry).where(_ENTRY.c.idx.in_(indices[start : start + IN_MAX]))
-                found.update({row.idx: row.entry for row in await connection.execute(query)})
+        for start in range(0, len(indices), IN_MAX):
+            query = select(_ENTRY.c.idx, _ENTRY.c.entry).where(_ENTRY.c.idx.in_(indices[start : start + IN_MAX]))
+            found.update({row.idx: row.entry for row in await self.read_rows(query)})
         return found
 
     async def grown(self, start: int, end: int) -> list[GrownLeaf]:
         query = (
             select(_ENTRY.c.idx, _ENTRY.c.entry, *_OF_A_HEAD, _CHECKPOINT)
-            .outerjoin(_SET, _SET.c.idx == _ENTRY.c.idx)
-            .outerjoin(_CHECKPOINT, _CHECKPOINT.c.size == _ENTRY.c.idx + 1)
+            .outerjoin(_SET, and_(_SET.c.idx == _ENTRY.c.idx, _SET.c.idx >= start, _SET.c.idx < end))
+            .outerjoin(
+                _CHECKPOINT,
+                and_(_CHECKPOINT.c.size == _ENTRY.c.idx + 1, _CHECKPOINT.c.size > start, _CHECKPOINT.c.size <= end),
+            )
             .where(_ENTRY.c.idx >= start, _ENTRY.c.idx < end)
             .order_by(_ENTRY.c.idx)
         )

@@ -7,6 +7,8 @@ a pooler that shares connections between transactions. Passwords never stand in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -15,6 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from node.store.migration import bring_up_to_date, migrate
 from sync_protocol.errors import Refused, Unavailable
 
 HUB_SCHEMA: Final = "simpul_hub"
@@ -37,21 +40,28 @@ _SERVER: Final = {
     "tcp_keepalives_count": "3",
 }
 _WRITING: Final = {"default_transaction_isolation": "read committed"}
-_READING: Final = {"default_transaction_isolation": "repeatable read", "default_transaction_read_only": "on"}
+_READING: Final = {
+    "default_transaction_isolation": "repeatable read",
+    "default_transaction_read_only": "on",
+    "plan_cache_mode": "force_custom_plan",  # a range of the log is narrow; a plan for any range would not know that
+}
 
 Durability = Literal["FULL", "NORMAL"]
 
 
-def open_postgres(url: str, schema: str, *, durability: Durability = "FULL") -> tuple[AsyncEngine, AsyncEngine]:
+def open_postgres(
+    url: str, schema: str, *, durability: Durability = "FULL", settings: Mapping[str, str] = MappingProxyType({})
+) -> tuple[AsyncEngine, AsyncEngine]:
     """Writers and readers of one schema; nothing is connected yet. Raises Refused(configuration) for a wrong URL.
 
     FULL: a returned commit survives a power cut, whatever the server's default says. NORMAL: the newest commits may be
     lost together, never one without those before it. A transaction of a reader sees one snapshot and cannot write.
+    `settings` are of the server, for every connection.
     """
     commit = {"synchronous_commit": "on" if durability == "FULL" else "off"}
     return (
-        _engine(url, schema, _WRITING | commit, connections=WRITERS),
-        _engine(url, schema, _READING, connections=READERS),
+        _engine(url, schema, _WRITING | commit | dict(settings), connections=WRITERS),
+        _engine(url, schema, _READING | dict(settings), connections=READERS),
     )
 
 
@@ -83,6 +93,35 @@ async def create_schema(url: str, schema: str) -> None:
             await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise in_words(error, url) from None
+    finally:
+        await connection.close()
+
+
+async def make_schema(url: str, schema: str, tree: str) -> None:
+    """The schema with the newest tables of a migration tree; raises as `connect_postgres` does."""
+    await create_schema(url, schema)
+    engine = open_for_migration(url, schema)
+    try:
+        await migrate(engine, tree)
+    finally:
+        await engine.dispose()
+
+
+async def check_schema(url: str, schema: str, tree: str, wanted: str, what: str) -> None:
+    """An older schema is brought forward. Raises Corrupt for any other, and what `connect_postgres` raises."""
+    await (await connect_postgres(url, schema)).close()  # what is wrong with the way there is said in our words
+    engine = open_for_migration(url, schema)
+    try:
+        await bring_up_to_date(engine, tree, wanted, what)
+    finally:
+        await engine.dispose()
+
+
+async def has_tables(url: str, schema: str) -> bool:
+    """Whether that schema has tables of ours, of whatever version; raises as `connect_postgres` does."""
+    connection = await connect_postgres(url, schema)
+    try:
+        return bool(await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL"))
     finally:
         await connection.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,25 @@ import pytest
 from node.hub.ports import HubStore
 from node.store.hub_records import Fork, Grant, GrownLeaf, Invitation, LogLeaf
 from node.store.hub_store import SqlHubStore
+from node.store.postgres_hub import PostgresHubStore
 from sync_protocol.errors import Corrupt, Unavailable
 from tests.store.hub_samples import a_set, a_statement, checkpoint, commit_of
 
-Opener = Callable[[Path], Awaitable[HubStore]]
-IMPLEMENTATIONS: dict[str, tuple[Opener, Opener]] = {"sqlite": (SqlHubStore.create, SqlHubStore.open)}
+Opener = Callable[[], Awaitable[HubStore]]
 
 
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-def opener(request: pytest.FixtureRequest) -> tuple[Opener, Opener]:
-    return IMPLEMENTATIONS[request.param]
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Opener, Opener]:
+    """How to create and how to open one and the same database."""
+    if request.param == "sqlite":
+        return partial(SqlHubStore.create, tmp_path / "hub.db"), partial(SqlHubStore.open, tmp_path / "hub.db")
+    url = request.getfixturevalue("postgres_url")
+    return partial(PostgresHubStore.create, url), partial(PostgresHubStore.open, url)
 
 
 @pytest.fixture
-async def store(opener: tuple[Opener, Opener], tmp_path: Path) -> AsyncIterator[HubStore]:
-    opened = await opener[0](tmp_path / "hub.db")
+async def store(opener: tuple[Opener, Opener]) -> AsyncIterator[HubStore]:
+    opened = await opener[0]()
     yield opened
     await opened.close()
 
@@ -110,6 +115,57 @@ async def test_of_two_appends_at_once_one_wins(store: HubStore) -> None:
     assert len(await store.heads()) == 1
 
 
+@pytest.mark.parametrize("frame_bytes", [100, 300_000])
+async def test_of_two_openings_that_append_at_once_exactly_one_wins(
+    store: HubStore, opener: tuple[Opener, Opener], frame_bytes: int
+) -> None:
+    other = await opener[1]()
+    frame = b"f" * frame_bytes
+    try:
+        for size in range(0, 30, 3):
+            rivals = []
+            for rival, agency, count in ((store, "33.75", 3), (other, "35.71", 2)):
+                newest = {head.agency: head.seq for head in await store.heads()}.get(agency, 0)
+                sets = [a_set(size + n, agency, newest + 1 + n) for n in range(count)]
+                whole = commit_of(size, *(replace(new, changes_frame=frame, contents_frame=frame) for new in sets))
+                rivals.append(rival.append(whole))
+            outcomes = await asyncio.gather(*rivals, return_exceptions=True)
+            assert [type(outcome) for outcome in outcomes if outcome is not None] == [Unavailable]
+            newest_size = (await other.newest_checkpoint() or checkpoint(0, 0)).size
+            assert len(await store.entries(0, 99)) == newest_size
+            if newest_size < size + 3:
+                await store.append(commit_of(newest_size, a_statement(newest_size)))
+    finally:
+        await other.close()
+
+
+async def test_large_frames_go_in_with_everything_else_or_not_at_all(store: HubStore) -> None:
+    frame = bytes(range(256)) * 8_192
+    new = replace(a_set(1, "33.75", 1), changes_frame=frame, contents_frame=frame[::-1])
+    fork = Fork("33.75", 1, 4, b"h" * 32, b"o" * 32, b"held", b"other", 9, 0)
+    await store.append(replace(commit_of(0, a_statement(0), new), forks=[fork]))
+    assert await store.set_parts(1) == (frame, frame[::-1])
+    assert await store.leaves(0, 9, 3 * len(frame)) == [
+        LogLeaf(0, b"statement 0", None),
+        LogLeaf(1, b"manifest 1", frame),
+    ]
+    assert await store.forks() == [fork]
+    with pytest.raises(Exception, match=r"(?i)unique|constraint"):
+        await store.append(commit_of(2, replace(a_set(2, "33.75", 1), changes_frame=frame, contents_frame=frame)))
+    with pytest.raises(Unavailable):
+        await store.append(commit_of(1, replace(a_set(1, "33.75", 2), changes_frame=frame, contents_frame=frame)))
+    assert await store.newest_checkpoint() == checkpoint(2, 0)
+    assert await store.set_parts(2) is None
+
+
+async def test_only_heads_that_moved_since_a_place_are_asked_for(store: HubStore) -> None:
+    await store.append(commit_of(0, a_set(0, "33.75", 1), a_set(1, "35.71", 1)))
+    await store.append(commit_of(2, a_set(2, "33.75", 2)))
+    assert [head.agency for head in await store.heads(1)] == ["33.75", "35.71"]
+    assert [head.agency for head in await store.heads(2)] == ["33.75"]
+    assert await store.heads(3) == []
+
+
 async def test_checkpoints_are_found_by_size_and_by_what_they_cover(store: HubStore) -> None:
     await store.append(commit_of(0, a_statement(0), a_statement(1)))
     await store.append(commit_of(2, a_statement(2), a_statement(3)))
@@ -184,12 +240,12 @@ async def test_a_pair_of_forked_manifests_is_kept_once(store: HubStore) -> None:
     assert await store.forks() == [fork]
 
 
-async def test_everything_survives_reopening(opener: tuple[Opener, Opener], tmp_path: Path) -> None:
+async def test_everything_survives_reopening(opener: tuple[Opener, Opener]) -> None:
     create, open_ = opener
-    first = await create(tmp_path / "hub.db")
+    first = await create()
     await first.append(commit_of(0, a_set(0, "33.75", 1)))
     await first.close()
-    again = await open_(tmp_path / "hub.db")
+    again = await open_()
     try:
         assert await again.newest_checkpoint() == checkpoint(1, 0)
         assert await again.set_parts(0) == (b"changes 0", b"contents 0")
@@ -197,6 +253,6 @@ async def test_everything_survives_reopening(opener: tuple[Opener, Opener], tmp_
         await again.close()
 
 
-async def test_a_database_without_schema_is_not_opened(opener: tuple[Opener, Opener], tmp_path: Path) -> None:
-    with pytest.raises(Corrupt, match="schema"):
-        await opener[1](tmp_path / "empty.db")
+async def test_a_database_without_schema_is_not_opened(opener: tuple[Opener, Opener]) -> None:
+    with pytest.raises(Corrupt, match="schema none"):
+        await opener[1]()
