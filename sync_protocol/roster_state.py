@@ -195,10 +195,20 @@ class RosterState:
         place = bisect_right(self._rules_from, index)
         return self._rules[place - 1] if place else None
 
+    def rules_index_at(self, index: int) -> int | None:
+        """Where those rules stand."""
+        place = bisect_right(self._rules_from, index)
+        return self._rules_from[place - 1] if place else None
+
     def tick_before(self, index: int) -> int | None:
         """The registrar's time (ms since 1970) of the newest tick before a log position, None if there is none."""
         place = bisect_left(self._tick_index, index)
         return self._tick_at[place - 1] if place else None
+
+    def tick_index_before(self, index: int) -> int | None:
+        """Where that tick stands."""
+        place = bisect_left(self._tick_index, index)
+        return self._tick_index[place - 1] if place else None
 
     def statements_about(self, agency: str) -> tuple[LoggedStatement, ...]:
         """What concerns one agency, in log order."""

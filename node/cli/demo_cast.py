@@ -55,7 +55,7 @@ class Cast:
         if self.scene.agencies:
             self.scene.agencies[0].link_whole = self.link.whole
         self.scene.log_size = self.hub.log.size
-        self.scene.change_sets = sum(head.seq for head in self.hub.log.heads.values())
+        self.scene.change_sets = sum(head.seq for head in self.hub.log.stored_heads.values())
 
     async def watch(self) -> None:
         """Looks again and again, until it is cancelled."""

@@ -24,7 +24,7 @@ from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.statement import Genesis
-from sync_protocol.tiles import Growth, grow
+from sync_protocol.tiles import Growth
 from sync_protocol.values import b64u_encode
 
 GROUP_MAX: Final = 64  # sets in one transaction; more would only make the first of them wait
@@ -138,12 +138,12 @@ class Appender:
     async def _append_or_again(self, group: list[Item]) -> None:
         """A second time if the database was ahead: another process committed, and died before it published."""
         try:
-            async with self.log.lock.hold():
+            async with self.log.appending():
                 await self._append_locked(group)
         except Unavailable:
             self.log.check_signing()
             self.log.is_stale = True
-            async with self.log.lock.hold():
+            async with self.log.appending():
                 await self._append_locked(group)
 
     async def _append_locked(self, group: list[Item]) -> None:
@@ -180,9 +180,7 @@ class Appender:
         return []
 
     async def _commit(self, draft: Draft) -> None:
-        growth = await self.log.tiles.compute(
-            lambda read: grow(draft.follows, [leaf_hash(entry) for entry in draft.entries], read)
-        )
+        growth = await self.log.tiles.grow(draft.follows, [leaf_hash(entry) for entry in draft.entries])
         checkpoint = self._sign(draft, growth)
         # A crash now leaves a signature in memory that nobody has seen: the next checkpoint of that size may differ.
         await self.log.store.append(
@@ -204,7 +202,7 @@ class Appender:
         if draft.admission is not None:
             self.log.roster.apply(draft.admission)
         for agency, stored in draft.stored_heads().items():
-            self.log.move_head(draft.heads[agency], stored)
+            self.log.heads.move(draft.heads[agency], stored)
         self.log.publish(checkpoint, growth.changed)
         self._on_published(checkpoint)
         for new in draft.sets:

@@ -16,7 +16,6 @@ from node.hub.log import HubLog
 from node.hub.statements import Statements
 from node.logs import words_of
 from node.ports import Clock
-from sync_protocol.errors import Corrupt
 
 WATCH_S: Final = 1.0  # how soon this process sees what another one appended
 PAUSE_AFTER_FAILURE_S: Final = 60.0
@@ -69,21 +68,14 @@ class Clockwork:
 
     async def _tick(self) -> None:
         """Waits until the next one is due, or appends it."""
-        newest = self._log.roster.tick_before(self._log.size) or 0
-        due_s = (newest - self._clock.now_ms()) / 1000 + self._tick_interval_s
+        due_s = self._statements.tick_due_s(self._tick_interval_s)
         if due_s > 0:
             await self._clock.sleep(min(due_s, self._tick_interval_s))
-        else:
-            await self._appender.append_statement(self._statements.tick)
+        else:  # in each of several processes at the same moment: the first one under the append lock appends it
+            await self._appender.append_statement(lambda: self._statements.tick_if_due(self._tick_interval_s))
 
     async def _watch(self) -> None:
-        """Sees what a command in another process appended, though nobody submits anything here."""
+        """Sees what another process appended, though nobody submits anything here, and though word of it got lost."""
         await self._clock.sleep(WATCH_S)
-        if self._log.broken is not None or await self._log.lock.read() == self._log.published.note:
-            return
-        try:
-            async with self._log.lock.hold():
-                await self._log.refresh()
-        except Corrupt as error:
-            self._log.stop_signing(error)
-        self._on_moved()
+        if await self._log.follow():
+            self._on_moved()

@@ -29,14 +29,14 @@ async def found_hub(hub: Hub, *, origin: str, rules: RulesDraft) -> dict[str, st
     return {"origin": origin, "vkey": hub.log.roster.vkey.format()}
 
 
-def _founding(hub: Hub, origin: str, rules: RulesDraft) -> Sequence[Callable[[], Awaitable[Prepared]]]:
+def _founding(hub: Hub, origin: str, rules: RulesDraft) -> Sequence[Callable[[], Awaitable[Prepared | int]]]:
     """What a new log still lacks, in order."""
 
     async def genesis() -> Prepared:
         registrar, log = hub.signer(Role.REGISTRAR), hub.signer(Role.LOG)
         return Prepared(ceremony.found_log(origin=origin, registrar=registrar, log=log, at_ms=hub.clock.now_ms()))
 
-    async def first_rules() -> Prepared:
+    async def first_rules() -> Prepared | int:
         return await hub.statements.rules(rules)
 
     return (genesis, first_rules, hub.statements.tick)[hub.log.size :]

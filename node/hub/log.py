@@ -13,21 +13,22 @@ database that holds everything again.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
 import structlog
 
+from node.hub.following import admit, check_checkpoint, follow_to
+from node.hub.heads import Heads
 from node.hub.ports import HubStore, LockStore
 from node.hub.tile_cache import TileCache
 from node.store.hub_records import StoredCheckpoint, StoredHead
-from sync_protocol.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint_text
+from sync_protocol.checkpoint import Checkpoint, parse_checkpoint_text
 from sync_protocol.errors import Corrupt, Refused, Unavailable
-from sync_protocol.intake import Head
-from sync_protocol.jws import parse_jws
-from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.manifest import SignedManifest, parse_manifest
 from sync_protocol.merkle import CompactRange, consistency_proof, inclusion_proof
 from sync_protocol.note import parse_note
@@ -35,7 +36,6 @@ from sync_protocol.problems import Recovering
 from sync_protocol.receipt import Receipt, format_receipt
 from sync_protocol.roster import Roster
 from sync_protocol.tiles import TileReader, TileTree
-from sync_protocol.values import AgencyId, Digest
 
 ROOTS_KEPT_MAX: Final = 4_096  # what nodes have lately seen; older ones are looked up
 EMPTY_LOG: Final = StoredCheckpoint(0, 0, Checkpoint("empty", 0, CompactRange().root()).root, b"", 0)
@@ -49,17 +49,18 @@ _logger = structlog.get_logger("simpul.hub.log")
 
 
 class HubLog:
-    """One process's view. Changed only while the append lock is held; read at any time on the same event loop.
+    """One process's view, read at any time on its event loop.
 
-    `published` is the newest checkpoint that may be shown; `roster` and `heads` are as of it.
+    It changes where this process appends, which takes the append lock (`appending`), and where it takes in what others
+    published (`follow`), which does not. `published` is the newest checkpoint that this process knows to be published;
+    `roster` and `heads` are as of it.
     """
 
     def __init__(self, store: HubStore, lock: LockStore) -> None:
         self.store = store
         self.lock = lock
         self.roster = Roster()
-        self.heads: dict[str, Head] = {}
-        self.stored_heads: dict[str, StoredHead] = {}
+        self.heads = Heads()
         self.published = EMPTY_LOG
         self.tiles = TileCache(store)
         self.recovering: str | None = None
@@ -67,11 +68,22 @@ class HubLog:
         self.is_stale = False  # an append ended in an unknown way: read again before the next one
         self._admitted = 0
         self._roots: OrderedDict[int, bytes] = OrderedDict()
+        self._changing = asyncio.Lock()
+
+    @property
+    def stored_heads(self) -> dict[str, StoredHead]:
+        """The heads as the database has them."""
+        return self.heads.stored
 
     @property
     def size(self) -> int:
         """Number of published leaves."""
         return self.published.size
+
+    @property
+    def is_signing(self) -> bool:
+        """False while recovering, or once our state contradicted itself."""
+        return self.recovering is None and self.broken is None
 
     def check_signing(self) -> None:
         """Raises Recovering or Unavailable while nothing may be signed."""
@@ -90,10 +102,36 @@ class HubLog:
 
         Whether this hub is recovering is found out anew: what a database that was put back holds again is settled.
         """
-        async with self.lock.hold():
+        async with self.appending():
             self.recovering = None
             await self.refresh(force=True)
             await self._weigh_proof()
+
+    @asynccontextmanager
+    async def appending(self) -> AsyncIterator[None]:
+        """The append lock; and nothing in this process changes the view beside whoever is in here."""
+        async with self.lock.hold(), self._changing:
+            yield
+
+    async def follow(self) -> bool:
+        """Takes in what is published by now, whoever appended it. True if there was something new.
+
+        What the lock store holds is published; what only the database holds is not. So what anybody was told before
+        this was called is known afterwards. Raises Corrupt, and what store and lock raise.
+        """
+        if not self.is_signing or await self.lock.read() == (self.published.note or None):
+            return False
+        before = self.size
+        try:
+            async with self._changing:
+                has_followed = await follow_to(self, await self.lock.read())
+            if not has_followed:
+                async with self.appending():
+                    await self.refresh(force=True)
+        except Corrupt as error:
+            self.stop_signing(error)
+            raise
+        return self.size > before
 
     async def _weigh_proof(self) -> None:
         note = await self.lock.proof()
@@ -107,14 +145,24 @@ class HubLog:
             self.recovering = lacking(shown.size, self.size)
 
     async def refresh(self, *, force: bool = False) -> None:
-        """Only while holding the lock: takes in what another process appended, or a crash left unpublished."""
+        """Only while appending: takes in what another process appended, or a crash left unpublished.
+
+        A crash is noticed by `is_stale`, or by an append that the database does not take.
+        """
         note = await self.lock.read()
-        if not (force or self.is_stale) and note == (self.published.note or None):
-            return
+        if not force:
+            await self._heed_others()
+            if not self.is_stale and await follow_to(self, note):
+                return
         newest = await self._reconcile(note)
         if newest is not None:
             await self._take_in(newest)
         self.is_stale = False
+
+    async def _heed_others(self) -> None:
+        """What one process was shown stops all of them: a proof that the database lost something."""
+        if self.recovering is None and (note := await self.lock.proof()) is not None:
+            self.recovering = lacking(_checkpoint_in(note).size, self.size)
 
     async def _reconcile(self, note: bytes | None) -> StoredCheckpoint | None:
         """The newest checkpoint that both database and lock hold afterwards; None for an empty log."""
@@ -141,25 +189,14 @@ class HubLog:
 
     async def _take_in(self, newest: StoredCheckpoint) -> None:
         for statement in await self.store.statements(self._admitted):
-            try:
-                self.roster.admit(statement.index, parse_jws(statement.entry, max_bytes=FORK_JWS_MAX_BYTES))
-            except Refused as error:
-                raise Corrupt(f"the statement at log index {statement.index} does not hold: {error}") from error
+            admit(self.roster, statement.index, statement.entry)
         self._admitted = newest.size
-        self._check_checkpoint(newest)
+        check_checkpoint(self.roster, newest)
         await self._load_heads()
         await self.tiles.load_edge(newest.size)
         await self._check_root(newest)
         self.published = newest
         self.remember_root(newest)
-
-    def _check_checkpoint(self, newest: StoredCheckpoint) -> None:
-        try:
-            opened = open_checkpoint(newest.note, self.roster.log_keys_for(newest.note), self.roster.origin)
-        except Refused as error:
-            raise Corrupt(f"the newest checkpoint is not by a key of this log: {error}") from error
-        if (opened.checkpoint.size, opened.checkpoint.root) != (newest.size, newest.root):
-            raise Corrupt("the newest checkpoint's note says something else than its row")
 
     async def _check_root(self, newest: StoredCheckpoint) -> None:
         """That the tiles lead to the signed root: a flipped bit on the disk is found before anything is built on it."""
@@ -174,21 +211,14 @@ class HubLog:
         moved = [head for head in await self.store.heads() if self.stored_heads.get(head.agency) != head]
         entries = await self.store.entries_at([head.index for head in moved])
         for head in moved:
-            signed = parse_manifest(entries[head.index])
-            self.stored_heads[head.agency] = head
-            self.heads[head.agency] = Head(AgencyId(head.agency), head.epoch, head.seq, Digest(head.digest), signed)
+            self.heads.take_in(head, entries[head.index])
 
     def publish(self, checkpoint: StoredCheckpoint, changed: dict[tuple[int, int], bytes]) -> None:
-        """Only by the appender, after the lock store holds `checkpoint`."""
+        """Only after the lock store holds `checkpoint`, with its roster and heads."""
         self.tiles.put(changed)
         self.published = checkpoint
         self._admitted = checkpoint.size
         self.remember_root(checkpoint)
-
-    def move_head(self, head: Head, stored: StoredHead) -> None:
-        """Only by the appender, with `publish`."""
-        self.heads[stored.agency] = head
-        self.stored_heads[stored.agency] = stored
 
     def remember_root(self, checkpoint: StoredCheckpoint) -> None:
         """Nodes name it as `seen` from now on."""

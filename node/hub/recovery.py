@@ -43,7 +43,7 @@ async def hear_recovery(log: HubLog, asked: RecoveryRequest) -> RecoveryAnswer:
     """What a node holds, compared with what we hold; the sequences that we lack. Raises Refused."""
     note = asked.checkpoint.encode("utf-8")
     opened = open_checkpoint(note, log.roster.log_keys_for(note), log.roster.origin)
-    async with log.lock.hold():
+    async with log.appending():
         await log.refresh()
         ours = (await log.roots_at([opened.checkpoint.size])).get(opened.checkpoint.size)
         if ours != opened.checkpoint.root:

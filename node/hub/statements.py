@@ -48,6 +48,19 @@ class Statements:
         at_ms = max(self._clock.now_ms(), (newest or 0) + 1)
         return Prepared(sign_statement(Tick(at=at_ms, log=self._log.roster.genesis_digest), self.registrar()))
 
+    async def tick_if_due(self, interval_s: float) -> Prepared | int:
+        """The time, unless another process told it to the log in the meantime: then where it stands."""
+        if (index := self._log.roster.tick_index_before(self._log.size)) is not None and self.tick_due_s(
+            interval_s
+        ) > 0:
+            return index
+        return await self.tick()
+
+    def tick_due_s(self, interval_s: float) -> float:
+        """Seconds until the next tick is due."""
+        newest = self._log.roster.tick_before(self._log.size) or 0
+        return (newest - self._clock.now_ms()) / 1000 + interval_s
+
     def are_in_force(self, draft: RulesDraft) -> bool:
         """Whether the log's newest rules say just that."""
         rules = self._log.roster.rules_at(self._log.size)
@@ -59,8 +72,11 @@ class Statements:
             silence_s=rules.silence_s,
         )
 
-    async def rules(self, draft: RulesDraft) -> Prepared:
-        """New rules, from their own index on."""
+    async def rules(self, draft: RulesDraft) -> Prepared | int:
+        """New rules, from their own index on; where they stand, if another process brought them already."""
+        index = self._log.roster.rules_index_at(self._log.size)
+        if index is not None and self.are_in_force(draft):
+            return index
         rules = Rules(
             at=self._clock.now_ms(),
             log=self._log.roster.genesis_digest,

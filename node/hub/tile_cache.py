@@ -7,12 +7,13 @@ computation, is fetched, and the computation starts again: proofs need a handful
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from node.hub.ports import HubStore
 from sync_protocol.errors import Corrupt
-from sync_protocol.tiles import TILE_HEIGHT, TILE_LEVELS, TILE_WIDTH, TileReader
+from sync_protocol.merkle import HASH_BYTES
+from sync_protocol.tiles import TILE_HEIGHT, TILE_LEVELS, TILE_WIDTH, Growth, TileReader, grow
 
 TILES_KEPT_MAX: Final = 256  # 2 MiB: the edges of recent logs and what late repeats ask for
 ROUNDS_MAX: Final = 64  # a proof touches fewer tiles than that
@@ -43,6 +44,15 @@ class TileCache:
             except _Absent as absent:
                 await self._fetch(absent.place)
         raise Corrupt("a proof asked for more tiles than a log can have")
+
+    async def grow(self, size: int, leaf_hashes: Sequence[bytes]) -> Growth:
+        """What `leaf_hashes` make of a log of `size` leaves; nothing here changes. Raises Corrupt."""
+
+        def of_that_size(read: TileReader) -> TileReader:
+            # The database may hold more: what another process appended and nobody published yet, or published since.
+            return lambda level, number: read(level, number)[: _width(size, level, number) * HASH_BYTES]
+
+        return await self.compute(lambda read: grow(size, leaf_hashes, of_that_size(read)))
 
     async def load_edge(self, size: int) -> None:
         """The partial tile of each level, which the next append goes on from."""
@@ -78,3 +88,8 @@ class TileCache:
         self._tiles.move_to_end(place)
         while len(self._tiles) > TILES_KEPT_MAX:
             self._tiles.popitem(last=False)
+
+
+def _width(size: int, level: int, number: int) -> int:
+    """How many hashes of a tile a log of `size` leaves has."""
+    return min(TILE_WIDTH, max(0, (size >> (TILE_HEIGHT * level)) - number * TILE_WIDTH))
