@@ -16,10 +16,10 @@ FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock bench clean
+.PHONY: help setup demo test check lock bench bench-national clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with what requirements.lock pins, and install simpul into it
 
@@ -58,6 +58,9 @@ lock: ## pin all dependencies with hashes again (needs uv)
 
 bench: $(READY) ## the measured claims (15 minutes at most); the figures go to stdout
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-national: $(READY) ## a hub and 727 nodes: steady, storm, a year (an hour; shorter: ARGS="--nodes 100 --days 30"); --help says more
+	@$(BIN)/python -m tests.bench.national $(ARGS)
 
 clean: ## remove .venv, caches and build output; no node's data
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,131 @@
+"""One local node of the national bench: the program's own service, pusher, link, keys and database, with a stopwatch.
+
+The stopwatch sits at the store: a set is cut, its receipt is durable. Everything else is node/wiring/local.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from node.local.pusher import Pusher
+from node.local.recording import Command, Outcome
+from node.local.service import LocalService
+from node.settings import NodeSettings
+from node.settings_file import load_settings
+from node.store.local_records import Acknowledgement, ChainEnd, SignedSet
+from node.store.local_store import SqlLocalStore
+from node.wiring.local import NodeParts
+from sync_protocol.backoff import Schedule
+from sync_protocol.errors import Refused
+
+STOP_S = 5.0
+
+
+class TimedStore(SqlLocalStore):
+    """Notes for each receipt when it was durable, and which changes it covers."""
+
+    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+        super().__init__(writer, readers)
+        self.last_no = 0  # the newest change that has a receipt
+        self.receipts: list[tuple[float, int, int]] = []  # (when, up to which change, log index)
+        self.moved = asyncio.Event()
+        self._last_nos: dict[int, int] = {}
+
+    async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
+        is_cut = await super().cut(end, epoch, last_no, sign)
+        if is_cut:
+            self._last_nos[end.seq + 1] = last_no
+        return is_cut
+
+    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
+        is_kept = await super().acknowledge(receipt, schedule)
+        if is_kept:
+            self.last_no = self._last_nos.pop(receipt.seq)
+            self.receipts.append((time.monotonic(), self.last_no, receipt.index))
+            self.moved.set()
+        return is_kept
+
+
+class Member:
+    """A running node. Made by `open`; `close` ends it."""
+
+    def __init__(self, parts: NodeParts, store: TimedStore) -> None:
+        self.parts = parts
+        self.store = store
+        self.link = parts.link()
+        self.pusher: Pusher = parts.pusher(self.link)
+        self.service: LocalService = parts.service(self.pusher.wake)
+        self.recorded = self.complaints = self.refused = self.sets = 0
+        self.commits: list[float] = []
+        self._stop = asyncio.Event()
+        self._pushing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, directory: Path) -> Self:
+        """As `simpul node serve` does, without the intake's HTTP."""
+        settings = load_settings(directory, NodeSettings)
+        store = await TimedStore.open(settings.database)
+        member = cls(NodeParts(settings, store), store)
+        await member.service.__aenter__()
+        member._pushing = asyncio.create_task(member.pusher.run(member._stop))
+        return member
+
+    async def close(self) -> None:
+        """Ends as `serve` does."""
+        self._stop.set()
+        if self._pushing is not None:
+            await asyncio.wait([self._pushing], timeout=STOP_S)
+            self._pushing.cancel()
+            await asyncio.gather(self._pushing, return_exceptions=True)
+        await self.service.__aexit__()
+        await self.link.close()
+        self.parts.lease.leave()
+        await self.store.close()
+
+    async def record(self, commands: Sequence[Command]) -> list[Outcome | Refused]:
+        """In one transaction; counted and timed."""
+        outcomes = await self.service.record_all(commands)
+        now = time.monotonic()
+        kept = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
+        self.recorded += len(kept)
+        self.complaints += sum(outcome.recorded.rev == 1 for outcome in kept)
+        self.refused += len(outcomes) - len(kept)
+        self.commits += [now] * len(kept)
+        return outcomes
+
+    async def until_sent(self) -> None:
+        """Everything recorded has its receipt."""
+        while self.store.last_no < self.recorded:
+            self.store.moved.clear()
+            await self.store.moved.wait()
+
+    async def until_first_receipt(self) -> None:
+        """The first heartbeat is in the log."""
+        while not self.store.receipts:
+            self.store.moved.clear()
+            await self.store.moved.wait()
+
+    def come_back(self) -> None:
+        """The hub was seen: what waits for its schedule is due at once (protocol §10.4)."""
+        self.pusher.session = self.pusher.session.saw_hub(self.parts.clock.now_ms())
+        self.pusher.wake()
+
+    def take_samples(self) -> list[tuple[float, float, int]]:
+        """For each change with a receipt since the last call: committed, receipt durable, log index of its set."""
+        samples: list[tuple[float, float, int]] = []
+        first = self.recorded - len(self.commits)
+        done = 0
+        for at, last_no, index in self.store.receipts:
+            upto = max(done, last_no - first)
+            samples += [(committed, at, index) for committed in self.commits[done:upto]]
+            done = upto
+        self.sets += len(self.store.receipts)
+        self.store.receipts.clear()
+        del self.commits[:done]
+        return samples
