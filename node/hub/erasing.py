@@ -1,4 +1,4 @@
-"""Erasing what was said (protocol §2.2 `erased`, §3.2, §7.2; architecture G8).
+"""Erasing what was said (protocol §3.4; architecture G8).
 
 An `erased` change that the fold applied names content lines of its complaint by their leaf hashes. Here they are taken
 out of the stored sets: a hidden line stands in their place from then on, every signature and root stays as it was, and

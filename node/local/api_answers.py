@@ -11,7 +11,8 @@ from node.local.api_types import ComplaintDetail, ComplaintSummary, HistoryEntry
 from node.store.local_records import HeldChange, HeldComplaint
 from sync_protocol import change_types as ct
 from sync_protocol.line import parse_change, parse_content
-from sync_protocol.values import format_timestamp
+from sync_protocol.merkle import leaf_hash
+from sync_protocol.values import b64u_encode, format_timestamp
 
 
 def summary_of(held: HeldComplaint) -> ComplaintSummary:
@@ -56,6 +57,7 @@ def _entry(held: HeldChange) -> HistoryEntry:
         actor=change.actor,
         data=data,
         content=None if held.content is None else _said(held.content),
+        leaf=None if held.content is None else b64u_encode(leaf_hash(held.content)),
         seq=held.seq,
         index=held.index,
     )

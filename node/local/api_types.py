@@ -151,7 +151,8 @@ class ComplaintPage(msgspec.Struct, frozen=True, kw_only=True):
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change: what was done and what was said (null: nothing, or not held here any more).
 
-    `seq` is the change set that took it to the hub, `index` that set's place in the national log; null until then.
+    `leaf` is the leaf hash of what was said: an `erased` change names it. `seq` is the change set that took it to the
+    hub, `index` that set's place in the national log; null until then.
     """
 
     id: str
@@ -161,6 +162,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     actor: ct.Actor
     data: dict[str, Any]
     content: dict[str, Any] | None
+    leaf: str | None
     seq: int | None
     index: int | None
 

@@ -12,7 +12,7 @@ from node.local.hub_evidence import roster_of
 from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_key
 from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet
-from sync_protocol.change_set import ChangeSet, content_leaf_indices, parse_change_set, verify_lines
+from sync_protocol.change_set import ChangeSet, content_leaf_indices, parse_change_set, shown_leaves, verify_lines
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused
@@ -107,7 +107,7 @@ def _leaves_of(change_set: ChangeSet, changes: Sequence[HeldChange], *, with_con
     verified = verify_lines(change_set)
     place_of = {line: place for place, line in enumerate(verified.change_lines)}
     places = [place_of[change.line] for change in changes]
-    if not with_content or verified.hidden_leaves:
+    if not with_content:
         return set(places)
     contents = content_leaf_indices(verified.change_lines, change_set.manifest.manifest.size)
-    return {*places, *(leaf for place in places if (leaf := contents[place]) is not None)}
+    return {*places, *shown_leaves(change_set).intersection(contents[place] for place in places)}

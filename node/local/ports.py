@@ -65,6 +65,10 @@ class LocalTransaction(Protocol):
         """
         ...
 
+    async def shown_leaves(self, key: bytes) -> set[bytes]:
+        """Leaf hashes of the content lines of that complaint that are held here."""
+        ...
+
     async def last_no(self) -> int:
         """The newest number that was given to a change, whether that is still there or not."""
         ...
@@ -280,6 +284,14 @@ class LocalStore(Protocol):
 
     async def answer(self, key: bytes) -> Answer | None:
         """An answer given before."""
+        ...
+
+    async def carry_out_erasures(self) -> int:
+        """Takes out for good what applied `erased` changes name, as far as it is in a signed set; how many lines.
+
+        A line that is not yet in a set waits for it: its hash must be signed first. To be called after recording,
+        after cutting, and when the node starts.
+        """
         ...
 
     async def set_aside(self) -> list[SetAside]:

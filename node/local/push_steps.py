@@ -275,6 +275,7 @@ class PushSteps:
         else:
             async with self.store.transaction() as transaction:
                 await transaction.note_adoption(self.clock.now_ms())
+            await self.store.carry_out_erasures()
         self.session = self.session.adopted()
         await self._succeeded(schedule)
 
@@ -322,6 +323,7 @@ class PushSteps:
         signer = self.keys.current()
         done = await cut_set(self.store, signer, place, self.clock.now_ms(), target_changes=target_changes)
         log.info("set.cut", agency=self.agency, seq=step.seq, epoch=step.epoch, done=done)
+        await self.store.carry_out_erasures()
 
     async def _claim(self, view: OutboxView, step: Claim) -> None:
         epoch = step.above + 1 + int.from_bytes(self.randomness.bytes(8)) % EPOCH_DRAW

@@ -7,7 +7,7 @@ where another agency was faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,12 +21,13 @@ from node.store.local_records import (
     WrittenChange,
     WrittenComplaint,
 )
+from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState, FoldContext, FoldRules, Verdict, fold
 from sync_protocol.errors import Refused
 from sync_protocol.line import format_change, format_content, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.transitions import TRANSITIONS, By
-from sync_protocol.values import AgencyId, ComplaintId, format_timestamp, format_tracking, make_uuid7
+from sync_protocol.values import AgencyId, ComplaintId, b64u_decode, format_timestamp, format_tracking, make_uuid7
 
 CHANGE_REFUSED: Final = "change-refused"
 KEY_REUSED: Final = "idempotency-key-reused"
@@ -118,13 +119,15 @@ class Minting:
 class Batch:
     """Commands judged one after the other on the states that were loaded for them; then what is to be written.
 
-    `states`, `answers` and `sources` hold what the store has; a command sees those before it.
+    `states`, `answers` and `sources` hold what the store has; a command sees those before it. `shown` holds, for the
+    complaints that something is to be erased of, the leaf hashes of the content lines that are held.
     """
 
     minting: Minting
     states: dict[bytes, ComplaintState]
     answers: dict[bytes, Answer]
     sources: dict[SourceRef, bytes]
+    shown: Mapping[bytes, Collection[bytes]] = field(default_factory=dict)
     outcomes: list[Outcome | Refused] = field(default_factory=list)
     changes: list[WrittenChange] = field(default_factory=list)
     new_answers: list[Answer] = field(default_factory=list)
@@ -137,9 +140,10 @@ class Batch:
         held: Mapping[bytes, HeldComplaint],
         answers: Mapping[bytes, Answer],
         sources: Mapping[SourceRef, bytes],
+        shown: Mapping[bytes, Collection[bytes]],
     ) -> Batch:
         """On what a transaction has loaded."""
-        return cls(minting, {key: one.state for key, one in held.items()}, dict(answers), dict(sources))
+        return cls(minting, {key: one.state for key, one in held.items()}, dict(answers), dict(sources), shown)
 
     def judge(self, commands: Sequence[Command]) -> None:
         """Adds one outcome for each command; a refused one leaves nothing else behind."""
@@ -196,6 +200,8 @@ class Batch:
         verdict, after = fold(state, change, leaf_hash(line), minting.context())
         if verdict is not Verdict.APPLIED or after is None:
             raise change_refused(verdict, f"a change of type {command.type} is not possible now", state)
+        if isinstance(change.data, Erased):
+            self._check_held(key, change.data)
         self.states[key] = after
         self._touched[key] = now_ms
         self.changes.append(WrittenChange(key, line, content))
@@ -210,6 +216,14 @@ class Batch:
             state=after.state.label,
             at=change.at,
         )
+
+    def _check_held(self, key: bytes, data: Erased) -> None:
+        """What an officer wants erased is here: a mistyped hash must not look like a letter that is gone."""
+        held = self.shown.get(key, ())
+        unknown = [leaf for leaf in data.leaves if b64u_decode(leaf, 32, "leaves") not in held]
+        if unknown:
+            detail = f"no content line of this complaint that is held here has the hash {unknown[0]}"
+            raise Refused("malformed", detail, where="leaves")
 
     def _place(self, command: Command, now_ms: int) -> tuple[bytes, Mapping[str, object]]:
         """Key of the complaint, and the data; both completed where the complaint is minted."""

@@ -13,15 +13,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
+import structlog
+
 from node.local.import_service import ImportOutcome
 from node.local.importers.rows import ImportedRow, SourceKey, refused_row
 from node.local.ports import LocalStore
 from node.local.recording import Batch, Command, Minting, Outcome, keys_of
+from node.logs import words_of
 from node.store.local_records import RowConflict
 from sync_protocol.errors import Refused, Unavailable
 
 BATCH_COMMANDS_MAX: Final = 256  # judged in one go: about ten milliseconds during which nobody else is served
 WAITING_MAX: Final = 4_096  # callers that wait; more would wait longer than their own timeouts
+
+_logger = structlog.get_logger("simpul.node.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class LocalService:
         self._writer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        await self._erase()
         self._writer = asyncio.create_task(self._write_forever())
         return self
 
@@ -122,6 +128,8 @@ class LocalService:
             _fail(jobs, Unavailable("this node is stopping", retry_after_s=5))
             raise
         else:
+            if any(command.type == "erased" for job in jobs for command in job.commands):
+                await self._erase()
             start = 0
             for job in jobs:
                 if not job.done.done():
@@ -129,17 +137,30 @@ class LocalService:
                 start += len(job.commands)
             self.on_recorded()
 
+    async def _erase(self) -> None:
+        """What fails now is noted in the database, and done at the next start at the latest."""
+        try:
+            await self.store.carry_out_erasures()
+        except Exception as error:  # noqa: BLE001 - a full disk, a busy database: the change itself is recorded
+            _logger.warning("erasing failed", error=words_of(error))
+
     async def _write(self, commands: Sequence[Command]) -> list[Outcome | Refused]:
         complaints, requests, sources = keys_of(commands)
         async with self.store.transaction() as transaction:
             by_source = await transaction.sources(sources) if sources else {}
             held = await transaction.complaints(complaints.union(by_source.values()))
             answers = await transaction.answers(requests) if requests else {}
-            batch = Batch.over(self.minting, held, answers, by_source)
+            shown = {key: await transaction.shown_leaves(key) for key in _erasing(commands)}
+            batch = Batch.over(self.minting, held, answers, by_source, shown)
             batch.judge(commands)
             if batch.changes or batch.new_answers:
                 await transaction.record(batch.complaints(), batch.changes, batch.new_answers)
         return batch.outcomes
+
+
+def _erasing(commands: Sequence[Command]) -> set[bytes]:
+    """Keys of the complaints that something is to be erased of."""
+    return keys_of([command for command in commands if command.type == "erased"])[0]
 
 
 def _fail(jobs: Sequence[_Job], error: Exception) -> None:

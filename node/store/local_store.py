@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
+from node.store.local_erasing import LocalErasing
 from node.store.local_outbox import LocalOutbox
 from node.store.local_reading import LocalReading
 from node.store.local_tables import LOCAL_REVISION
@@ -15,7 +16,7 @@ from node.store.migration import check_revision, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
 
-class SqlLocalStore(LocalReading, LocalOutbox):
+class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing):
     """See LocalStore. Durability FULL: a recorded complaint and a stored receipt survive a power cut."""
 
     @classmethod

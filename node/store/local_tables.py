@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Index, LargeBinary, Table, false, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0002"
+LOCAL_REVISION: Final = "0003"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -173,3 +173,11 @@ class SetAsideRow(LocalTable, table=True):
     reason: str
     line: bytes = Field(sa_type=LargeBinary)
     content: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class ErasureRow(LocalTable, table=True):
+    """A content line, by leaf hash, that an `erased` change names and that is still held here."""
+
+    __tablename__ = "erasure"
+    leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    complaint_no: int

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches, pack_state, unpack_state
+from node.store.local_erasing import erasure_rows
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -38,6 +39,7 @@ from node.store.local_tables import (
 )
 from sync_protocol.errors import Corrupt
 from sync_protocol.limits import INTEGER_MAX
+from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import Digest, parse_timestamp
 
 _COMPLAINT, _CHANGE, _SET = table_of(ComplaintRow), table_of(ChangeRow), table_of(ChangeSetRow)
@@ -74,6 +76,9 @@ _CHAIN_END: Final = (
 )
 _LIVE_SET: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq = ? AND status <> 2"  # noqa: S608 - constants
 _COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
+_INSERT_ERASURE: Final = (
+    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf) DO NOTHING"
+)
 _ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
 
@@ -105,7 +110,16 @@ class SqlLocalTransaction:
     ) -> None:
         await self._many(_UPSERT_COMPLAINT, [_complaint_row(written) for written in complaints])
         await self._many(_INSERT_CHANGE, [(change.key, change.line, change.content) for change in changes])
+        await self._many(_INSERT_ERASURE, [row for change in changes for row in erasure_rows(change)])
         await self._many(_INSERT_ANSWER, [(a.key, a.body, a.answer, a.at_ms) for a in answers])
+
+    async def shown_leaves(self, key: bytes) -> set[bytes]:
+        query = (
+            select(_CHANGE.c.content)
+            .join(_COMPLAINT, _COMPLAINT.c.no == _CHANGE.c.complaint_no)
+            .where(_COMPLAINT.c.key == key, _CHANGE.c.content.is_not(None))
+        )
+        return {leaf_hash(row.content) for row in await self._rows(query)}
 
     async def last_no(self) -> int:
         given = await fetch(self._connection, "SELECT seq FROM sqlite_sequence WHERE name = 'change'")

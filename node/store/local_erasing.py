@@ -1,0 +1,101 @@
+"""Erasing what was said from a local node's database (node/local/ports.py LocalStore; protocol §3.4).
+
+A content line stands in up to three places: beside its change, in the stored bytes of the sets that were cut over it
+(also withdrawn ones), and among changes set aside. Recording an `erased` change notes the leaf hashes in the same
+transaction, whichever way the change came: taken in here, adopted from the hub, or rebased after an old backup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+from node.store.local_base import LocalBase, fetch
+from node.store.local_records import WrittenChange
+from sync_protocol.change_set import erase_contents, parse_change_set
+from sync_protocol.change_types import Erased
+from sync_protocol.compression import compress_part, decompress_part
+from sync_protocol.errors import Refused
+from sync_protocol.limits import SET_MAX_BYTES
+from sync_protocol.line import parse_change
+from sync_protocol.merkle import leaf_hash
+from sync_protocol.values import b64u_decode
+
+_ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, and no other line
+_PENDING: Final = "SELECT complaint_no, leaf FROM erasure ORDER BY complaint_no"
+_SAID: Final = "SELECT no, content FROM change WHERE complaint_no = ? AND content IS NOT NULL"
+_SETS_OVER: Final = (
+    "SELECT id, first_no, head, contents FROM change_set JOIN set_frames ON set_frames.set_id = change_set.id"
+    " WHERE first_no <= ? AND last_no >= ?"
+)
+_IS_CUT: Final = "SELECT EXISTS (SELECT 1 FROM change_set WHERE first_no <= ? AND last_no >= ? AND status <> 2)"
+_REWRITE: Final = "UPDATE set_frames SET contents = ? WHERE set_id = ?"
+_FORGET: Final = "UPDATE change SET content = NULL WHERE no = ?"
+_ASIDE: Final = "SELECT id, content FROM set_aside WHERE content IS NOT NULL"
+_FORGET_ASIDE: Final = "UPDATE set_aside SET content = NULL WHERE id = ?"
+_DONE: Final = "DELETE FROM erasure WHERE leaf = ?"
+
+
+def erasure_rows(change: WrittenChange) -> Iterator[tuple[bytes, bytes]]:
+    """(leaf hash, complaint key) of everything that an `erased` change names; nothing for any other."""
+    if change.key is None or not change.line.endswith(_ERASED_LINE):
+        return
+    try:
+        data = parse_change(change.line).data
+    except Refused:
+        return  # adopted from the log, where the fold called it malformed
+    if isinstance(data, Erased):
+        yield from ((b64u_decode(leaf, 32, "leaves"), change.key) for leaf in data.leaves)
+
+
+class LocalErasing(LocalBase):
+    """The part of a local node's store that forgets."""
+
+    async def carry_out_erasures(self) -> int:
+        if not await self.fetch("SELECT 1 FROM erasure LIMIT 1"):
+            return 0
+        gone = 0
+        async with self.writing() as connection:
+            wanted: dict[int, set[bytes]] = {}
+            for complaint_no, leaf in await fetch(connection, _PENDING):
+                wanted.setdefault(complaint_no, set()).add(leaf)
+            for complaint_no, leaves in wanted.items():
+                gone += await _erase(connection, complaint_no, leaves)
+            await _erase_aside(connection, {leaf for leaves in wanted.values() for leaf in leaves})
+        return gone
+
+
+async def _erase(connection: Any, complaint_no: int, leaves: set[bytes]) -> int:
+    """What is in a set goes now; what is not cut yet stays noted. How many lines went."""
+    said = {leaf_hash(content): no for no, content in await fetch(connection, _SAID, (complaint_no,))}
+    gone = 0
+    for leaf in leaves:
+        no = said.get(leaf)
+        if no is not None:
+            if not (await fetch(connection, _IS_CUT, (no, no)))[0][0]:
+                continue
+            await _erase_from_sets(connection, no, leaf)
+            await fetch(connection, _FORGET, (no,))
+            gone += 1
+        await fetch(connection, _DONE, (leaf,))
+    return gone
+
+
+async def _erase_from_sets(connection: Any, no: int, leaf: bytes) -> None:
+    for set_id, first_no, head, contents in await fetch(connection, _SETS_OVER, (no, no)):
+        frame = await asyncio.to_thread(_without, head, contents, no - first_no, {leaf})
+        await fetch(connection, _REWRITE, (frame, set_id))
+
+
+def _without(head_frame: bytes, contents_frame: bytes, position: int, leaves: Collection[bytes]) -> bytes:
+    """Runs in a thread, within the transaction: nobody pushes the old bytes meanwhile."""
+    head = decompress_part(head_frame)
+    change_set = parse_change_set(head, decompress_part(contents_frame, SET_MAX_BYTES - len(head)))
+    return compress_part(erase_contents(change_set, [position], leaves).contents)
+
+
+async def _erase_aside(connection: Any, leaves: Collection[bytes]) -> None:
+    for number, content in await fetch(connection, _ASIDE):
+        if leaf_hash(content) in leaves:
+            await fetch(connection, _FORGET_ASIDE, (number,))
