@@ -100,7 +100,7 @@ def draft_change_set(change_lines: Sequence[bytes], content_lines: Sequence[byte
         raise too_large("change set", SET_MAX_BYTES)
     checked_changes = check_change_block(change_block, len(change_lines))
     checked_contents = check_content_block(content_block, len(content_lines))
-    if has_hidden_line(checked_contents):
+    if has_hidden_line(content_block):
         raise malformed("a line to be signed has the form of a hidden line", "content lines")
     change_leaves = leaf_hashes(checked_changes)
     content_leaves = leaf_hashes(checked_contents)
@@ -168,7 +168,7 @@ def verify_lines(change_set: ChangeSet) -> VerifiedLines:
     change_lines = check_change_block(change_set.change_block, manifest.changes)
     content_lines = check_content_block(change_set.contents, manifest.size - manifest.changes)
     change_leaves = leaf_hashes(change_lines)
-    if has_hidden_line(content_lines):
+    if has_hidden_line(change_set.contents):
         pieces = read_pieces(content_lines, manifest.changes, manifest.size)
         content_leaves = [piece.root for piece in pieces]
         hidden_leaves = sum(piece.leaves for piece in pieces if piece.line is None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sync_protocol.errors import malformed, too_large
 from sync_protocol.hidden_lines import has_hidden_line
 from sync_protocol.limits import CONTENT_LINE_MAX_BYTES
@@ -16,8 +14,8 @@ def check_change_block(block: bytes, changes: int) -> list[bytes]:
     Raises Refused (malformed, too-large).
     """
     lines = check_line_bytes(block, changes)
-    _check_no_empty_line(lines, "change lines")
-    if has_hidden_line(lines):
+    _check_no_empty_line(block, "change lines")
+    if has_hidden_line(block):
         raise malformed("a change line is hidden", "change lines")
     return lines
 
@@ -30,7 +28,7 @@ def check_content_block(block: bytes, lines_max: int) -> list[bytes]:
     lines = block.split(b"\n", lines_max)
     if lines.pop():
         raise malformed("more content lines than the manifest says, or the last one has no LF", "content lines")
-    _check_no_empty_line(lines, "content lines")
+    _check_no_empty_line(block, "content lines")
     if lines and max(map(len, lines)) > CONTENT_LINE_MAX_BYTES:
         raise too_large("content line", CONTENT_LINE_MAX_BYTES)
     if b"\r" in block:
@@ -42,8 +40,8 @@ def check_content_block(block: bytes, lines_max: int) -> list[bytes]:
     return lines
 
 
-def _check_no_empty_line(lines: Sequence[bytes], where: str) -> None:
-    if lines and not min(map(len, lines)):
+def _check_no_empty_line(block: bytes, where: str) -> None:
+    if b"\n\n" in block or block.startswith(b"\n"):
         raise malformed("an empty line", where)
 
 
