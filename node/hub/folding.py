@@ -12,9 +12,11 @@ from typing import Final
 
 import msgspec
 
+from node.hub.deadlines import MARKS, Clocks, Deadlines, begin, hour_of
 from node.store.complaint_keys import complaint_keys
+from node.store.complaint_place import place_of, slot_of
 from node.store.hub_records import LogLeaf
-from node.store.projection_records import Cursor, Erasure, ProjectionStep, RefusedChange
+from node.store.projection_records import POINTER_BYTES, Cursor, Erasure, ProjectionStep, RefusedChange
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.compression import decompress_part
@@ -31,7 +33,18 @@ from sync_protocol.values import b64u_decode
 
 
 class PackedState(ComplaintState, array_like=True, kw_only=True):
-    """A complaint's state without the names of its members: how it is kept."""
+    """A complaint's state without the names of its members, and the clocks of its deadlines: how it is kept."""
+
+    clock_owned: int
+    clock_asked: int | None
+    clock_answered: int | None
+    clock_handled: bool
+    clock_replied: bool
+
+    @property
+    def clocks(self) -> Clocks:
+        """A copy of them."""
+        return Clocks(self.clock_owned, self.clock_asked, self.clock_answered, self.clock_handled, self.clock_replied)
 
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=str)  # AgencyId and its like are text
@@ -58,12 +71,15 @@ class OpenBatch:
     keys: dict[str, bytes]
 
 
-def pack_state(state: ComplaintState) -> bytes:
-    """What `unpack_state` reads."""
-    return _encoder.encode(msgspec.structs.astuple(state))
+_FACTS: Final = len(ComplaintState.__struct_fields__)
 
 
-def unpack_state(packed: bytes) -> ComplaintState:
+def pack_state(state: ComplaintState, clocks: Clocks) -> bytes:
+    """What `unpack_state` reads; clocks that `state` may carry are those before the change."""
+    return _encoder.encode(msgspec.structs.astuple(state)[:_FACTS] + msgspec.structs.astuple(clocks))
+
+
+def unpack_state(packed: bytes) -> PackedState:
     """Raises Corrupt."""
     try:
         return _decoder.decode(packed)
@@ -98,46 +114,103 @@ def fold_batch(
     cursor: Cursor,
     last_heard: dict[str, int | None],
     now_ms: int,
+    deadlines: Deadlines,
 ) -> ProjectionStep:
     """The step from `cursor` over the batch. Admits statements into `roster` and moves `last_heard` as it goes.
 
     Raises Refused or Corrupt for what stops the fold; then roster and last_heard must be read again.
     """
     named = batch.keys
-    complaints = {name: unpack_state(states[key]) for name, key in named.items() if key in states}
+    complaints: dict[str, ComplaintState] = {
+        name: unpack_state(states[key]) for name, key in named.items() if key in states
+    }
     heard_before = dict(last_heard)
     ledger = Ledger(roster, complaints, size=cursor.size, state_hash=cursor.state_hash, last_heard=last_heard)
-    pointers: dict[str, bytes] = {}
+    touched: dict[str, _Touched] = {}
     refused: list[RefusedChange] = []
     erased: list[tuple[str, frozenset[bytes]]] = []
     for leaf in batch.leaves:
         folded = ledger.apply(leaf.index, leaf.jws, change_leaves=leaf.leaves, changes=leaf.changes)
         if any(folded.verdicts):
             refused += _refused(folded)
-        _note_pointers(folded, pointers)
+        _note(folded, complaints, touched)
         if leaf.erases:
             erased += _erased(folded)
-    packed = [pack_state(complaints[name]) for name in pointers]
-    rows = list(zip(map(named.__getitem__, pointers), packed, pointers.values(), strict=True))
+    born, changed = _rows(touched, complaints, named, _Placing(roster, deadlines))
     return ProjectionStep(
         begins=cursor.size,
         cursor=Cursor(ledger.size, ledger.state_hash, now_ms),
-        complaints=rows,
+        born=born,
+        changed=changed,
         refused=refused,
         totals=ledger.figures.named(),
         last_heard={who: tick for who, tick in last_heard.items() if heard_before.get(who, -1) != tick},
-        erasures=[Erasure(named[name], leaves, pointers[name]) for name, leaves in erased],
+        erasures=[Erasure(named[name], leaves, touched[name].pointers) for name, leaves in erased],
     )
 
 
-def _note_pointers(folded: FoldedLeaf, pointers: dict[str, bytes]) -> None:
-    """Where each applied change is: log index << 16 | position."""
-    place = folded.index << 16
+class _Touched(msgspec.Struct, gc=False):
+    """What a batch did to one complaint beside its state."""
+
+    pointers: bytes
+    clocks: Clocks
+    is_born: bool
+
+
+def _note(folded: FoldedLeaf, complaints: dict[str, ComplaintState], touched: dict[str, _Touched]) -> None:
+    """Where each applied change is (log index << 16 | position), and what it means for what is due."""
+    pointer = folded.index << 16
     for verdict, change in zip(folded.verdicts, folded.changes, strict=True):
         if not verdict and change is not None:
             name = change.complaint
-            pointers[name] = pointers.get(name, b"") + place.to_bytes(8, "big")
-        place += 1
+            seen = touched.get(name)
+            if seen is None:
+                after = complaints[name]
+                is_born = not isinstance(after, PackedState)  # this is the change that brings it into the world
+                clocks = after.clocks if isinstance(after, PackedState) else begin(change)
+                seen = touched[name] = _Touched(pointer.to_bytes(POINTER_BYTES, "big"), clocks, is_born)
+            else:
+                seen.pointers += pointer.to_bytes(POINTER_BYTES, "big")
+            mark = MARKS.get(change.type)
+            if mark is not None:
+                mark(seen.clocks, hour_of(change.at))
+        pointer += 1
+
+
+class _Placing:
+    """Where complaints stand among all others (complaint_place.py)."""
+
+    def __init__(self, roster: Roster, deadlines: Deadlines) -> None:
+        self._roster = roster
+        self._deadlines = deadlines
+        self._agencies: dict[str, int] = {}
+
+    def place(self, complaint: ComplaintState, clocks: Clocks) -> int:
+        """Every owner is enrolled: only who signs can own, and `to` must be (protocol §9.3)."""
+        owner = complaint.owner
+        number = self._agencies.get(owner)
+        if number is None:
+            record = self._roster.agency(owner)
+            assert record is not None
+            number = self._agencies[owner] = record.enrolled_index
+        due = self._deadlines.due(complaint, clocks)
+        return place_of(number, complaint.state, slot_of(due, hour_of(complaint.received_at)))
+
+
+_Rows = list[tuple[bytes, int, bytes, bytes]]
+
+
+def _rows(
+    touched: dict[str, _Touched], complaints: dict[str, ComplaintState], keys: dict[str, bytes], placing: _Placing
+) -> tuple[_Rows, _Rows]:
+    """Rows of the born complaints, and of the others."""
+    born: _Rows = []
+    changed: _Rows = []
+    for name, seen in touched.items():
+        after, clocks = complaints[name], seen.clocks
+        row = (keys[name], placing.place(after, clocks), pack_state(after, clocks), seen.pointers)
+        (born if seen.is_born else changed).append(row)
+    return born, changed
 
 
 def _erased(folded: FoldedLeaf) -> list[tuple[str, frozenset[bytes]]]:

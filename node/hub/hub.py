@@ -69,7 +69,7 @@ class Hub:
             invitation_days=options.invitation_days,
         )
         self.intake = Intake(self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock)
-        self.projector = Projector(self.log, store, ports.projection, ports.projecting, clock)
+        self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
         self._clockwork = Clockwork(
             self.log,
             self.appender,

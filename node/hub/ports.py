@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keys.key_directory import KeyDirectory
+from node.hub.deadlines import Deadlines
 from node.ports import Clock, Randomness
 from node.store.hub_records import (
     Commit,
@@ -31,6 +32,8 @@ from node.store.projection_records import (
     Cursor,
     ProjectionStep,
     RefusedChange,
+    TotalRow,
+    TotalsWanted,
 )
 
 
@@ -248,6 +251,24 @@ class ProjectionStore(Protocol):
         """One complaint with its pointers into the log, and the cursor that it is as of."""
         ...
 
+    async def complaints_of(
+        self, agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        """Complaints in any of the states, by slot and then by number: what is due first comes first.
+
+        `agency` is the index of the owner's first enrolment (node/store/complaint_place.py); `after` the slot and
+        number of the last complaint of the page before. At most `limit`; also the cursor that they are as of.
+        """
+        ...
+
+    async def figures(self, wanted: TotalsWanted) -> tuple[Cursor, list[TotalRow]]:
+        """Some figures, or sums of them, in the order of their words, and the cursor that they are as of."""
+        ...
+
+    async def heard(self) -> tuple[Cursor, dict[str, int | None]]:
+        """As `last_heard`, and the cursor that it is as of."""
+        ...
+
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
         """Every figure by its name (protocol §9.6), and the cursor that they are as of. Zeros may be among them."""
         ...
@@ -284,5 +305,6 @@ class HubPorts:
     projecting: Turn
     announcements: Announcements
     keys: KeyDirectory
+    deadlines: Deadlines
     clock: Clock
     randomness: Randomness

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from node.hub.deadlines import Deadlines
 from node.hub.erasing import carry_out
 from node.hub.folding import OpenBatch, fold_batch, open_batch
 from node.hub.log import HubLog
@@ -36,8 +37,17 @@ _logger = structlog.get_logger("simpul.hub.projector")
 class Projector:
     """Belongs to one event loop. `turn` makes it the only one at work among all processes."""
 
-    def __init__(self, log: HubLog, store: HubStore, projection: ProjectionStore, turn: Turn, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: HubLog,
+        store: HubStore,
+        projection: ProjectionStore,
+        turn: Turn,
+        deadlines: Deadlines,
+        clock: Clock,
+    ) -> None:
         self._log = log
+        self._deadlines = deadlines
         self._store = store
         self._projection = projection
         self._turn = turn
@@ -154,7 +164,8 @@ class Projector:
 
     def _fold(self, batch: OpenBatch, states: dict[bytes, bytes], cursor: Cursor) -> ProjectionStep:
         self._cursor = None  # until the commit: what fails before it leaves roster and ticks half-way
-        return fold_batch(batch, states, self._roster, cursor, self._last_heard, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        return fold_batch(batch, states, self._roster, cursor, self._last_heard, now_ms, self._deadlines)
 
     async def _load(self) -> None:
         """What the fold had before the cursor: the roster replayed, the ticks."""

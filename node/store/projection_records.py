@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from sync_protocol.errors import Unavailable
+
 POINTER_BYTES: Final = 8
 START_HASH: Final = bytes(32)
 
@@ -24,11 +26,44 @@ class Cursor:
 
 
 class ComplaintRow(NamedTuple):
-    """One complaint: its packed state (under 128 KiB) and the pointers to the changes that were applied to it."""
+    """One complaint: its place among all (complaint_place.py), its packed state (under 128 KiB), and the pointers to
+    the changes that were applied to it; in a step, to the new ones alone.
+    """
 
     key: bytes
+    place: int
     state: bytes
     pointers: bytes
+
+    @property
+    def number(self) -> int:
+        """The first pointer: what a complaint is called where its key is too wide."""
+        return int.from_bytes(self.pointers[:POINTER_BYTES], "big")
+
+
+class TotalRow(NamedTuple):
+    """One figure under its four words (protocol §9.6)."""
+
+    agency: str
+    figure: str
+    key: str
+    class_: str
+    total: int
+
+    @property
+    def name(self) -> str:
+        """`figure/agency/key/class`."""
+        return f"{self.figure}/{self.agency}/{self.key}/{self.class_}"
+
+
+class TotalsWanted(NamedTuple):
+    """Which figures: every word that is not None must be so. `summed` names words over which counts are added up."""
+
+    agency: str | None = None
+    figure: str | None = None
+    key: str | None = None
+    class_: str | None = None
+    summed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +91,24 @@ class Erasure:
 class ProjectionStep:
     """Everything that folding the leaves `begins` … `cursor.size - 1` changes.
 
-    `complaints` are (key, whole new state, new pointers alone) or such rows; `totals` are differences. `erasures` are
-    not written: whoever commits the step carries them out first.
+    `born` are complaints that did not exist before, `changed` are others: whole new states, new pointers alone.
+    `totals` are differences by name (`figure/agency/key/class`). `erasures` are not written: whoever commits the step
+    carries them out first.
     """
 
     begins: int
     cursor: Cursor
-    complaints: Sequence[tuple[bytes, bytes, bytes]] = ()
+    born: Sequence[tuple[bytes, int, bytes, bytes]] = ()  # ComplaintRow, or its members
+    changed: Sequence[tuple[bytes, int, bytes, bytes]] = ()
     refused: Sequence[RefusedChange] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
     last_heard: Mapping[str, int | None] = field(default_factory=dict)
     erasures: Sequence[Erasure] = ()
+
+
+def step_is_stale(step: ProjectionStep) -> Unavailable:
+    """Somebody else moved the cursor meanwhile."""
+    return Unavailable(f"the projection is not at {step.begins} any more", retry_after_s=1)
 
 
 def read_pointers(pointers: bytes) -> Iterator[tuple[int, int]]:

@@ -1,15 +1,20 @@
-"""Tables of the projection, `projection.db` (protocol §9): what the fold made of the log. May be dropped and rebuilt.
+"""Tables of the projection, `projection.db` or the schema `simpul_projection` (protocol §9): what the fold made of the
+log. May be dropped and rebuilt.
 
-One narrow row for each complaint and no secondary index: every wide index would halve the rate of the fold.
+One narrow row for each complaint, and one index of 16 bytes beside its key: every wide index would halve the rate of
+the fold (docs/adr/0009-queries-of-the-projection.md).
 """
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-PROJECTION_REVISION: Final = "0001"
+PROJECTION_REVISION: Final = "0002"
+# Words of the protocol are ASCII and compared byte by byte; a database's own order of letters would only be slower.
+_WORD: Final = Text().with_variant(Text(collation="C"), "postgresql")
+_BIG: Final = BigInteger().with_variant(Integer, "sqlite")
 
 
 class ProjectionTable(SQLModel, registry=registry()):
@@ -17,12 +22,17 @@ class ProjectionTable(SQLModel, registry=registry()):
 
 
 class ComplaintTable(ProjectionTable, table=True):
-    """Key, packed state, pointers into the log (see projection_records.py)."""
+    """Number, key, place, packed state, pointers into the log (see projection_records.py, complaint_place.py)."""
 
     __tablename__ = "complaint"
-    __table_args__ = (UniqueConstraint("key"),)
-    id: int | None = Field(default=None, primary_key=True)
+    __table_args__ = (
+        Index("complaint_key", "key", unique=True),
+        # SQLite adds the row's number to every index by itself.
+        Index("complaint_place", "place"),
+    )
+    number: int = Field(primary_key=True, sa_type=_BIG)
     key: bytes = Field(sa_type=LargeBinary)
+    place: int = Field(sa_type=BigInteger)
     state: bytes = Field(sa_type=LargeBinary)
     pointers: bytes = Field(sa_type=LargeBinary)
 
@@ -32,19 +42,22 @@ class RefusedTable(ProjectionTable, table=True):
 
     __tablename__ = "refused"
     __table_args__ = (Index("refused_by_agency", "agency", "seq"),)
-    idx: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
+    idx: int = Field(primary_key=True, sa_type=_BIG)
     position: int = Field(primary_key=True)
-    agency: str
+    agency: str = Field(sa_type=_WORD)
     seq: int = Field(sa_type=BigInteger)
-    change_id: str
+    change_id: str = Field(sa_type=_WORD)
     verdict: int
 
 
 class TotalTable(ProjectionTable, table=True):
-    """One figure by its name."""
+    """One figure under its four words (protocol §9.6)."""
 
     __tablename__ = "total"
-    name: str = Field(primary_key=True)
+    agency: str = Field(primary_key=True, sa_type=_WORD)
+    figure: str = Field(primary_key=True, sa_type=_WORD)
+    key: str = Field(primary_key=True, sa_type=_WORD)
+    class_: str = Field(primary_key=True, sa_type=_WORD)
     count: int = Field(sa_type=BigInteger)
 
 
@@ -52,12 +65,12 @@ class HeardTable(ProjectionTable, table=True):
     """For each agency the newest tick that stood before its last accepted set, if there was one."""
 
     __tablename__ = "last_heard"
-    agency: str = Field(primary_key=True)
+    agency: str = Field(primary_key=True, sa_type=_WORD)
     tick_ms: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class CursorTable(ProjectionTable, table=True):
-    """The one row that says how far the fold came."""
+    """The one row that says how far the fold came. It is there from the first: two who move it at once meet in it."""
 
     __tablename__ = "cursor"
     id: int = Field(primary_key=True)

@@ -39,7 +39,7 @@ async def test_migrating_makes_the_tables_that_the_program_uses(
     tree: str, revision: str, metadata: MetaData, store: type[SqlHubStore | SqlProjectionStore], tmp_path: Path
 ) -> None:
     path = tmp_path / "made.db"
-    opened = await store.create(path)
+    opened = await (store.create(path) if issubclass(store, SqlHubStore) else store.create_or_open(path))
     await opened.close()
     reflected = MetaData()
     engine = create_engine(f"sqlite:///{path}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from node.hub.ports import ProjectionStore
 from node.store.complaint_keys import complaint_key, complaint_of
+from node.store.projection_postgres import COPY_FROM_ROWS, PostgresProjectionStore
 from node.store.projection_records import (
     ComplaintRow,
     Cursor,
@@ -20,8 +22,6 @@ from node.store.projection_records import (
 from node.store.projection_store import SqlProjectionStore
 from sync_protocol.errors import Unavailable
 
-Opener = Callable[[Path], Awaitable[ProjectionStore]]
-IMPLEMENTATIONS: dict[str, Opener] = {"sqlite": SqlProjectionStore.create}
 FIRST = complaint_key("33.75:01890a5d-ac96-774b-bcce-b302099a8057")
 SECOND = complaint_key("kementerian-panrb:01890a5d-ac96-774b-bcce-b302099a8058")
 
@@ -34,9 +34,23 @@ def step_to(size: int, begins: int = 0) -> ProjectionStep:
     return ProjectionStep(begins, Cursor(size, bytes([size]) * 32, 1_000 + size))
 
 
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ProjectionStore]:
-    opened = await IMPLEMENTATIONS[request.param](tmp_path / "projection.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where one projection is: a path, or a URL."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return str(tmp_path / "projection.db")
+
+
+async def open_at(place: str) -> ProjectionStore:
+    if place.startswith("postgresql"):
+        return await PostgresProjectionStore.create_or_open(place)
+    return await SqlProjectionStore.create_or_open(Path(place))
+
+
+@pytest.fixture
+async def store(place: str) -> AsyncIterator[ProjectionStore]:
+    opened = await open_at(place)
     yield opened
     await opened.close()
 
@@ -54,52 +68,97 @@ async def test_an_empty_projection_begins_at_nothing(store: ProjectionStore) -> 
 
 
 async def test_complaints_and_cursor_move_together(store: ProjectionStore) -> None:
-    rows = [ComplaintRow(FIRST, b"one", pointer(3, 0)), ComplaintRow(SECOND, b"\x00two", pointer(3, 1))]
-    await store.commit(replace(step_to(4), complaints=rows))
+    rows = [ComplaintRow(FIRST, 5, b"one", pointer(3, 0)), ComplaintRow(SECOND, 7, b"\x00two", pointer(3, 1))]
+    await store.commit(replace(step_to(4), born=rows))
     assert await store.cursor() == Cursor(4, b"\x04" * 32, 1_004)
     assert await store.load([SECOND, FIRST, FIRST[:16] + b"99"]) == {FIRST: b"one", SECOND: b"\x00two"}
     assert await store.complaint(SECOND) == (step_to(4).cursor, rows[1])
     assert await store.complaint(b"x" * 20) == (step_to(4).cursor, None)
 
 
-async def test_a_change_replaces_the_state_and_adds_to_the_pointers(store: ProjectionStore) -> None:
-    await store.commit(replace(step_to(1), complaints=[ComplaintRow(FIRST, b"a", pointer(0, 7))]))
-    later = ComplaintRow(FIRST, b"longer", pointer(1, 0) + pointer(1, 65_535))
-    await store.commit(replace(step_to(2, 1), complaints=[later]))
+async def test_a_change_replaces_state_and_place_and_adds_to_the_pointers(store: ProjectionStore) -> None:
+    await store.commit(replace(step_to(1), born=[ComplaintRow(FIRST, 5, b"a", pointer(0, 7))]))
+    later = ComplaintRow(FIRST, 2**62, b"longer", pointer(1, 0) + pointer(1, 65_535))
+    await store.commit(replace(step_to(2, 1), changed=[later]))
     _, found = await store.complaint(FIRST)
     assert found is not None
-    assert found.state == b"longer"
+    assert (found.state, found.place, found.number) == (b"longer", 2**62, 7)
     assert list(read_pointers(found.pointers)) == [(0, 7), (1, 0), (1, 65_535)]
 
 
 async def test_a_state_of_the_greatest_size_and_many_rows_go_in(store: ProjectionStore) -> None:
     keys = [number.to_bytes(16, "big") + b"33" for number in range(3_000)]
-    rows = [ComplaintRow(key, key[:4] + bytes(number % 50), pointer(0, number)) for number, key in enumerate(keys)]
-    rows.append(ComplaintRow(FIRST, bytes(70_000), b"".join(pointer(0, n) for n in range(4_096))))
-    rows += [ComplaintRow(SECOND[:15] + bytes([n]) + b"33", bytes([n]) * 130_000, b"") for n in range(100)]
-    await store.commit(replace(step_to(1), complaints=rows))
+    rows = [ComplaintRow(key, 1, key[:4] + bytes(number % 50), pointer(0, number)) for number, key in enumerate(keys)]
+    rows.append(ComplaintRow(FIRST, 2, bytes(70_000), b"".join(pointer(1, n) for n in range(4_096))))
+    rows += [ComplaintRow(SECOND[:15] + bytes([n]) + b"33", 3, bytes([n]) * 130_000, pointer(2, n)) for n in range(100)]
+    await store.commit(replace(step_to(1), born=rows))
+    last = SECOND[:15] + bytes([99]) + b"33"
+    changed = [row._replace(state=b"changed", pointers=pointer(3, 0)) for row in rows[:2_000]]
+    changed.append(ComplaintRow(last, 3, b"\xff" * 130_000, pointer(3, 1)))
+    await store.commit(replace(step_to(2, 1), changed=changed))
     found = await store.load([*keys, FIRST])
     assert len(found) == 3_001
     assert found[FIRST] == bytes(70_000)
-    assert found[keys[49]] == keys[49][:4] + bytes(49)
-    last = SECOND[:15] + bytes([99]) + b"33"
-    assert await store.load([last]) == {last: bytes([99]) * 130_000}
+    assert found[keys[2_049]] == keys[2_049][:4] + bytes(49)
+    assert {found[key] for key in keys[:2_000]} == {b"changed"}
+    assert await store.load([last]) == {last: b"\xff" * 130_000}
+
+
+@pytest.mark.parametrize("count", [1, COPY_FROM_ROWS - 1, COPY_FROM_ROWS, COPY_FROM_ROWS + 1])
+async def test_few_and_many_new_complaints_are_alike(store: ProjectionStore, count: int) -> None:
+    keys = [number.to_bytes(16, "big") + b"33.75" for number in range(count)]
+    rows = [ComplaintRow(key, number, b"s%d" % number, pointer(0, number)) for number, key in enumerate(keys)]
+    await store.commit(replace(step_to(1), born=rows))
+    assert await store.load(keys) == {row.key: row.state for row in rows}
 
 
 async def test_a_step_from_elsewhere_writes_nothing(store: ProjectionStore) -> None:
     await store.commit(step_to(4))
+    row = ComplaintRow(FIRST, 1, b"x", pointer(0, 0))
     for begins in (0, 3, 5):
         with pytest.raises(Unavailable):
-            await store.commit(replace(step_to(9, begins), complaints=[ComplaintRow(FIRST, b"x", b"")]))
+            await store.commit(replace(step_to(9, begins), born=[row], totals={"applied/33//": 1}))
     assert (await store.cursor()).size == 4
     assert await store.load([FIRST]) == {}
+    assert await store.totals() == (step_to(4).cursor, {})
+
+
+async def test_of_two_projectors_with_the_same_step_one_wins(store: ProjectionStore, place: str) -> None:
+    other = await open_at(place)
+    try:
+        for size in range(1, 9):
+            row = ComplaintRow(size.to_bytes(16, "big") + b"33", size, b"x", pointer(size, 0))
+            step = replace(step_to(size, size - 1), born=[row], totals={"applied/33//": 1})
+            outcomes = await asyncio.gather(store.commit(step), other.commit(step), return_exceptions=True)
+            assert [type(one) for one in outcomes if one] == [Unavailable]
+        assert await other.totals() == (step_to(8).cursor, {"applied/33//": 8})
+    finally:
+        await other.close()
+
+
+async def test_a_step_that_fails_half_way_leaves_nothing(store: ProjectionStore) -> None:
+    row = ComplaintRow(FIRST, 1, b"x", pointer(0, 0))
+    await store.commit(replace(step_to(1), born=[row]))
+    twice = replace(step_to(2, 1), changed=[row._replace(state=b"y")], born=[row], totals={"applied/33//": 1})
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await store.commit(twice)
+    assert await store.cursor() == step_to(1).cursor
+    assert await store.load([FIRST]) == {FIRST: b"x"}
+    assert await store.totals() == (step_to(1).cursor, {})
 
 
 async def test_totals_are_added_up_and_ticks_replaced(store: ProjectionStore) -> None:
-    await store.commit(replace(step_to(1), totals={"applied": 3, "closed": 1}, last_heard={"33.75": 5}))
-    await store.commit(replace(step_to(2, 1), totals={"applied": 2, "closed": -1}, last_heard={"33.75": 9, "33": None}))
-    assert await store.totals() == (step_to(2).cursor, {"applied": 5, "closed": 0})
+    await store.commit(replace(step_to(1), totals={"applied/33//": 3, "closed/33/system/": 1}, last_heard={"33.75": 5}))
+    await store.commit(
+        replace(
+            step_to(2, 1),
+            totals={"applied/33//": 2, "closed/33/system/": -1},
+            last_heard={"33.75": 9, "33": None},
+        )
+    )
+    assert await store.totals() == (step_to(2).cursor, {"applied/33//": 5, "closed/33/system/": 0})
     assert await store.last_heard() == {"33.75": 9, "33": None}
+    assert await store.heard() == (step_to(2).cursor, {"33.75": 9, "33": None})
 
 
 async def test_refused_changes_are_found_by_agency_and_seq(store: ProjectionStore) -> None:
@@ -116,10 +175,20 @@ async def test_refused_changes_are_found_by_agency_and_seq(store: ProjectionStor
 
 
 async def test_clearing_leaves_nothing(store: ProjectionStore) -> None:
-    step = replace(step_to(1), complaints=[ComplaintRow(FIRST, b"x", b"")], totals={"a": 1}, last_heard={"33": 1})
+    row = ComplaintRow(FIRST, 1, b"x", pointer(0, 0))
+    step = replace(step_to(1), born=[row], totals={"applied/33//": 1}, last_heard={"33": 1})
     await store.commit(step)
     await store.clear()
     assert await store.cursor() == Cursor()
     assert await store.load([FIRST]) == {}
     assert await store.totals() == (Cursor(), {})
     assert await store.last_heard() == {}
+    await store.commit(step)
+    assert await store.load([FIRST]) == {FIRST: b"x"}
+
+
+async def test_what_was_committed_is_there_after_opening_again(store: ProjectionStore, place: str) -> None:
+    await store.commit(replace(step_to(1), born=[ComplaintRow(FIRST, 1, b"x", pointer(0, 0))]))
+    again = await open_at(place)
+    assert await again.load([FIRST]) == {FIRST: b"x"}
+    await again.close()
