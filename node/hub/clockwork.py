@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from node.hub.appender import Appender
+from node.hub.leader import Leader
 from node.hub.log import HubLog
 from node.hub.statements import Statements
 from node.logs import words_of
@@ -24,7 +25,7 @@ _logger = structlog.get_logger("simpul.hub")
 
 
 class Clockwork:
-    """Belongs to one event loop. `on_moved` is called when another process may have appended."""
+    """Belongs to one event loop."""
 
     def __init__(
         self,
@@ -34,14 +35,14 @@ class Clockwork:
         *,
         clock: Clock,
         tick_interval_s: float,
-        on_moved: Callable[[], None],
+        leader: Leader,
     ) -> None:
         self._log = log
         self._appender = appender
         self._statements = statements
         self._clock = clock
         self._tick_interval_s = tick_interval_s
-        self._on_moved = on_moved
+        self._leader = leader
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -78,4 +79,5 @@ class Clockwork:
         """Sees what another process appended, though nobody submits anything here, and though word of it got lost."""
         await self._clock.sleep(WATCH_S)
         if await self._log.follow():
-            self._on_moved()
+            self._leader.wake()
+        await self._leader.look()

@@ -65,6 +65,7 @@ class Enrolments:
         if len(request.token) > TOKEN_MAX:
             raise _bad_token()
         hashed = token_hash(request.token)
+        await self._log.follow()
         invitation = await self._log.store.invitation(hashed)
         self._check(invitation, agency, kid_of(key))
         verify_enrolment_proof(

@@ -94,6 +94,7 @@ async def get_receipt(request: web.Request) -> web.Response:
 async def get_keys(request: web.Request) -> web.Response:
     """`GET …/keys`: every signing key the agency ever had, with the log indices between which it speaks."""
     hub, agency = request.app[HUB], agency_of(request)
+    await hub.log.follow()
     _record(hub, agency)
     keys = [
         Key(
@@ -111,6 +112,7 @@ async def get_keys(request: web.Request) -> web.Response:
 async def get_statements(request: web.Request) -> web.Response:
     """`GET …/statements`: genesis, registrar and log rotations, and what concerns the agency, each with its receipt."""
     hub, agency = request.app[HUB], agency_of(request)
+    await hub.log.follow()
     _record(hub, agency)
     logged, published = hub.log.roster.statements_for(agency), hub.log.published
     lines: list[object] = [

@@ -51,7 +51,10 @@ class Reader:
 
 
 class Gatekeeper:
-    """Checks requests. Keeps the nonces of the last minutes, in memory: one process answers one address."""
+    """Checks requests. Keeps the nonces of the last minutes, in memory: each process its own.
+
+    What changes something and is signed may so be repeated once at another process; all of it is idempotent (§10.6).
+    """
 
     def __init__(self, log: HubLog, clock: Clock) -> None:
         self._log = log
@@ -59,7 +62,11 @@ class Gatekeeper:
         self._nonces: dict[tuple[str, str], int] = {}
 
     async def identify(self, request: RequestHead) -> Reader:
-        """Raises Refused: unauthorised; for a key that may not: unknown-key, revoked-key."""
+        """Raises Refused: unauthorised; for a key that may not: unknown-key, revoked-key.
+
+        What it may read afterwards is as new as whatever the caller was told before, by whichever process of this hub.
+        """
+        await self._log.follow()
         authorization = request.headers.get("Authorization", "")
         if authorization[:7].lower() == "bearer ":
             return await self._auditor(authorization[7:].strip())

@@ -39,8 +39,9 @@ async def get_tile(request: web.Request) -> web.Response:
         tile = parse_tile_path("tile/" + request.match_info["path"])
     except Refused:
         raise _no_tile() from None
-    exists = hub.log.size >> (TILE_HEIGHT * (tile.level or 0))
-    if tile.index * TILE_WIDTH + tile.width > exists:
+    leaves = (tile.index * TILE_WIDTH + tile.width) << (TILE_HEIGHT * (tile.level or 0))
+    await _know(hub, leaves)
+    if leaves > hub.log.size:
         raise _no_tile()
     body = await (_entries(hub, tile) if tile.level is None else _hashes(hub, tile.level, tile))
     return web.Response(body=body, content_type="application/octet-stream", headers={"Cache-Control": TILE_CACHE})
@@ -62,6 +63,12 @@ async def _entries(hub: Hub, tile: TileRef) -> bytes:
     return pack_entries(entries)
 
 
+async def _know(hub: Hub, size: int) -> None:
+    """Another process may have published what is asked for, and told the caller: then this one looks."""
+    if size > hub.log.size:
+        await hub.log.follow()
+
+
 def _no_tile() -> Refused:
     return Refused("not-found", "the published log has no such tile")
 
@@ -69,6 +76,7 @@ def _no_tile() -> Refused:
 async def get_consistency(request: web.Request) -> web.Response:
     """`GET /v1/consistency?from=&to=`."""
     from_size, to_size = query_integer(request, "from"), query_integer(request, "to")
+    await _know(request.app[HUB], to_size)
     hashes = await request.app[HUB].log.consistency(from_size, to_size)
     return json_answer(ConsistencyAnswer(from_size=from_size, to_size=to_size, hashes=[b64_encode(h) for h in hashes]))
 
@@ -76,6 +84,7 @@ async def get_consistency(request: web.Request) -> web.Response:
 async def get_agencies(request: web.Request) -> web.Response:
     """`GET /v1/agencies`."""
     hub = request.app[HUB]
+    await hub.log.follow()
     return json_answer(list[object](await agency_lines(hub.log, hub.clock)))
 
 

@@ -17,6 +17,7 @@ from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
 from node.hub.intake import Intake
+from node.hub.leader import Leader
 from node.hub.log import HubLog
 from node.hub.options import HubOptions
 from node.hub.ports import HubPorts
@@ -24,7 +25,7 @@ from node.hub.projector import Projector
 from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
 from node.logs import words_of
-from node.store.hub_records import Grant
+from node.store.hub_records import Grant, StoredCheckpoint
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.possession import token_hash
 from sync_protocol.statement import Role
@@ -57,7 +58,7 @@ class Hub:
             registrar=lambda: self.speaking(Role.REGISTRAR),
             clock=clock,
             group_max=options.group_commit_max,
-            on_published=lambda _checkpoint: self.projector.wake(),
+            on_published=self._announce,
         )
         self.statements = Statements(self.log, lambda: self.speaking(Role.REGISTRAR), clock)
         self.enrolments = Enrolments(
@@ -70,13 +71,15 @@ class Hub:
         )
         self.intake = Intake(self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock)
         self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
+        self.leader = Leader(self.log, self.projector, ports.leading, clock)
+        self._announcements.listen(lambda _size: self.leader.wake())
         self._clockwork = Clockwork(
             self.log,
             self.appender,
             self.statements,
             clock=clock,
             tick_interval_s=options.tick_interval_s,
-            on_moved=self.projector.wake,
+            leader=self.leader,
         )
         self.started_at_ms: int | None = None
 
@@ -114,10 +117,15 @@ class Hub:
         self.speaking(Role.LOG)
         self.speaking(Role.REGISTRAR)
         self.started_at_ms = self.clock.now_ms()
+        await self._announcements.start()
         self.appender.start()
         if self.options.projector:
-            self.projector.start()
+            self.leader.start()
         self._clockwork.start()
+
+    def _announce(self, checkpoint: StoredCheckpoint) -> None:
+        self.leader.wake()  # ours is nearer than the database's word
+        self._announcements.publish(checkpoint.size)
 
     async def ensure_rules(self, draft: RulesDraft) -> Place | None:
         """Brings what the settings and tables say into the log, where it has its effect (protocol §5.2, §9.1).
@@ -138,7 +146,7 @@ class Hub:
         """Works off what was accepted for work; then nothing runs any more."""
         await self._clockwork.stop()
         await self.appender.stop()
-        await self.projector.stop()
+        await self.leader.stop()
 
     async def close(self) -> None:
         """Stops, and lets go of files and threads."""

@@ -78,6 +78,7 @@ class Intake:
         sent = _Body(body, encoding)
         del body
         submission = await loop.run_in_executor(self._threads, _peek, sent)
+        await self._know(submission)
         draft = Draft(self._log, self._registrar, received_at_ms)
         await draft.look_up([submission])
         item = SetItem(submission, url_agency, url_seq, b"", b"", 0, _UNREAD, received_at_ms)
@@ -94,6 +95,13 @@ class Intake:
         if place.is_new:
             return Taken(place, hidden, 0)
         return await self._repeat(place, sent)
+
+    async def _know(self, submission: SignedManifest) -> None:
+        """Another process of this hub may have told the sender of more than this one knows: then it looks first."""
+        key = self._log.roster.key(submission.jws.kid)
+        is_strange = key is None or not key.speaks_at(self._log.size)
+        if is_strange or submission.manifest.seen_size > self._log.size:
+            await self._log.follow()
 
     async def _repeat(self, place: Place, shown: _Body) -> Taken:
         """An accepted set came again: completed if it shows more than is held (protocol §7.2)."""

@@ -12,30 +12,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import structlog
-
 from node.hub.deadlines import Deadlines
 from node.hub.erasing import carry_out
 from node.hub.folding import OpenBatch, fold_batch, open_batch
 from node.hub.log import HubLog
 from node.hub.ports import HubStore, ProjectionStore, Turn
-from node.logs import words_of
 from node.ports import Clock
 from node.store.projection_records import Cursor, ProjectionStep
-from sync_protocol.errors import Corrupt, Refused, Unavailable
+from sync_protocol.errors import Unavailable
 from sync_protocol.jws import parse_jws
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.roster import Roster
 
 BATCH_BYTES: Final = 1024 * 1024  # compressed: some 10,000 changes, 10 MiB while they are folded
-PAUSE_AFTER_FAILURE_S: Final = 2.0
-
-_logger = structlog.get_logger("simpul.hub.projector")
 
 
 class Projector:
-    """Belongs to one event loop. `turn` makes it the only one at work among all processes."""
+    """Belongs to one event loop. `turn` makes it the only one at work among all processes; leader.py runs it."""
 
     def __init__(
         self,
@@ -55,56 +49,36 @@ class Projector:
         self._cursor: Cursor | None = None
         self._roster = Roster()
         self._last_heard: dict[str, int | None] = {}
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._seen = Cursor()
         self._ahead: tuple[int, asyncio.Task[OpenBatch]] | None = None
         self.trouble: str | None = None
+        self.was_overtaken = False  # somebody else moved the projection meanwhile
 
     @property
     def cursor(self) -> Cursor:
-        """How far it came, as far as this process knows."""
-        return self._cursor or Cursor()
+        """How far the projection came, as far as this process knows."""
+        return self._cursor or self._seen
 
-    def start(self) -> None:
-        """Follows the log from now on."""
-        self._task = asyncio.create_task(self._run(), name="hub-projector")
+    async def look(self) -> None:
+        """How far the projection came while another process moves it."""
+        self._seen = await self._projection.cursor()
 
-    async def stop(self) -> None:
-        """Ends; a step under way is finished or undone as a whole."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+    def begin_again(self, trouble: str) -> None:
+        """After a failure: what is stored decides where to go on."""
+        self.trouble = trouble
+        self._cursor = None
+
+    async def drop_ahead(self) -> None:
+        """Gives up what was opened ahead."""
         if self._ahead is not None:
             self._ahead[1].cancel()
             await asyncio.gather(self._ahead[1], return_exceptions=True)
             self._ahead = None
 
-    def wake(self) -> None:
-        """There is more to fold."""
-        self._wake.set()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                more = True
-                while more:
-                    async with self._turn.hold():  # given up between batches: an export or a rebuild may be waiting
-                        more = await self.step()
-                self.trouble = None
-            except (Refused, Corrupt) as error:
-                await self._rest_after(error, "stopped")
-            except Exception as error:  # noqa: BLE001 - a full disk, a busy database: the cursor says where to go on
-                await self._rest_after(error, "failed")
-            else:
-                await self._wake.wait()
-                self._wake.clear()
-
-    async def _rest_after(self, error: Exception, how: str) -> None:
-        self.trouble = f"the projector {how}: {words_of(error)}"
-        self._cursor = None
-        _logger.warning("projector " + how, error=words_of(error))
-        await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
+    async def step_in_turn(self) -> bool:
+        """One batch; False if nothing was left. The turn is given up between two: an export may be waiting."""
+        async with self._turn.hold():
+            return await self.step()
 
     async def catch_up(self, size: int | None = None) -> Cursor:
         """Folds until `size` leaves are folded (None: all that are published); only while holding the turn."""
@@ -116,12 +90,14 @@ class Projector:
     async def settled(self) -> AsyncIterator[Cursor]:
         """The projection at exactly a published checkpoint, while nobody moves it."""
         async with self._turn.hold():
+            await self._log.follow()
             self._cursor = None
             yield await self.catch_up()
 
     async def rebuild(self) -> tuple[str, str]:
         """Drops everything and folds the whole log again; the state hash before, and after, at the same size."""
         async with self._turn.hold():
+            await self._log.follow()
             self._cursor = None
             before = await self.catch_up()
             await self._projection.clear()
@@ -132,6 +108,7 @@ class Projector:
     async def step(self, until: int | None = None) -> bool:
         """One batch. False if nothing was left to fold. Only while holding the turn."""
         if self._cursor is None or self._cursor != await self._projection.cursor():
+            self.was_overtaken = self._cursor is not None
             await self._load()
         cursor = self.cursor
         end = self._log.size if until is None else until

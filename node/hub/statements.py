@@ -115,6 +115,7 @@ class Statements:
 
         Takes no lock, so that what strangers send, or send again, costs no append. Raises Refused.
         """
+        await self._log.follow()
         prepared = await self.submitted(text)
         if isinstance(prepared, int):
             return prepared if prepared < self._log.size else None

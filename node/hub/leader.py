@@ -1,0 +1,89 @@
+"""One process of a hub projects: the leader, until it ends (protocol §9, ADR 0010).
+
+Leading is a turn that is held for as long as the process lives. The others stand in line for it, so that the next one
+begins at once when the leader dies. Should a turn be lost without the leader noticing, two of them are still right:
+each step is exactly once, because the cursor moves with it. They only cost more; so whoever finds that somebody else
+moved the projection stands in line again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from node.hub.log import HubLog
+from node.hub.ports import Turn
+from node.hub.projector import Projector
+from node.logs import words_of
+from node.ports import Clock
+from sync_protocol.errors import Corrupt, Refused
+
+PAUSE_AFTER_FAILURE_S: Final = 2.0
+
+_logger = structlog.get_logger("simpul.hub.projector")
+
+
+class Leader:
+    """Runs the projector where its turn has come. Belongs to one event loop."""
+
+    def __init__(self, log: HubLog, projector: Projector, leading: Turn, clock: Clock) -> None:
+        self._log = log
+        self._projector = projector
+        self._leading = leading
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.is_leading = False
+
+    def start(self) -> None:
+        """Stands in line, and follows the log once it leads."""
+        self._task = asyncio.create_task(self._run(), name="hub-projector")
+
+    async def stop(self) -> None:
+        """Ends; a step under way is finished or undone as a whole."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._projector.drop_ahead()
+
+    def wake(self) -> None:
+        """The log grew, here or elsewhere."""
+        self._wake.set()
+
+    async def look(self) -> None:
+        """Where another process leads: how far it came, for whoever asks this one."""
+        if not self.is_leading:
+            await self._projector.look()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with self._leading.hold():
+                    _logger.info("projecting")
+                    self.is_leading = True
+                    await self._lead()
+            except (Refused, Corrupt) as error:
+                await self._rest_after(error, "stopped")
+            except Exception as error:  # noqa: BLE001 - a full disk, a busy database: the cursor says where to go on
+                await self._rest_after(error, "failed")
+            finally:
+                self.is_leading = False
+
+    async def _lead(self) -> None:
+        """Until somebody else moved the projection."""
+        self._projector.was_overtaken = False
+        while not self._projector.was_overtaken:
+            self._wake.clear()
+            await self._log.follow()
+            while await self._projector.step_in_turn():
+                pass
+            self._projector.trouble = None
+            await self._wake.wait()
+
+    async def _rest_after(self, error: Exception, how: str) -> None:
+        self._projector.begin_again(f"the projector {how}: {words_of(error)}")
+        _logger.warning("projector " + how, error=words_of(error))
+        await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
