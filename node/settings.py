@@ -147,8 +147,13 @@ class HubSettings(_Settings):
     projector: bool = Field(True, description="Fold the log into the query tables in this process.")
     group_commit_max: int = Field(64, ge=1, le=1_024, description="Change sets in one commit, at most.")
     requests_max: int = Field(
-        128, ge=1, le=10_000, description="Change sets read at the same time; beyond: 503, Retry-After."
+        128, ge=2, le=10_000, description="Change sets read and worked on at the same time; the others wait in line."
     )
+    waiting_max: int = Field(1_024, ge=2, le=100_000, description="Requests in that line; beyond: 503, Retry-After.")
+    bodies_max_mib: int = Field(
+        128, ge=64, le=65_536, description="MiB for bodies, whatever is sent; the largest set takes 32."
+    )
+    verify_threads: int = Field(2, ge=1, le=64, description="Sets decompressed at the same time, some 75 MiB each.")
     body_timeout_s: int = Field(60, ge=1, le=3_600, description="Silence after which a request's body is given up.")
     tick_interval_s: int = Field(3_600, ge=1, le=86_400, description="How often the log is told the time.")
     invitation_days: int = Field(14, ge=1, le=365, description="How long an enrolment token can be used first.")

@@ -14,15 +14,18 @@ import structlog
 from aiohttp import hdrs, web
 
 from node.hub import http_agencies, http_log, http_projection, http_submit
+from node.hub.admission import Admission, TurnedAway
 from node.hub.http_auth import Gatekeeper
-from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, Admission, problem_answer
+from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, PASS, PASSES, expect_later, problem_answer
 from node.hub.hub import Hub
 from node.hub.metrics import CONTENT_TYPE, Metrics
 from node.hub.openapi import hub_document
+from node.hub.passes import Passes
 from node.logs import places_of, wordless_logger, words_of
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, Recovering
-from sync_protocol.wire import format_body
+from sync_protocol.statement import Role
+from sync_protocol.wire import ADMISSION_HEADER, format_body
 
 METRICS: Final = web.AppKey("metrics", Metrics)
 HEADER_MAX_BYTES: Final = 16_384  # two signature fields and a token have under 2 KiB; proxies add theirs
@@ -59,10 +62,12 @@ def build_app(hub: Hub) -> web.Application:
     app = web.Application(middlewares=[_answer_problems], client_max_size=1)
     app[HUB] = hub
     app[GATEKEEPER] = Gatekeeper(hub.log, hub.clock)
-    app[ADMISSION] = Admission(hub.options.requests_max)
-    app[METRICS] = Metrics(hub)
+    app[METRICS] = metrics = Metrics(hub)
+    app[ADMISSION] = Admission(hub.options.admission, hub.clock, hub.randomness, metrics.turned_away)
+    metrics.watch(app[ADMISSION])
+    app[PASSES] = Passes(hub.speaking(Role.LOG), hub.clock)
     for method, path, handler in ROUTES:
-        app.router.add_route(method, path, handler)
+        app.router.add_route(method, path, handler, expect_handler=expect_later if method in ("PUT", "POST") else None)
         if method == "GET":
             app.router.add_route("HEAD", path, handler)
     app.router.add_get("/metrics", _get_metrics)
@@ -99,6 +104,8 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
     except Exception as error:  # noqa: BLE001 - the last door
         _logger.critical("failed", error=words_of(error), at=places_of(error), **_names(request))
         response = _other(500, "The hub failed; its operator was told.")
+    if PASS in request:
+        response.headers[ADMISSION_HEADER] = request[PASS]
     _count(request, response, time.perf_counter() - started)
     return response
 
@@ -111,6 +118,8 @@ def _close_if_unread(request: web.Request, response: web.StreamResponse) -> None
 
 def _log_refusal(request: web.Request, error: Refused | Unavailable) -> None:
     """The kind and the part that is wrong. The detail is for the caller: it may quote the caller."""
+    if isinstance(error, TurnedAway):
+        return  # the admission tells that it began; the metrics tell how often: a flood must not fill the log as well
     if isinstance(error, Refused):
         _logger.info("refused", kind=error.kind, where=error.where, **_names(request))
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from node.hub.draft import Place, Prepared
@@ -10,7 +12,10 @@ from node.hub.http_requests import (
     ADMISSION,
     HUB,
     SMALL_BODY_MAX_BYTES,
+    admitted,
     agency_of,
+    caller_of,
+    give_pass,
     identify,
     integer,
     json_answer,
@@ -18,7 +23,9 @@ from node.hub.http_requests import (
     read_body,
 )
 from node.hub.hub import Hub
+from node.hub.intake import FirstLook
 from node.hub.recovery import hear_recovery
+from node.hub.turns import Caller
 from sync_protocol.limits import WIRE_MAX_BYTES
 from sync_protocol.values import AgencyId, b64_encode
 from sync_protocol.wire import (
@@ -39,14 +46,26 @@ async def put_change_set(request: web.Request) -> web.Response:
     hub.log.check_signing()
     agency, seq = agency_of(request), integer(request.match_info["seq"], "seq", least=1)
     from_size = query_integer(request, "from", default=0)
-    async with request.app[ADMISSION].enter(request.content_length, WIRE_MAX_BYTES):
+    caller, encoding = caller_of(request, agency), request.headers.get("Content-Encoding")
+    async with admitted(request, caller, WIRE_MAX_BYTES) as stay:
+
+        async def look(part: bytes) -> bool:
+            first = await hub.intake.first_look(agency, seq, part, encoding, caller)
+            if first is not FirstLook.HELD:
+                vouched = replace(caller, is_proven=caller.is_proven or first is FirstLook.SIGNED)
+                await request.app[ADMISSION].grow(stay, vouched, request.content_length or WIRE_MAX_BYTES)
+            return first is not FirstLook.HELD
+
         # Not named here: the intake alone holds the body, and lets go of it.
         taken = await hub.intake.submit(
             agency,
             seq,
-            await read_body(request, WIRE_MAX_BYTES, hub.options.body_timeout_s),
-            request.headers.get("Content-Encoding"),
+            await read_body(request, stay, WIRE_MAX_BYTES, hub.options.body_timeout_s, look),
+            encoding,
+            caller,
         )
+    if taken.place.is_new:
+        give_pass(request, agency)
     answer = await entered(hub, taken.place, from_size, hidden=taken.hidden, erased=taken.erased)
     return json_answer(answer, status=201 if taken.place.is_new else 200)
 
@@ -86,16 +105,22 @@ async def post_statement(request: web.Request) -> web.Response:
     return json_answer(await entered(hub, place, 0), status=201 if place.is_new else 200)
 
 
-async def _small_body(request: web.Request) -> bytes:
-    async with request.app[ADMISSION].enter(request.content_length, SMALL_BODY_MAX_BYTES):
-        return await read_body(request, SMALL_BODY_MAX_BYTES, request.app[HUB].options.body_timeout_s)
+async def _small_body(request: web.Request, limit: int = SMALL_BODY_MAX_BYTES) -> bytes:
+    """Of a stranger: who it is stands in the body. Calls of each kind take turns with the others'."""
+    caller = Caller(f"{request.method} {request.path}", request.remote or "")
+    async with admitted(request, caller, limit) as stay:
+
+        async def look(_part: bytes) -> bool:
+            await request.app[ADMISSION].grow(stay, caller, request.content_length or limit)
+            return True
+
+        return await read_body(request, stay, limit, request.app[HUB].options.body_timeout_s, look)
 
 
 async def post_recovery(request: web.Request) -> web.Response:
     """`POST /v1/recovery`: what a node holds that this hub may have lost (§10.6)."""
     hub = request.app[HUB]
-    async with request.app[ADMISSION].enter(request.content_length, BODY_MAX_BYTES):
-        body = await read_body(request, BODY_MAX_BYTES, hub.options.body_timeout_s)
+    body = await _small_body(request, BODY_MAX_BYTES)
     reader = await identify(request, body=body)
     asked = parse_body(body, RecoveryRequest)
     check_agency(reader, AgencyId.parse(asked.agency))

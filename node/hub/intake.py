@@ -1,22 +1,22 @@
 """A pushed set from its bytes to its place in the log (protocol §8, §7.2). No HTTP here.
 
 What is cheap is judged first: of a body only the manifest line is decompressed until it is known that a key of the
-agency signed it. What is heavy (decompressing, hashing) runs in VERIFY_THREADS threads, and nothing decompressed
-outlives its turn there: so many sets are in memory at a time, however many are sent. The judgement that counts is
-the appender's, under the lock.
+agency signed it. What is heavy (decompressing, hashing) runs in `threads` threads, agencies in turns (turns.py), and
+nothing decompressed outlives its turn there: so many sets are in memory at a time, however many are sent. The
+judgement that counts is the appender's, under the lock.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final
 
 from node.hub.appender import Appender
 from node.hub.draft import Draft, Place, SetItem
 from node.hub.log import HubLog
+from node.hub.turns import Caller, FairThreads
 from node.ports import Clock
 from node.store.hub_records import StoredSet
 from sync_protocol.change_set import (
@@ -49,6 +49,14 @@ class Taken:
     erased: int
 
 
+class FirstLook(Enum):
+    """What the beginning of a body says. Of a repeat anybody may be the sender: manifests are public."""
+
+    SIGNED = "a key of the agency signed it, and it is not held"
+    HELD = "it is held, with every line that is wanted"
+    WANTED = "it is held, with lines hidden that it may show"
+
+
 @dataclass(frozen=True, slots=True)
 class _Body:
     """A set as it is sent, compressed."""
@@ -60,32 +68,61 @@ class _Body:
 class Intake:
     """Takes sets in. Belongs to one event loop."""
 
-    def __init__(self, log: HubLog, appender: Appender, registrar: Callable[[], Signer], clock: Clock) -> None:
+    def __init__(
+        self,
+        log: HubLog,
+        appender: Appender,
+        registrar: Callable[[], Signer],
+        clock: Clock,
+        threads: int = VERIFY_THREADS,
+    ) -> None:
         self._log = log
         self._appender = appender
         self._registrar = registrar
         self._clock = clock
-        self._threads = ThreadPoolExecutor(VERIFY_THREADS, thread_name_prefix="hub-verify")
+        self._threads = FairThreads(threads, "hub-verify")
 
     def close(self) -> None:
         """Ends the threads."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.close()
 
-    async def submit(self, url_agency: str, url_seq: int, body: bytes, encoding: str | None) -> Taken:
+    @property
+    def waiting(self) -> int:
+        """How much waits for a thread."""
+        return self._threads.waiting
+
+    async def first_look(
+        self, url_agency: str, url_seq: int, part: bytes, encoding: str | None, caller: Caller
+    ) -> FirstLook:
+        """Whether the rest of a body is worth reading, of which `part` is the beginning.
+
+        Raises Refused and Unavailable as `submit` would: what is not signed by a key that may speak goes no further.
+        """
+        submission = await self._threads.run(caller, _peek, _Body(part, encoding))
+        await self._know(submission)
+        draft = Draft(self._log, self._registrar, self._clock.now_ms())
+        await draft.look_up([submission])
+        judgement = await self._threads.run(caller, draft.judgement, submission, url_agency, url_seq)
+        if not isinstance(judgement, Duplicate):
+            return FirstLook.SIGNED
+        stored = await self._log.store.set_at(judgement.held.index)
+        is_whole = stored is not None and stored.hidden == stored.erased
+        return FirstLook.HELD if is_whole else FirstLook.WANTED
+
+    async def submit(self, url_agency: str, url_seq: int, body: bytes, encoding: str | None, caller: Caller) -> Taken:
         """Where the set is now. Raises Refused or Unavailable, having stored nothing but evidence of a fork."""
-        loop = asyncio.get_running_loop()
         received_at_ms = self._clock.now_ms()
         sent = _Body(body, encoding)
         del body
-        submission = await loop.run_in_executor(self._threads, _peek, sent)
+        submission = await self._threads.run(caller, _peek, sent)
         await self._know(submission)
         draft = Draft(self._log, self._registrar, received_at_ms)
         await draft.look_up([submission])
         item = SetItem(submission, url_agency, url_seq, b"", b"", 0, _UNREAD, received_at_ms)
-        held = await loop.run_in_executor(self._threads, _judge_and_read, draft, item, sent)
+        held = await self._threads.run(caller, _judge_and_read, draft, item, sent)
         del draft
         if held is not None and held.index < self._log.size:
-            return await self._repeat(Place(held.index, self._log.published, is_new=False), sent)
+            return await self._repeat(Place(held.index, self._log.published, is_new=False), sent, caller)
         try:
             place = await self._appender.submit(item)
             hidden = item.hidden
@@ -94,7 +131,7 @@ class Intake:
             del item
         if place.is_new:
             return Taken(place, hidden, 0)
-        return await self._repeat(place, sent)
+        return await self._repeat(place, sent, caller)
 
     async def _know(self, submission: SignedManifest) -> None:
         """Another process of this hub may have told the sender of more than this one knows: then it looks first."""
@@ -103,24 +140,23 @@ class Intake:
         if is_strange or submission.manifest.seen_size > self._log.size:
             await self._log.follow()
 
-    async def _repeat(self, place: Place, shown: _Body) -> Taken:
+    async def _repeat(self, place: Place, shown: _Body, caller: Caller) -> Taken:
         """An accepted set came again: completed if it shows more than is held (protocol §7.2)."""
         for _ in range(MERGE_ATTEMPTS):
             stored = await self._log.store.set_at(place.index)
             if stored is None:
                 raise Corrupt(f"the set at log index {place.index} is missing in the database")
-            if stored.hidden == stored.erased or await self._complete(stored, shown):
+            if stored.hidden == stored.erased or await self._complete(stored, shown, caller):
                 return Taken(place, stored.hidden, stored.erased)
         raise Unavailable("the set is being completed by others; repeat it", retry_after_s=1)
 
-    async def _complete(self, stored: StoredSet, shown: _Body) -> bool:
+    async def _complete(self, stored: StoredSet, shown: _Body, caller: Caller) -> bool:
         """Whether nothing is left to do; False after a merge or when somebody else was faster: look again."""
         parts = await self._log.store.set_parts(stored.index)
         erased = await self._log.store.erased_leaves(stored.index)
         if parts is None:
             raise Corrupt(f"the lines of {stored.agency} seq {stored.seq} are missing in the database")
-        loop = asyncio.get_running_loop()
-        merged = await loop.run_in_executor(self._threads, _merge, parts, shown, erased)
+        merged = await self._threads.run(caller, _merge, parts, shown, erased)
         if merged is None or merged[1] >= stored.hidden:
             return True
         frame, hidden = merged

@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from node.hub.admission import REASONS, Admission
 from node.hub.hub import Hub
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,10 +28,33 @@ class Metrics:
         size.set_function(lambda: hub.log.size)
         projected = Gauge("simpul_hub_projected_size", "Leaves in the projection", registry=self._registry)
         projected.set_function(lambda: hub.projector.cursor.size)
+        self._turned_away = Counter(
+            "simpul_hub_turned_away",
+            "Requests answered 503, by reason: share (of one agency or stranger), line (full), waited (in vain), slow",
+            ["reason"],
+            registry=self._registry,
+        )
+        for reason in REASONS:
+            self._turned_away.labels(reason)
+        threads = Gauge("simpul_hub_waiting_for_threads", "Pieces of verifying that wait", registry=self._registry)
+        threads.set_function(lambda: hub.intake.waiting)
         waiting = Gauge("simpul_hub_waiting", "Submissions waiting for the log", registry=self._registry)
         waiting.set_function(lambda: hub.appender.waiting)
         signing = Gauge("simpul_hub_signing", "1 while the hub signs, 0 while recovering", registry=self._registry)
         signing.set_function(lambda: float(hub.log.recovering is None and hub.log.broken is None))
+
+    def turned_away(self, reason: str) -> None:
+        """One more."""
+        self._turned_away.labels(reason).inc()
+
+    def watch(self, admission: Admission) -> None:
+        """From now on its figures are told as well."""
+        for name, what, figure in (
+            ("simpul_hub_admitted", "Bodies being read or worked on", lambda: admission.requests),
+            ("simpul_hub_in_line", "Requests that wait before their body is read", lambda: admission.waiting),
+            ("simpul_hub_body_bytes", "Memory claimed for bodies", lambda: admission.bytes),
+        ):
+            Gauge(name, what, registry=self._registry).set_function(figure)
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from node.hub.admission import AdmissionLimits
 from sync_protocol.errors import Refused
 
 
@@ -22,10 +23,18 @@ class HubOptions:
     public_url: str | None = None
     projector: bool = True
     requests_max: int = 128
+    waiting_max: int = 1_024
+    bodies_max_bytes: int = 128 * 1024 * 1024
+    verify_threads: int = 2
     body_timeout_s: float = 60.0
     group_commit_max: int = 64
     tick_interval_s: float = 3_600.0
     invitation_days: int = 14
+
+    @property
+    def admission(self) -> AdmissionLimits:
+        """What may be in memory, and wait, at one time."""
+        return AdmissionLimits(self.requests_max, self.waiting_max, self.bodies_max_bytes)
 
     @property
     def database(self) -> Path:
