@@ -16,7 +16,7 @@ FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock bench bench-national clean
+.PHONY: help setup demo test check lock bench bench-national bench-growth clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench: $(READY) ## the measured claims (15 minutes at most); the figures go to s
 
 bench-national: $(READY) ## a hub and 727 nodes: steady, storm, a year (an hour; shorter: ARGS="--nodes 100 --days 30"); --help says more
 	@$(BIN)/python -m tests.bench.national $(ARGS)
+
+bench-growth: $(READY) ## what changes while the log grows to 10,000,000 changes (shorter: ARGS="--until 1e6"); --help says more
+	@$(BIN)/python -m tests.bench.growth $(ARGS)
 
 clean: ## remove .venv, caches and build output; no node's data
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

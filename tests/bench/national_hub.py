@@ -70,14 +70,14 @@ class NationalHub:
             self.auditor = await hub.grant("bench")
             return [await hub.invite(AgencyId.parse(agency)) for agency in agencies]
 
-    async def start(self) -> float:
+    async def start(self, **environment: str) -> float:
         """Serves; when it answered first. Raises RuntimeError if it does not."""
         words = ["hub", "serve", str(self.directory), "--port", str(self.port), "--processes", str(self.processes)]
         self._process = subprocess.Popen(  # noqa: ASYNC220 - it takes a millisecond, before anything is measured
             [*SIMPUL, *words],
             stdout=subprocess.DEVNULL,
             stderr=(self.directory / "bench.log").open("ab"),
-            env={**os.environ, "SIMPUL_LOG_LEVEL": "warning"},
+            env={**os.environ, "SIMPUL_LOG_LEVEL": "warning", **environment},
             start_new_session=True,
         )
         begun = time.monotonic()
