@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.config_data import config_file
@@ -40,7 +40,7 @@ class _Settings(BaseSettings):
 
     directory: Path = Field(exclude=True, repr=False)
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    database_url: str = Field("", description="Names its driver. Empty: SQLite in this directory.")
+    database_url: str = Field("", repr=False, description="Names its driver. Empty: SQLite in this directory.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS without a proxy.")
     tls_key: Path | None = Field(None, description="Its private key (PEM).")
     key_passphrase_file: Path | None = Field(None, description="File with the passphrase of keys/, mode 0600.")
@@ -77,9 +77,9 @@ class _Settings(BaseSettings):
             raise ValueError("tls_cert and tls_key belong together")
         return self
 
-    @field_validator("database_url")
+    @field_validator("database_url", "projection_url", "lock_url", check_fields=False)
     @classmethod
-    def _names_a_driver(cls, text: str) -> str:
+    def _names_a_driver(cls, text: str, about: ValidationInfo) -> str:
         if text:
             from sqlalchemy.engine import make_url
             from sqlalchemy.exc import ArgumentError
@@ -88,8 +88,9 @@ class _Settings(BaseSettings):
                 driver = make_url(text).drivername
             except ArgumentError:
                 raise ValueError("not a database URL") from None
-            if driver not in _DRIVERS:
-                raise ValueError(f"the URL begins with one of: {', '.join(name + '://' for name in _DRIVERS)}")
+            drivers = _DRIVERS[1:] if about.field_name == "lock_url" else _DRIVERS
+            if driver not in drivers:
+                raise ValueError(f"the URL begins with {' or '.join(name + '://' for name in drivers)}")
         return text
 
     def file(self, path: Path) -> Path:
@@ -142,8 +143,13 @@ class HubSettings(_Settings):
     origin: str = Field(description="The log's name. Final: it is in every receipt.")
     public_url: str | None = Field(None, description="The address that agencies use, if a proxy stands before it.")
     port: int = Field(8700, ge=0, le=65_535, description="0 takes a free one.")
-    projection_url: str = Field("", description="Query tables. Empty: SQLite in this directory, or the database.")
+    projection_url: str = Field(
+        "", repr=False, description="Query tables. Empty: SQLite in this directory, or the database."
+    )
     lock_directory: Path = Field(Path("lock"), description="The newest checkpoint. Never restore it from a backup.")
+    lock_url: str = Field(
+        "", repr=False, description="The same in a PostgreSQL database of its own, for a hub on several machines."
+    )
     projector: bool = Field(True, description="Fold the log into the query tables in this process.")
     group_commit_max: int = Field(64, ge=1, le=1_024, description="Change sets in one commit, at most.")
     requests_max: int = Field(

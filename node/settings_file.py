@@ -74,7 +74,8 @@ def amend_settings(
     _check_names(stored, HubSettings if role == "hub" else NodeSettings, path)
     for name in final:
         if name in stored and name in changes and stored[name] != changes[name]:
-            detail = f"{path} says {name} = {stored[name]!r}, and that is final"
+            said = "another" if name.endswith("_url") else f"= {stored[name]!r}"  # a URL may hold a password
+            detail = f"{path} says {name} {said}, and that is final"
             _wrong(detail, "Name another directory, or leave it as it is.")
     return make_settings(model, {**stored, **changes, "directory": directory}, path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -13,13 +13,18 @@ from sync_protocol.errors import Refused
 
 @dataclass(frozen=True)
 class HubOptions:
-    """Where things are, and how the hub behaves. Paths and URLs are absolute."""
+    """Where things are, and how the hub behaves. Paths and URLs are absolute. What is secret is not in its repr.
+
+    No `database_url`: SQLite in `directory`. No `projection_url`: beside the log, in a file or a schema of its own.
+    No `lock_url`: the lock store is files in `lock_directory`.
+    """
 
     directory: Path
-    database_url: str = ""
-    projection_url: str = ""
+    database_url: str = field(default="", repr=False)
+    projection_url: str = field(default="", repr=False)
+    lock_url: str = field(default="", repr=False)
     lock_directory: Path | None = None
-    passphrase: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
     public_url: str | None = None
     projector: bool = True
     requests_max: int = 128
@@ -37,14 +42,16 @@ class HubOptions:
         return AdmissionLimits(self.requests_max, self.waiting_max, self.bodies_max_bytes)
 
     @property
-    def database(self) -> Path:
-        """The file of the log plane."""
-        return _sqlite_file(self.database_url, self.directory / "hub.db")
+    def log_file(self) -> Path | None:
+        """The SQLite file of the log plane; None where PostgreSQL holds it."""
+        return _sqlite_file(self.database_url) if self.database_url else self.directory / "hub.db"
 
     @property
-    def projection(self) -> Path:
-        """The file of the query tables."""
-        return _sqlite_file(self.projection_url, self.directory / "projection.db")
+    def projection_file(self) -> Path | None:
+        """The SQLite file of the query tables; None where PostgreSQL holds them."""
+        if self.projection_url:
+            return _sqlite_file(self.projection_url)
+        return None if self.log_file is None else self.directory / "projection.db"
 
     @property
     def lock_folder(self) -> Path:
@@ -52,11 +59,11 @@ class HubOptions:
         return self.lock_directory or self.directory / "lock"
 
 
-def _sqlite_file(url: str, default: Path) -> Path:
-    if not url:
-        return default
+def _sqlite_file(url: str) -> Path | None:
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        step = "Use sqlite+aiosqlite:///… ; PostgreSQL comes with the next version."
-        raise Refused("configuration", "this version keeps its log in SQLite", members={"next": step})
+    if parsed.get_backend_name() != "sqlite":
+        return None
+    if not parsed.database or parsed.database == ":memory:":
+        step = "Name a file: sqlite+aiosqlite:///hub.db"
+        raise Refused("configuration", "a hub's database does not live in memory", members={"next": step})
     return Path(parsed.database)

@@ -29,6 +29,7 @@ READERS: Final = 4  # more would only queue for the same cores; a server has 100
 CONNECT_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0  # longer than any statement of ours; then the server or the line is gone
 POOL_TIMEOUT_S: Final = 60.0
+_DEFAULTS: Final = {"host": "localhost", "port": 5432, "database": ""}  # where a URL leaves them out
 _QUERY: Final = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
 
 _SERVER: Final = {
@@ -132,6 +133,16 @@ async def driver_connection(connection: AsyncConnection) -> Any:
     It is in a transaction only if something was executed through SQLAlchemy before, or if one is begun on it.
     """
     return (await connection.get_raw_connection()).driver_connection
+
+
+def is_same_database(one: str, other: str) -> bool:
+    """Whether both URLs name one database of one server, as far as their words tell. Raises Refused(configuration)."""
+    return _address(one) == _address(other)
+
+
+def _address(url: str) -> tuple[Any, ...]:
+    arguments = _arguments(url)
+    return tuple(arguments.get(name) or default for name, default in _DEFAULTS.items())
 
 
 def shown_url(url: str) -> str:

@@ -19,6 +19,7 @@ from node.memory import settle_memory
 from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
+from node.wiring.hub_databases import reach_databases
 from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
@@ -32,6 +33,7 @@ def hub_options(settings: HubSettings) -> HubOptions:
         directory=settings.directory,
         database_url=settings.database,
         projection_url=settings.projection,
+        lock_url=settings.lock_url,
         lock_directory=settings.file(settings.lock_directory),
         passphrase=settings.passphrase(),
         public_url=settings.public_url,
@@ -69,6 +71,7 @@ async def init_hub(directory: Path, *, origin: str, database_url: str | None) ->
     if database_url:
         changes["database_url"] = database_url
     settings = amend_settings(directory, HubSettings, changes, final=("origin", "database_url"))
+    await reach_databases(hub_options(settings))
     # First the settings, then the log: an init that was cut off is finished by the same command.
     await asyncio.to_thread(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
     await asyncio.to_thread(write_settings, settings, replace=True)

@@ -1,4 +1,4 @@
-"""A hub made of SQLite databases, key files, lock files and the system's clock: what a command of `simpul` works on."""
+"""A hub made of its databases, key files, lock store and the system's clock: what a command of `simpul` works on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from node.hub.announcements import LocalAnnouncements
 from node.hub.deadlines import Deadlines, read_deadlines
 from node.hub.founding import found_hub
 from node.hub.hub import Hub
-from node.hub.lock import FileLockStore, FileTurn
 from node.hub.options import HubOptions
 from node.hub.ports import HubPorts
 from node.hub.statements import RulesDraft
 from node.ports import Clock, Randomness
-from node.store.hub_store import SqlHubStore
-from node.store.projection_store import SqlProjectionStore
+from node.wiring.hub_databases import hub_exists, open_locks, open_log, open_projection
 from sync_protocol.errors import Refused
 from sync_protocol.note import check_key_name
 
@@ -27,20 +25,18 @@ from sync_protocol.note import check_key_name
 async def hub_ports(options: HubOptions, *, clock: Clock, randomness: Randomness, create: bool) -> HubPorts:
     """Everything opened, nothing read yet. `create` makes a log database where there is none."""
     async with AsyncExitStack() as opened:  # what was opened before something fails is closed again
-        open_store = SqlHubStore.create if create else SqlHubStore.open
-        store = await open_store(options.database)
+        store = await open_log(options, create=create)
         opened.push_async_callback(store.close)
-        # The projection may be deleted at any time: it is made again, and folded again.
-        projection = await SqlProjectionStore.create_or_open(options.projection)
+        projection = await open_projection(options)
         opened.push_async_callback(projection.close)
-        lock = FileLockStore(options.lock_folder, clock)
-        opened.callback(lock.close)
+        locks = await open_locks(options, clock)
+        opened.callback(locks.close)
         ports = HubPorts(
             store=store,
             projection=projection,
-            lock=lock,
-            leading=FileTurn(options.lock_folder / "leader.lock", clock),
-            projecting=FileTurn(options.lock_folder / "projector.lock", clock),
+            lock=locks.lock,
+            leading=locks.leading,
+            projecting=locks.projecting,
             announcements=LocalAnnouncements(),
             keys=KeyDirectory(options.directory / "keys", options.passphrase),
             deadlines=await asyncio.to_thread(deadlines_of_tables),
@@ -61,7 +57,7 @@ def deadlines_of_tables() -> Deadlines:
 
 async def open_hub(options: HubOptions, *, clock: Clock, randomness: Randomness) -> Hub:
     """An existing hub. Raises Refused(configuration) if there is none, Corrupt if its state contradicts itself."""
-    if not await asyncio.to_thread(options.database.is_file):
+    if not await hub_exists(options):
         step = f"Make one: simpul hub init {options.directory} --origin NAME"
         raise Refused("configuration", f"there is no hub in {options.directory}", members={"next": step})
     return await Hub.open(options, await hub_ports(options, clock=clock, randomness=randomness, create=False))

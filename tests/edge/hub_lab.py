@@ -21,6 +21,7 @@ from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.serving import listening
+from node.wiring.hub_databases import hub_exists
 from node.wiring.hub_parts import create_hub, open_hub
 from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_set
 from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint
@@ -248,7 +249,7 @@ async def running_hub(
     """A hub in `directory`, made if it is not there, serving on a free port."""
     clock, randomness = clock or LabClock(), LabRandomness(seed)
     options = options_for(directory, **changed)
-    if not options.database.exists():
+    if not await hub_exists(options):
         await create_hub(options, origin=ORIGIN, rules=RULES, clock=clock, randomness=randomness)
     hub = await open_hub(options, clock=clock, randomness=randomness)
     try:

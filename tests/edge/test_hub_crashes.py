@@ -147,7 +147,7 @@ async def test_a_lock_that_neither_follows_nor_precedes_the_database_is_not_star
 async def test_a_flipped_bit_in_a_hash_tile_is_not_started(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as lab:
         await lab.enrol("33.75")
-    store = await SqlHubStore.open(options_for(tmp_path).database)
+    store = await SqlHubStore.open(options_for(tmp_path).directory / "hub.db")
     async with store.writer.begin() as connection:
         sql = "UPDATE hash_tile SET hashes = CAST(X'00' || substr(hashes, 2) AS BLOB)"
         await connection.exec_driver_sql(sql)

@@ -97,7 +97,7 @@ def test_what_a_directory_is_cannot_be_changed_from_the_environment(
         ({"agency": "Kota Pekalongan"}, "setting agency"),
         ({"hub_url": "ftp://hub.example"}, "setting hub_url"),
         ({"vkey": "hub.example/log+00000000+AAAA"}, "setting vkey"),
-        ({"database_url": "mysql://x"}, "sqlite+aiosqlite://, postgresql+asyncpg://"),
+        ({"database_url": "mysql://x"}, "sqlite+aiosqlite:// or postgresql+asyncpg://"),
         ({"retention_days": 30}, "setting retention_days"),
         ({"tls_cert": "cert.pem"}, "tls_cert and tls_key belong together"),
         ({"directory": "elsewhere"}, "unknown setting directory"),

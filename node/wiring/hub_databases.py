@@ -1,0 +1,102 @@
+"""Which database holds what: SQLite files, or PostgreSQL where a URL says so. PostgreSQL is loaded only there."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from node.hub.lock import FileLockStore, FileTurn
+from node.hub.options import HubOptions
+from node.hub.ports import HubStore, LockStore, ProjectionStore, Turn
+from node.ports import Clock
+from node.store.hub_store import SqlHubStore
+from node.store.projection_store import SqlProjectionStore
+from sync_protocol.errors import Refused
+
+
+@dataclass(frozen=True)
+class Locks:
+    """The lock store, and the turns of who leads and who projects (HubPorts)."""
+
+    lock: LockStore
+    leading: Turn
+    projecting: Turn
+
+    def close(self) -> None:
+        """All three."""
+        self.lock.close()
+        self.leading.close()
+        self.projecting.close()
+
+
+async def hub_exists(options: HubOptions) -> bool:
+    """Whether there is a log. Raises Refused(configuration), Unavailable where the database cannot be asked."""
+    if options.log_file is not None:
+        return await asyncio.to_thread(options.log_file.is_file)
+    from node.store.postgres_hub import PostgresHubStore
+
+    return await PostgresHubStore.exists(options.database_url)
+
+
+async def open_log(options: HubOptions, *, create: bool) -> HubStore:
+    """The log plane; `create` makes one where there is none. Raises Corrupt, Refused(configuration), Unavailable."""
+    if options.log_file is not None:
+        return await (SqlHubStore.create if create else SqlHubStore.open)(options.log_file)
+    from node.store.postgres_hub import PostgresHubStore
+
+    return await (PostgresHubStore.create if create else PostgresHubStore.open)(options.database_url)
+
+
+async def open_projection(options: HubOptions) -> ProjectionStore:
+    """The query tables. They may be deleted at any time: they are made again, and the log is folded again."""
+    if options.projection_file is not None:
+        return await SqlProjectionStore.create_or_open(options.projection_file)
+    from node.store.projection_postgres import PostgresProjectionStore
+
+    return await PostgresProjectionStore.create_or_open(options.projection_url or options.database_url)
+
+
+async def open_locks(options: HubOptions, clock: Clock) -> Locks:
+    """Files, or a PostgreSQL database of their own. Raises Refused(configuration), Unavailable."""
+    if not options.lock_url:
+        folder = options.lock_folder
+        return Locks(
+            FileLockStore(folder, clock),
+            leading=FileTurn(folder / "leader.lock", clock),
+            projecting=FileTurn(folder / "projector.lock", clock),
+        )
+    from node.store.postgres_lock import LEADING, PROJECTING, PostgresLockStore, PostgresTurn
+
+    check_lock_stands_apart(options)
+    return Locks(
+        await PostgresLockStore.create_or_open(options.lock_url),
+        leading=PostgresTurn(options.lock_url, LEADING),
+        projecting=PostgresTurn(options.lock_url, PROJECTING),
+    )
+
+
+def check_lock_stands_apart(options: HubOptions) -> None:
+    """Raises Refused(configuration) if a backup of the log would bring an old lock back with it."""
+    from node.store.postgres import is_same_database
+
+    if options.log_file is None and is_same_database(options.lock_url, options.database_url):
+        step = "Create a small database of its own for lock_url; it is never restored from a backup."
+        raise Refused("configuration", "lock_url and database_url name the same database", members={"next": step})
+
+
+async def reach_databases(options: HubOptions) -> None:
+    """That every PostgreSQL named can be reached, before anything is written: a mistyped URL shall not be final.
+
+    Raises Refused(configuration), Unavailable.
+    """
+    urls = [options.database_url] if options.log_file is None else []
+    if options.projection_url and options.projection_file is None:
+        urls.append(options.projection_url)
+    if options.lock_url:
+        check_lock_stands_apart(options)
+        urls.append(options.lock_url)
+    if urls:
+        from node.store.postgres import HUB_SCHEMA, has_tables
+
+        for url in dict.fromkeys(urls):
+            await has_tables(url, HUB_SCHEMA)
