@@ -1,8 +1,8 @@
 """Schema migrations, run by the program itself: at init, and where a start finds an older schema.
 
 Each database has its own tree under `migrations/`, the same for SQLite and PostgreSQL. Alembic is loaded only to
-migrate; a start compares one word. Revisions are numbers of four digits, and only additions: what an earlier program
-has open goes on working.
+migrate; a start compares one word. Revisions are numbers of four digits; those of the log plane keep what is there and
+may be read by the program before them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def alembic_config(tree: str) -> Config:
     return config
 
 
-async def migrate(engine: AsyncEngine, tree: str) -> None:
+async def migrate(engine: AsyncEngine, tree: str, revision: str = "head") -> None:
     """Brings the database to the newest schema, in one transaction; a crash leaves the earlier schema."""
     from alembic import command
 
@@ -43,7 +43,7 @@ async def migrate(engine: AsyncEngine, tree: str) -> None:
 
     def run(connection: Connection) -> None:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
     async with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
