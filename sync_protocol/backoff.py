@@ -58,6 +58,17 @@ class Schedule:
         wish_ms = now_ms + int(min(retry_after_s * SECOND_MS, RETRY_AFTER_LONGEST_MS))
         return replace(self, next_attempt_at_ms=max(self.next_attempt_at_ms, wish_ms))
 
+    def invited(self, now_ms: int, retry_after_s: float, fraction: float) -> Schedule:
+        """When a hub that is there, and busy, named a time: then, even if the schedule had planned a later one.
+
+        It knows its queue, we do not; and who was turned away often must not come back last. Up to one hour ahead;
+        `fraction` in [0, 1) spreads those who were named the same second.
+        """
+        if not retry_after_s > 0:
+            return self
+        wish_s = spread_s(min(retry_after_s, RETRY_AFTER_LONGEST_MS / SECOND_MS), fraction)
+        return replace(self, next_attempt_at_ms=now_ms + min(int(wish_s * SECOND_MS), RETRY_AFTER_LONGEST_MS))
+
     def succeeded(self, now_ms: int) -> Schedule:
         """After an answer of the hub: nothing is owed, the next attempt may follow at once."""
         return Schedule(attempted_at_ms=now_ms)
@@ -72,6 +83,14 @@ def outage_delay_ms(failures: int, fraction: float) -> int:
     return step_ms // 2 + int(step_ms / 2 * fraction)
 
 
+def spread_s(retry_after_s: float, fraction: float) -> float:
+    """Seconds to wait for somebody who was asked to wait that long: never less, and not in step with the others.
+
+    A hub names whole seconds and spreads its callers over them; within the second they spread themselves.
+    """
+    return retry_after_s + fraction * max(1.0, retry_after_s / 10)
+
+
 def blip_delay_s(failures: int, fraction: float, retry_after_s: float | None = None) -> float | None:
     """Seconds until the next try within one attempt: exponential with full jitter.
 
@@ -82,4 +101,4 @@ def blip_delay_s(failures: int, fraction: float, retry_after_s: float | None = N
     delay_s: float = min(BLIP_FIRST_S * 2.0 ** (max(failures, 1) - 1), BLIP_LONGEST_S) * fraction
     if retry_after_s is None or not retry_after_s > 0:
         return delay_s
-    return None if retry_after_s > BLIP_LONGEST_S else max(delay_s, retry_after_s)
+    return None if retry_after_s > BLIP_LONGEST_S else max(delay_s, spread_s(retry_after_s, fraction))

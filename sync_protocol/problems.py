@@ -26,6 +26,10 @@ class Recovering(Unavailable):
         self.size = size
 
 
+class Busy(Unavailable):
+    """The hub is there, and takes in as much as it can: its own word, not a proxy's (protocol §7.4)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One row of §7.3: what a kind is called, its HTTP status, and what a person does next."""
@@ -146,7 +150,9 @@ def _outcome(
             return Recovering(detail, size=parse_integer(fields.get("size"), "size"), retry_after_s=retry_after_s)
         except Refused:
             return Unavailable(detail, retry_after_s=retry_after_s)
-    if kind == "busy" or status >= 500 or status == 429:
+    if kind == "busy":
+        return Busy(detail, retry_after_s=retry_after_s)
+    if status >= 500 or status == 429:
         return Unavailable(detail, retry_after_s=retry_after_s)
     where = fields.get("where")
     members = {name: value for name, value in fields.items() if name not in _COMMON_MEMBERS}

@@ -20,6 +20,8 @@ from sync_protocol.limits import PROOF_HASHES_MAX, WIRE_MAX_BYTES
 from sync_protocol.receipt import RECEIPT_MAX_BYTES
 from sync_protocol.values import b64_decode, b64u_encode
 from sync_protocol.wire import (
+    ADMISSION_HEADER,
+    ADMISSION_PASS_MAX,
     BODY_MAX_BYTES,
     CHANGE_SET_MEDIA_TYPE,
     ConsistencyAnswer,
@@ -50,6 +52,7 @@ class HubClient:
         self._transport = transport
         self._agency = agency
         self._signer = signer
+        self._pass: str | None = None  # the newest that the hub gave; it opens nothing, and is forgotten with us
 
     async def describe(self) -> HubDescription:
         return _parse(await self._get("/v1/hub"), HubDescription)
@@ -59,10 +62,13 @@ class HubClient:
 
     async def push(self, seq: int, body: bytes, from_size: int) -> Entered:
         headers = {"Content-Type": CHANGE_SET_MEDIA_TYPE, "Content-Encoding": "zstd"}
+        if self._pass is not None:
+            headers[ADMISSION_HEADER] = self._pass
         url = self._transport.url(self._path(f"change-sets/{seq}"), {"from": str(from_size)})
         answer = await self._transport.request(
             "PUT", url, max_bytes=ANSWER_MAX_BYTES, body=body, headers=lambda: headers
         )
+        self._keep_pass(answer)
         return _parse(answer, Entered)
 
     async def fetch_set(self, seq: int) -> Parts:
@@ -122,7 +128,14 @@ class HubClient:
             signature = sign_request(self._signer(), "GET", str(url), now_ms=self._now_ms()) if signed else {}
             return {"Accept-Encoding": accept_encoding, **signature}
 
-        return await self._transport.request("GET", url, max_bytes=max_bytes, headers=headers)
+        answer = await self._transport.request("GET", url, max_bytes=max_bytes, headers=headers)
+        self._keep_pass(answer)
+        return answer
+
+    def _keep_pass(self, answer: Answer) -> None:
+        given = answer.admission
+        if given is not None and len(given) <= ADMISSION_PASS_MAX and given.isascii() and given.isprintable():
+            self._pass = given
 
     async def _post(self, path: str, body: msgspec.Struct, *, signed: bool = False) -> Answer:
         url = self._transport.url(path)

@@ -24,20 +24,23 @@ from sync_protocol.backoff import BLIP_ATTEMPTS_MAX, blip_delay_s
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.limits import LINE_SLOWEST_BYTES_S
 from sync_protocol.problems import Recovering, refused_from_problem
+from sync_protocol.wire import ADMISSION_HEADER
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 60.0  # a hub silent for longer is away; what it did meanwhile is found out by repeating
 RETRY_AFTER_LONGEST_S: Final = 3_600.0
+ASK_FIRST_BYTES: Final = 32 * 1024  # a longer body is announced, and sent when the hub has room for it (§7.4)
 USER_AGENT: Final = "simpul-node"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success, whole. `encoding` is its Content-Encoding; nothing was decompressed."""
+    """A success, whole. `encoding` is its Content-Encoding; nothing was decompressed. `admission`: a pass (§7.4)."""
 
     status: int
     body: bytes = field(repr=False)
     encoding: str | None
+    admission: str | None = field(default=None, repr=False)
 
 
 def check_base_url(text: str, *, allow_plain_http: bool) -> URL:
@@ -130,6 +133,7 @@ class Transport:
                 url,
                 data=None if body is None else BytesIO(body),
                 headers=headers,
+                expect100=len(body or b"") > ASK_FIRST_BYTES,
                 allow_redirects=False,
                 timeout=_patience(self._timeout_s, len(body or b""), max_bytes),
             ) as response:
@@ -137,7 +141,8 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unreachable(f"no answer from {url.host}: {_words(error)}") from None
         if 200 <= response.status < 300:
-            return Answer(response.status, data, response.headers.get("Content-Encoding"))
+            given = response.headers.get(ADMISSION_HEADER)
+            return Answer(response.status, data, response.headers.get("Content-Encoding"), given)
         raise refused_from_problem(
             response.status,
             data,

@@ -48,7 +48,7 @@ from sync_protocol.outbox import (
     Step,
     next_step,
 )
-from sync_protocol.problems import Recovering
+from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId
 
 SHOW_AGAIN_MAX: Final = 5  # a hub that lacks lines after that many repeats does not want them
@@ -181,7 +181,11 @@ class PushSteps:
 
     async def _away(self, schedule: Schedule, away: Unavailable) -> None:
         if away.retry_after_s is not None:
-            schedule = schedule.postponed(self.clock.now_ms(), away.retry_after_s)
+            now_ms, wish_s = self.clock.now_ms(), away.retry_after_s
+            if isinstance(away, Busy):
+                schedule = schedule.invited(now_ms, wish_s, self.randomness.fraction())
+            else:
+                schedule = schedule.postponed(now_ms, wish_s)
         log.info("hub.away", agency=self.agency, failures=schedule.failures, detail=away.detail)
         await self.store.set_schedule(schedule, trouble=f"The hub is away: {away.detail}. Nothing is lost.")
 

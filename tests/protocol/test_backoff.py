@@ -75,6 +75,23 @@ def test_the_hubs_wish_never_shortens_the_schedule(wish: float) -> None:
     assert stored.postponed(NOW, wish) == stored
 
 
+@given(FRACTIONS)
+def test_a_busy_hubs_time_is_kept_even_by_those_it_turned_away_often(fraction: float) -> None:
+    stored = Schedule()
+    for _ in range(20):
+        stored = stored.attempting(NOW, 0.9)
+    assert stored.next_attempt_at_ms > NOW + 10 * MINUTE_MS
+    assert 3_000 <= stored.invited(NOW, 3, fraction).next_attempt_at_ms - NOW <= 4_000
+    assert stored.invited(NOW, math.inf, fraction).next_attempt_at_ms == NOW + HOUR_MS
+    assert stored.invited(NOW, math.nan, fraction) == stored
+
+
+def test_those_who_were_named_the_same_second_do_not_come_back_in_step() -> None:
+    waits = {blip_delay_s(1, number / 100, retry_after_s=3) for number in range(100)}
+    assert len(waits) == 100
+    assert all(wait is not None and 3 <= wait <= 4 for wait in waits)
+
+
 def test_a_hub_that_is_seen_is_tried_at_once_and_once() -> None:
     stored = Schedule().attempting(NOW, 0.9)
     assert stored.is_due(NOW + 1, hub_seen_at_ms=NOW + 1)
