@@ -159,10 +159,10 @@ class LogAudit:
         """The hash tiles (level, index) that the entries make."""
         return self._tree.hash_tiles()
 
-    def note_missing_entries(self, path: str, claimed: int) -> None:
-        """The source has no more entries, though its checkpoint claims a log of `claimed`."""
+    def note_lost_entries(self, kind: str, detail: str) -> None:
+        """The source shows no more entries that can be read, though its checkpoint claims more."""
         at = self._tree.size
-        self._find("missing-entries", f"the checkpoint claims {claimed} entries; {path} is not there", index=at)
+        self._find(kind, detail, index=at)
         self._stop(f"the log entries end at {at}")
         self._is_cut = True
 

@@ -76,9 +76,15 @@ async def _read_entries(source: AuditSource, audit: LogAudit, size: int, progres
     for reference in entry_tiles_of(size):
         bundle = await source.entry_bundle(reference)
         if bundle is None:
-            audit.note_missing_entries(reference.path, size)
+            detail = f"the checkpoint claims {size} entries; {reference.path} is not there"
+            audit.note_lost_entries("missing-entries", detail)
             return False
-        for entry in unpack_entries(bundle, reference.width):
+        try:
+            entries = unpack_entries(bundle, reference.width)
+        except Refused as refused:
+            audit.note_lost_entries(refused.kind, f"{reference.path} cannot be taken apart: {refused}")
+            return False
+        for entry in entries:
             await _read_entry(source, audit, entry)
         if progress is not None:
             progress(reference.index * TILE_WIDTH + reference.width, size)

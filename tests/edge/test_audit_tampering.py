@@ -142,7 +142,9 @@ def test_an_entry_bundle_that_cannot_be_taken_apart_is_said_so(kept: Kept, tmp_p
     copy = shutil.copytree(kept.export, tmp_path / "copy")
     flip(the_only(copy / "tile" / "entries"), 0)
     report = kept.hub.audit(copy, code=1)
-    assert (report["ok"], report["error"]["kind"]) == (False, "malformed")
+    assert [finding["kind"] for finding in report["findings"]] == ["malformed"]
+    assert "cannot be taken apart" in report["findings"][0]["detail"]
+    assert report["complete"] is False
 
 
 def test_the_checkpoint_of_another_hub_is_no_checkpoint_of_this_log(kept: Kept, tmp_path: Path) -> None:
