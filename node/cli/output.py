@@ -92,11 +92,16 @@ def explain(error: BaseException) -> Failure | None:
 def _is_of_database(error: BaseException) -> bool:
     """Told by name where the library is concerned: importing it would cost every command half a second."""
     kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
-    return isinstance(error, sqlite3.DatabaseError) or "sqlalchemy.exc.DBAPIError" in kinds
+    of_driver = type(error).__module__.startswith("asyncpg.")
+    return isinstance(error, sqlite3.DatabaseError) or "sqlalchemy.exc.DBAPIError" in kinds or of_driver
 
 
 def _explain_database(words: str) -> Failure:
-    if "full" in words:
+    words = words.partition("\n")[0]  # PostgreSQL adds the values that it did not like on a line of their own
+    if "connection" in words or "shutting down" in words or "starting up" in words:
+        step = "See whether the database server runs, then try again. Nothing was lost."
+        return Failure(EXIT_UNREACHABLE, "unreachable", f"The database server went away: {words}.", step)
+    if "full" in words or "No space left" in words:
         return Failure(
             1, "disk-full", f"The disk is full: {words}.", "Free some space and start again; nothing was lost."
         )
