@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from node.cli.output import JsonFlag, console, emit, run
+from node.cli.output import JsonFlag, console, emit, exit_code_of, explained, run
 
 app = typer.Typer(help="The national hub.", no_args_is_help=True)
 
@@ -44,13 +45,26 @@ def serve(
     directory: Directory,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Default: 8700.")] = None,
-    processes: Annotated[int, typer.Option(min=1, max=64, help="Several need PostgreSQL.")] = 1,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Share the work; about one for each core. Several need PostgreSQL.")
+    ] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Serve the hub until SIGTERM or Ctrl-C."""
     from node.wiring import hub as wiring
 
-    run(wiring.serve_hub(directory, host=host, port=port, processes=processes), as_json=as_json)
+    if processes == 1:
+        run(wiring.serve_hub(directory, host=host, port=port), as_json=as_json)
+        return
+    from node.wiring.hub_processes import serve_in_processes
+
+    def run_child(work: Coroutine[Any, Any, None]) -> int:
+        return exit_code_of(work, as_json=as_json)
+
+    with explained(as_json=as_json):
+        code = serve_in_processes(directory, host=host, port=port, processes=processes, run=run_child)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command("invite")

@@ -10,7 +10,8 @@ import asyncio
 import errno
 import sqlite3
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -146,10 +147,11 @@ def fail(failure: Failure, *, as_json: bool) -> NoReturn:
     raise typer.Exit(failure.exit_code)
 
 
-def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
-    """Runs a command's coroutine; what ends it badly becomes one sentence, a next step and an exit code."""
+@contextmanager
+def explained(*, as_json: bool = False) -> Iterator[None]:
+    """What ends a command badly in here becomes one sentence, a next step and an exit code."""
     try:
-        return asyncio.run(work)
+        yield
     except typer.Exit:
         raise
     except Exception as error:
@@ -157,3 +159,18 @@ def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
         if failure is None:
             raise
         fail(failure, as_json=as_json)
+
+
+def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
+    """Runs a command's coroutine, explained."""
+    with explained(as_json=as_json):
+        return asyncio.run(work)
+
+
+def exit_code_of(work: Coroutine[Any, Any, None], *, as_json: bool = False) -> int:
+    """Runs it, says what ended it badly, and gives the exit code instead of raising it."""
+    try:
+        run(work, as_json=as_json)
+    except typer.Exit as left:
+        return left.exit_code
+    return 0

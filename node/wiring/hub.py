@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from node.config_data import config_file
 from node.directory import load_directory
@@ -25,6 +26,9 @@ from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, Digest
+
+if TYPE_CHECKING:
+    from aiohttp.web import Application
 
 
 def hub_options(settings: HubSettings) -> HubOptions:
@@ -91,27 +95,35 @@ def opened(directory: Path) -> AbstractAsyncContextManager[Hub]:
     return opened_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
 
 
-async def serve_hub(directory: Path, *, host: str | None, port: int | None, processes: int) -> None:
-    """`simpul hub serve`: until SIGTERM."""
-    from node.hub.http import RUNNER_OPTIONS, build_app
+async def serve_hub(directory: Path, *, host: str | None, port: int | None) -> None:
+    """`simpul hub serve`, one process: until SIGTERM."""
+    from node.hub.http import RUNNER_OPTIONS
     from node.serving import announce, listening, server_tls, until_told_to_stop
 
-    if processes > 1:
-        step = "Leave --processes out. Several processes on one database come with PostgreSQL."
-        raise Refused("configuration", "SQLite serves one process", members={"next": step})
     settings = load_settings(directory, HubSettings)
     configure_logs(settings.log_level)
+    bound_port = settings.port if port is None else port
+    tls = server_tls(settings.tls)
+    async with (
+        taking_in(settings) as application,
+        listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS) as url,
+    ):
+        announce(f"hub {settings.origin} listens on {url}")
+        await until_told_to_stop()
+
+
+@asynccontextmanager
+async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
+    """A hub at work, and its application, not listening yet. Closed afterwards, whatever happens."""
+    from node.hub.http import build_app
+
     hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
         application = build_app(hub)
         settle_memory()
         await hub.ensure_rules(rules_draft(settings))
         await hub.start()
-        bound_port = settings.port if port is None else port
-        tls = server_tls(settings.tls)
-        async with listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS) as url:
-            announce(f"hub {hub.log.roster.origin} listens on {url}")
-            await until_told_to_stop()
+        yield application
     finally:
         await hub.close()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from node.hub.announcements import LocalAnnouncements
 from node.hub.lock import FileLockStore, FileTurn
 from node.hub.options import HubOptions
-from node.hub.ports import HubStore, LockStore, ProjectionStore, Turn
+from node.hub.ports import Announcements, HubStore, LockStore, ProjectionStore, Turn
 from node.ports import Clock
 from node.store.hub_store import SqlHubStore
 from node.store.projection_store import SqlProjectionStore
@@ -73,6 +74,15 @@ async def open_locks(options: HubOptions, clock: Clock) -> Locks:
         leading=PostgresTurn(options.lock_url, LEADING),
         projecting=PostgresTurn(options.lock_url, PROJECTING),
     )
+
+
+def open_announcements(options: HubOptions, clock: Clock) -> Announcements:
+    """Word among processes goes through the database that they share; in SQLite there is one process that serves."""
+    if options.log_file is not None:
+        return LocalAnnouncements()
+    from node.store.postgres_announcements import PostgresAnnouncements
+
+    return PostgresAnnouncements(options.database_url, clock)
 
 
 def check_lock_stands_apart(options: HubOptions) -> None:

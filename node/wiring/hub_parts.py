@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from keys.key_directory import KeyDirectory
 from node.config_data import config_file
 from node.directory import load_directory
-from node.hub.announcements import LocalAnnouncements
 from node.hub.deadlines import Deadlines, read_deadlines
 from node.hub.founding import found_hub
 from node.hub.hub import Hub
@@ -17,7 +16,7 @@ from node.hub.options import HubOptions
 from node.hub.ports import HubPorts
 from node.hub.statements import RulesDraft
 from node.ports import Clock, Randomness
-from node.wiring.hub_databases import hub_exists, open_locks, open_log, open_projection
+from node.wiring.hub_databases import hub_exists, open_announcements, open_locks, open_log, open_projection
 from sync_protocol.errors import Refused
 from sync_protocol.note import check_key_name
 
@@ -37,7 +36,7 @@ async def hub_ports(options: HubOptions, *, clock: Clock, randomness: Randomness
             lock=locks.lock,
             leading=locks.leading,
             projecting=locks.projecting,
-            announcements=LocalAnnouncements(),
+            announcements=open_announcements(options, clock),
             keys=KeyDirectory(options.directory / "keys", options.passphrase),
             deadlines=await asyncio.to_thread(deadlines_of_tables),
             clock=clock,
