@@ -25,8 +25,20 @@ from tests.edge.hub_requests import signed
 
 @asynccontextmanager
 async def two_of_one_hub(tmp_path: Path, **changed: Any) -> AsyncIterator[tuple[Lab, Lab]]:
-    async with running_hub(tmp_path, **changed) as one, running_hub(tmp_path, seed=2, **changed) as other:
+    async with (
+        running_hub(tmp_path, **changed) as one,
+        running_hub(tmp_path, clock=one.clock, seed=2, **changed) as other,
+    ):
         yield one, other
+
+
+Where = dict[str, Any]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest) -> Where:
+    """In which database the hub keeps its log."""
+    return {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_url")}
 
 
 def quiet(*labs: Lab) -> None:
@@ -47,8 +59,8 @@ async def at(agency: Agency, lab: Lab) -> Agency:
     return agency
 
 
-async def test_a_node_enrolled_at_one_process_pushes_at_another_at_once(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_a_node_enrolled_at_one_process_pushes_at_another_at_once(tmp_path: Path, where: Where) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         quiet(other)
         agency = await one.enrol("33.75")
         await (await at(agency, other)).push_new(1)
@@ -56,8 +68,10 @@ async def test_a_node_enrolled_at_one_process_pushes_at_another_at_once(tmp_path
         assert one.hub.log.size == 6
 
 
-async def test_a_set_that_has_seen_more_than_this_process_knows_is_taken_at_once(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_a_set_that_has_seen_more_than_this_process_knows_is_taken_at_once(
+    tmp_path: Path, where: dict[str, Any]
+) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         quiet(one, other)
         agency, elsewhere = await one.enrol("33.75"), await one.enrol("35.71")
         for _ in range(3):
@@ -67,8 +81,10 @@ async def test_a_set_that_has_seen_more_than_this_process_knows_is_taken_at_once
         assert (await (await at(agency, other)).push(change_set)).status == 201
 
 
-async def test_head_and_receipt_at_any_process_are_as_new_as_what_the_agency_was_told(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_head_and_receipt_at_any_process_are_as_new_as_what_the_agency_was_told(
+    tmp_path: Path, where: dict[str, Any]
+) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         quiet(one, other)
         agency = await one.enrol("33.75")
         for lab in (one, other, one, other):
@@ -81,8 +97,10 @@ async def test_head_and_receipt_at_any_process_are_as_new_as_what_the_agency_was
                 assert (await read(asked, agency, path)).body.decode() == told["receipt"]
 
 
-async def test_a_tile_and_a_proof_that_one_process_speaks_of_are_found_at_another(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_a_tile_and_a_proof_that_one_process_speaks_of_are_found_at_another(
+    tmp_path: Path, where: dict[str, Any]
+) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         quiet(other)
         before = other.hub.log.size
         await one.enrol("33.75")
@@ -92,9 +110,11 @@ async def test_a_tile_and_a_proof_that_one_process_speaks_of_are_found_at_anothe
         assert (await other.call("GET", f"/tile/0/000.p/{size + 1}")).status == 404
 
 
-async def test_two_processes_that_append_in_turns_sign_one_root_for_each_size(tmp_path: Path) -> None:
+async def test_two_processes_that_append_in_turns_sign_one_root_for_each_size(
+    tmp_path: Path, where: dict[str, Any]
+) -> None:
     roots: dict[int, bytes] = {}
-    async with two_of_one_hub(tmp_path) as (one, other):
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         agencies = [await one.enrol(code) for code in ("33.75", "35.71", "64.72")]
 
         async def push(agency: Agency, labs: tuple[Lab, Lab]) -> None:
@@ -119,8 +139,10 @@ class SlowPublisher(FileLockStore):
         raise OSError("the power is gone")
 
 
-async def test_what_is_committed_and_not_published_is_shown_by_no_process(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_what_is_committed_and_not_published_is_shown_by_no_process(
+    tmp_path: Path, where: dict[str, Any]
+) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         agency = await one.enrol("33.75")
         await other.hub.log.follow()
         size, change_set = other.hub.log.size, agency.cut(1)
@@ -139,8 +161,8 @@ async def test_what_is_committed_and_not_published_is_shown_by_no_process(tmp_pa
         assert other.hub.log.published == newest
 
 
-async def test_following_waits_for_nobody_who_appends(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_following_waits_for_nobody_who_appends(tmp_path: Path, where: Where) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         await one.enrol("33.75")
         async with asyncio.timeout(20), one.hub.lock.hold():
             assert (await other.hub.log.follow()) or other.hub.log.size == one.hub.log.size
@@ -148,9 +170,9 @@ async def test_following_waits_for_nobody_who_appends(tmp_path: Path) -> None:
 
 
 async def test_an_append_after_another_process_reads_what_moved_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         quiet(one, other)
         agencies = [await one.enrol(code) for code in ("33.75", "35.71")]
         for lab in (one, other):
@@ -167,9 +189,9 @@ async def test_an_append_after_another_process_reads_what_moved_and_nothing_else
 
 
 async def test_leaves_that_do_not_lead_to_the_signed_root_stop_a_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         quiet(other)
         await one.enrol("33.75")
         read = other.hub.store.grown
@@ -187,8 +209,8 @@ async def test_leaves_that_do_not_lead_to_the_signed_root_stop_a_process(
             other.hub.log.check_signing()
 
 
-async def test_a_proof_shown_to_one_process_stops_all_of_them(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_a_proof_shown_to_one_process_stops_all_of_them(tmp_path: Path, where: Where) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         quiet(other)
         agency, bystander = await one.enrol("33.75"), await one.enrol("35.71")
         ahead = agency.cut(1, seen_size=one.hub.log.size + 5, signer=agency.signer)
@@ -200,8 +222,11 @@ async def test_a_proof_shown_to_one_process_stops_all_of_them(tmp_path: Path) ->
         assert other.hub.log.recovering
 
 
-async def test_one_process_projects_and_the_next_takes_over_when_it_ends(tmp_path: Path) -> None:
-    async with running_hub(tmp_path, seed=2) as other, running_hub(tmp_path, clock=other.clock) as one:
+async def test_one_process_projects_and_the_next_takes_over_when_it_ends(tmp_path: Path, where: Where) -> None:
+    async with (
+        running_hub(tmp_path, seed=2, **where) as other,
+        running_hub(tmp_path, clock=other.clock, **where) as one,
+    ):
         leaders = [lab for lab in (one, other) if lab.hub.leader.is_leading]
         assert leaders == [other]
         agency = await one.enrol("33.75")
@@ -216,12 +241,12 @@ async def test_one_process_projects_and_the_next_takes_over_when_it_ends(tmp_pat
             await projected(other)
 
 
-async def test_processes_that_wait_for_the_same_tick_append_one(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_processes_that_wait_for_the_same_tick_append_one(tmp_path: Path, where: Where) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         clock = one.clock
         assert isinstance(clock, LabClock)
         before = one.hub.log.size
-        one.clock.at_ms = other.clock.at_ms = clock.at_ms + 3_600_001
+        clock.at_ms += 3_600_001
         steps = [lab.hub._clockwork._tick() for lab in (one, other, one, other)]
         async with asyncio.timeout(20):
             await asyncio.gather(*steps[:2])
@@ -231,8 +256,8 @@ async def test_processes_that_wait_for_the_same_tick_append_one(tmp_path: Path) 
             step.close()
 
 
-async def test_new_rules_that_two_processes_bring_stand_in_the_log_once(tmp_path: Path) -> None:
-    async with two_of_one_hub(tmp_path) as (one, other):
+async def test_new_rules_that_two_processes_bring_stand_in_the_log_once(tmp_path: Path, where: Where) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
         before = one.hub.log.size
         draft = dataclasses.replace(RULES, bounce_limit=7)
         await asyncio.gather(*(lab.hub.ensure_rules(draft) for lab in (one, other)))
