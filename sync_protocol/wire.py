@@ -167,10 +167,14 @@ class VerdictPage(_Body, frozen=True, kw_only=True):
 
 
 class AsOf(_Body, frozen=True, kw_only=True):
-    """How far the projection is: log size, and its age in whole seconds."""
+    """What an answer of the projection is made from (§7.5): log size and the state hash there, its age in whole
+    seconds, and the hub's time.
+    """
 
     size: int
+    state_hash: str
     age_s: int
+    time: str
 
 
 class Totals(_Body, frozen=True, kw_only=True):
@@ -179,6 +183,48 @@ class Totals(_Body, frozen=True, kw_only=True):
     as_of: AsOf
     state_hash: str
     totals: dict[str, Any]
+
+
+class ComplaintLine(_Body, frozen=True, kw_only=True):
+    """One complaint in a list. `due_at` is the end of a day, null where nothing is due; `duty` is what is."""
+
+    complaint: str
+    state: str
+    class_: str | None = msgspec.field(name="class")
+    category: str | None
+    area: str | None
+    unit: str | None
+    offer_to: str | None
+    received_at: str
+    rev: int
+    due_at: str | None
+    duty: str | None
+    overdue: bool
+
+
+class ComplaintPage(_Body, frozen=True, kw_only=True):
+    """`GET /v1/agencies/{agency}/complaints`; `next` is the `after` of the next page, null on the last."""
+
+    as_of: AsOf
+    complaints: list[ComplaintLine]
+    next: str | None
+
+
+class SilentAgency(_Body, frozen=True, kw_only=True):
+    """An agency not heard of since the tick `heard_at`; `open` counts the open complaints that it owns."""
+
+    agency: str
+    heard_at: str
+    silent_s: int
+    open: int
+
+
+class SilentAgencies(_Body, frozen=True, kw_only=True):
+    """`GET /v1/silent`, the longest silence first; `tick` is the newest tick of the log, null while there is none."""
+
+    as_of: AsOf
+    tick: str | None
+    agencies: list[SilentAgency]
 
 
 class SeqRange(_Body, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 from aiohttp import hdrs, web
 
-from node.hub import http_agencies, http_log, http_projection, http_submit
+from node.hub import http_agencies, http_log, http_projection, http_queries, http_submit
 from node.hub.admission import Admission, TurnedAway
 from node.hub.http_auth import Gatekeeper
 from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, PASS, PASSES, expect_later, problem_answer
@@ -51,7 +51,9 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/agencies/{agency}/statements", http_agencies.get_statements),
     ("GET", "/v1/agencies/{agency}/verdicts", http_agencies.get_verdicts),
     ("GET", "/v1/complaints/{complaint}", http_projection.get_complaint),
-    ("GET", "/v1/totals", http_projection.get_totals),
+    ("GET", "/v1/agencies/{agency}/complaints", http_queries.get_complaints),
+    ("GET", "/v1/totals", http_queries.get_totals),
+    ("GET", "/v1/silent", http_queries.get_silent),
 )
 
 _logger = structlog.get_logger("simpul.hub.http")

@@ -1,4 +1,4 @@
-"""Queries on the projection, each with how old it is (protocol §7.1, §9)."""
+"""One complaint, and what every answer of the projection says of itself (protocol §7.5)."""
 
 from __future__ import annotations
 
@@ -7,29 +7,20 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from node.hub.folding import unpack_state
+from node.hub.complaint_lists import due_words
+from node.hub.folding import PackedState, unpack_state
 from node.hub.http_requests import HUB, identify, json_answer
 from node.hub.hub import Hub
 from node.store.complaint_keys import complaint_key
-from node.store.projection_records import read_pointers
+from node.store.projection_records import Cursor, read_pointers
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.transitions import State
-from sync_protocol.values import ComplaintId, b64u_encode
-from sync_protocol.wire import AsOf, Totals
+from sync_protocol.values import ComplaintId, b64u_encode, format_timestamp
+from sync_protocol.wire import AsOf
 
 HISTORY_SHOWN: Final = 4_096  # all applied changes of a complaint
-
-
-async def get_totals(request: web.Request) -> web.Response:
-    """`GET /v1/totals`."""
-    await identify(request)
-    hub = request.app[HUB]
-    cursor, counts = await hub.projection.totals()
-    totals = {name: count for name, count in counts.items() if count}
-    as_of = await _as_of(hub, cursor.size)
-    return json_answer(Totals(as_of=as_of, state_hash=format_state_hash(cursor.state_hash), totals=totals))
 
 
 async def get_complaint(request: web.Request) -> web.Response:
@@ -44,13 +35,21 @@ async def get_complaint(request: web.Request) -> web.Response:
     facts = _facts(state)
     history = [{"index": index, "position": position} for index, position in read_pointers(row.pointers)]
     body = {"complaint": str(complaint), **facts, "history": history[-HISTORY_SHOWN:]}
-    return json_answer({**body, "as_of": msgspec.to_builtins(await _as_of(hub, cursor.size))})
+    now_ms = hub.clock.now_ms()
+    due_at, duty, overdue = due_words(row.place, now_ms)
+    body |= {"due_at": due_at, "duty": duty, "overdue": overdue}
+    return json_answer({**body, "as_of": msgspec.to_builtins(await as_of(hub, cursor, now_ms))})
 
 
-def _facts(state: ComplaintState) -> dict[str, Any]:
+#: How the hub keeps it, not what it is.
+_NOT_SHOWN: Final = ("ids", *(set(PackedState.__struct_fields__) - set(ComplaintState.__struct_fields__)))
+
+
+def _facts(state: PackedState) -> dict[str, Any]:
     """Its members in JSON's types; states by their labels, the offer as a change line spells it."""
     facts = msgspec.structs.asdict(state)
-    del facts["ids"]
+    for name in _NOT_SHOWN:
+        del facts[name]
     facts["class"] = facts.pop("class_")
     facts["offer"] = None if state.offer is None else b64u_encode(state.offer)
     for name in ("state", "return_state", "hold_return_state"):
@@ -59,8 +58,13 @@ def _facts(state: ComplaintState) -> dict[str, Any]:
     return facts
 
 
-async def _as_of(hub: Hub, size: int) -> AsOf:
-    """How old an answer is: the time since the first leaf that it does not contain was published."""
-    missing = await hub.store.checkpoint_covering(size) if size < hub.log.size else None
-    age_ms = 0 if missing is None else hub.clock.now_ms() - missing.at_ms
-    return AsOf(size=size, age_s=max(0, age_ms // 1000))
+async def as_of(hub: Hub, cursor: Cursor, now_ms: int) -> AsOf:
+    """What an answer is made from; its age is the time since the first leaf that it lacks was published."""
+    missing = await hub.store.checkpoint_covering(cursor.size) if cursor.size < hub.log.size else None
+    age_ms = 0 if missing is None else now_ms - missing.at_ms
+    return AsOf(
+        size=cursor.size,
+        state_hash=format_state_hash(cursor.state_hash),
+        age_s=max(0, age_ms // 1000),
+        time=format_timestamp(now_ms),
+    )

@@ -8,11 +8,16 @@ from typing import Any, Final
 
 import msgspec
 
+from node.hub.complaint_lists import LIST_STATES
+from node.hub.http_queries import PAGE_DEFAULT, PAGE_MAX
+from sync_protocol.change_types import CLASSES
+from sync_protocol.figures import FIGURES, UNCLASSIFIED
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
 from sync_protocol.wire import (
     CHANGE_SET_MEDIA_TYPE,
     PROTOCOL_VERSION,
     AgencyLine,
+    ComplaintPage,
     ConsistencyAnswer,
     EnrolmentRequest,
     Entered,
@@ -21,6 +26,7 @@ from sync_protocol.wire import (
     KeySet,
     RecoveryAnswer,
     RecoveryRequest,
+    SilentAgencies,
     StatementLine,
     StatementRequest,
     Totals,
@@ -41,6 +47,18 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "path": {"in": "path", "schema": {"type": "string"}},
     "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
+    "list_state": {"name": "state", "in": "query", "schema": {"enum": [*LIST_STATES], "default": "open"}},
+    "after": {"in": "query", "schema": {"type": "string", "minLength": 18, "maxLength": 18}},
+    "limit": {
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT},
+    },
+    "figure": {"in": "query", "schema": {"enum": [*FIGURES]}},
+    "query_agency": {"name": "agency", "in": "query", "schema": {"type": "string", "maxLength": 64}},
+    "state": {"in": "query", "schema": {"enum": [label for label in LIST_STATES if label not in ("open", "all")]}},
+    "class": {"in": "query", "schema": {"enum": [*CLASSES, UNCLASSIFIED]}},
+    "by": {"in": "query", "description": "agency, state, class, joined by commas", "schema": {"type": "string"}},
+    "longer_than_s": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
 }
 
 
@@ -108,7 +126,23 @@ _CALLS: Final = (
         query=("from",),
     ),
     _Call("get", "/v1/complaints/{complaint}", "One complaint.", dict[str, Any], who=_READERS),
-    _Call("get", "/v1/totals", "The figures.", Totals, who=_READERS),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/complaints",
+        "What it owns, overdue first.",
+        ComplaintPage,
+        who=_READERS,
+        query=("list_state", "after", "limit"),
+    ),
+    _Call(
+        "get",
+        "/v1/totals",
+        "The figures, or sums of them.",
+        Totals,
+        who=_READERS,
+        query=("figure", "query_agency", "state", "class", "by"),
+    ),
+    _Call("get", "/v1/silent", "Who has not been heard of.", SilentAgencies, who=_READERS, query=("longer_than_s",)),
 )
 
 

@@ -140,7 +140,9 @@ async def test_a_complaint_is_shown_to_those_who_have_to_do_with_it(lab: Lab, ag
     answer = (await read(lab, agency.signer, path)).json
     assert (answer["owner"], answer["state"], answer["rev"]) == ("33.75", "received", 2)
     assert answer["history"] == [{"index": 4, "position": 0}, {"index": 4, "position": 1}]
-    assert answer["as_of"] == {"size": 5, "age_s": 0}
+    assert (answer["as_of"]["size"], answer["as_of"]["age_s"]) == (5, 0)
+    assert answer["duty"] == "verify"
+    assert not [name for name in answer if name.startswith("clock") or name == "ids"]
     assert (await lab.call("GET", path, headers=await auditor(lab))).json["owner"] == "33.75"
     other = await lab.enrol("35.71")
     assert (await read(lab, other.signer, path)).status == 404
