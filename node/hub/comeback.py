@@ -1,8 +1,8 @@
 """When those who are turned away are asked to come back: whole seconds that grow with the queue and spread the herd.
 
 Each caller draws a second between now and the moment at which the hub expects to be through with everybody that it
-knows of: who waits, and who was asked to come back before. So a second sees about as many returns as the hub takes in a
-second, however many were turned away at one moment.
+knows of: who waits, and who was asked to come back before. A second for which as many were asked as the hub takes in a
+second is not drawn again. So returns come about as fast as they can be taken, however many were turned away at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from node.hub.turns import Account
 from node.ports import Randomness
 
 LONGEST_S: Final = 60  # the work of a minute is known well enough; what takes longer is asked again
-PACE_LEAST: Final = 20.0  # sets a second of which a hub is thought capable that has not shown its pace yet
+PACE_LEAST: Final = 100.0  # a second; of a hub that has not shown its pace: to ask once more is cheap, to idle is not
 PACE_OVER_S: Final = 5.0  # the pace is that of the last seconds
 ACCOUNTS_MAX: Final = 4_096  # more names than there are agencies; beyond it times are named and not remembered
 
@@ -37,16 +37,15 @@ class Comeback:
     def after_s(self, account: Account, waiting: int, now_s: float) -> int:
         """Seconds, 1 … LONGEST_S, for a caller that finds so many waiting. It takes the place of an earlier promise."""
         self._forget(account, now_s)
-        after_s = 1 + math.floor(self._randomness.fraction() * self._horizon_s(waiting, now_s))
-        if len(self._due_s) < ACCOUNTS_MAX:
-            due_s = math.ceil(now_s) + after_s
-            self._due_s[account] = due_s
-            self._accounts.setdefault(due_s, set()).add(account)
-        return after_s
-
-    def _horizon_s(self, waiting: int, now_s: float) -> int:
         pace = max(PACE_LEAST, self._decayed(now_s))
-        return min(LONGEST_S, math.ceil((waiting + len(self._due_s) + 1) / pace))
+        horizon_s = min(LONGEST_S, math.ceil((waiting + len(self._due_s) + 1) / pace))
+        begins_s = math.ceil(now_s)
+        free = [s for s in range(1, horizon_s + 1) if len(self._accounts.get(begins_s + s, ())) < pace] or [horizon_s]
+        after_s = free[math.floor(self._randomness.fraction() * len(free))]
+        if len(self._due_s) < ACCOUNTS_MAX:
+            self._due_s[account] = begins_s + after_s
+            self._accounts.setdefault(begins_s + after_s, set()).add(account)
+        return after_s
 
     def _decayed(self, now_s: float) -> float:
         return self._pace * math.exp(-(now_s - self._paced_s) / PACE_OVER_S)
