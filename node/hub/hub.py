@@ -69,7 +69,9 @@ class Hub:
             randomness=ports.randomness,
             invitation_days=options.invitation_days,
         )
-        self.intake = Intake(self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock)
+        self.intake = Intake(
+            self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock, options.verify_threads
+        )
         self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
         self.leader = Leader(self.log, self.projector, ports.leading, clock)
         self._announcements.listen(lambda _size: self.leader.wake())
