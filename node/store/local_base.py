@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -35,6 +36,7 @@ class LocalBase:
     def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
         self.writer = writer
         self.readers = readers
+        self.turn = asyncio.Lock()  # to write, among all of this process
 
     async def fetch(self, query: str, *values: Any) -> list[Any]:
         """Plain rows of one statement, in one call to the driver: what is asked at every step of the pusher."""
@@ -54,7 +56,7 @@ class LocalBase:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction on the one connection that writes; waits for its turn."""
-        async with self.writer.begin() as connection:
+        async with self.turn, self.writer.begin() as connection:
             yield connection
 
     async def close(self) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from node.store.local_base import SET_COLUMNS, LocalBase, fetch, held_set
-from node.store.local_cut import CutConnection
+from node.store.local_cut import read_cuttable, write_cut
+from node.store.local_receipt import ACKNOWLEDGE, acknowledge_values, what_a_receipt_moves
 from node.store.local_records import Acknowledgement, ChainEnd, Cuttable, HeldSet, Seen, SetStatus, SignedSet
 from node.store.local_tables import ChangeRow, ChangeSetRow, NodeRow, SetFramesRow, SetReceiptRow, table_of
-from node.store.local_transaction import (
-    SqlLocalTransaction,
-    find_chain_end,
-    find_live_set,
-    move_seen,
-    not_enrolled,
-)
+from node.store.local_transaction import LIVE_SET, find_chain_end, move_seen, not_enrolled
+from node.store.plain_connection import PlainConnection
 from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Corrupt
 from sync_protocol.halts import Halt, HaltReason
@@ -59,14 +57,14 @@ class LocalOutbox(LocalBase):
 
     def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
         super().__init__(writer, readers)
-        self._cutter = CutConnection(writer.url.database or "")
+        self._plain = PlainConnection(writer.url.database or "")
 
     async def close(self) -> None:
-        await self._cutter.close()
+        await self._plain.close()
         await super().close()
 
     async def outbox(self) -> OutboxView:
-        found = await self.fetch(_OUTBOX)
+        found = await self._plain.fetch(_OUTBOX)
         if not found:
             raise not_enrolled()
         epoch, halt_reason, halt_detail, newest_no, acknowledged_seq, pending_epoch = found[0][:6]
@@ -93,15 +91,15 @@ class LocalOutbox(LocalBase):
             return await find_chain_end(connection)
 
     async def cuttable(self, limit: int) -> Cuttable:
-        return await self._cutter.read(limit)
+        return await self._plain.read(partial(read_cuttable, limit=limit))
 
     async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
-        async with self.writer.connect():  # our turn to write, among all of this process
-            return await self._cutter.write(end, epoch, last_no, sign)
+        async with self.turn:
+            return await self._plain.write(partial(write_cut, end=end, epoch=epoch, last_no=last_no, sign=sign))
 
     async def live_set(self, seq: int) -> HeldSet | None:
-        async with self.readers.connect() as connection:
-            return await find_live_set(connection, seq)
+        found = await self._plain.fetch(LIVE_SET, seq)
+        return held_set(found[0]) if found else None
 
     async def live_sets(self, from_seq: int, limit: int) -> list[HeldSet]:
         return [held_set(row) for row in await self.fetch(_LIVE_SETS, from_seq, limit)]
@@ -111,7 +109,7 @@ class LocalOutbox(LocalBase):
         return seq
 
     async def set_frames(self, set_id: int) -> tuple[bytes, bytes]:
-        found = await self.fetch("SELECT head, contents FROM set_frames WHERE set_id = ?", set_id)
+        found = await self._plain.fetch("SELECT head, contents FROM set_frames WHERE set_id = ?", set_id)
         if not found:
             raise Corrupt("the bytes of a set are not kept any more", next_step="Use a copy of the hub's export.")
         head, contents = found[0]
@@ -125,24 +123,34 @@ class LocalOutbox(LocalBase):
         return [held_set(row) for row in await self.fetch(_WITH_HIDDEN, shown_again_max, limit)]
 
     async def record_attempt(self, schedule: Schedule, seq: int | None = None, *, shown_again: bool = False) -> None:
-        async with self.writing() as connection:
-            await fetch(connection, _SET_SCHEDULE, _schedule_values(schedule))
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_SET_SCHEDULE, _schedule_values(schedule))
             if seq is not None:
-                await fetch(connection, _COUNT_ATTEMPT, (int(shown_again), seq))
+                connection.execute(_COUNT_ATTEMPT, (int(shown_again), seq))
+
+        async with self.turn:
+            await self._plain.write(write)
 
     async def set_schedule(self, schedule: Schedule, *, trouble: str | None, hub_seen_at_ms: int | None = None) -> None:
-        async with self.writing() as connection:
-            await fetch(connection, _SET_OUTCOME, (*_schedule_values(schedule), trouble, hub_seen_at_ms))
+        values = (*_schedule_values(schedule), trouble, hub_seen_at_ms)
+        async with self.turn:
+            await self._plain.write(lambda connection: connection.execute(_SET_OUTCOME, values))
 
     async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
-        async with self.writing() as connection:
-            if not await SqlLocalTransaction(connection).acknowledge(receipt):
+        def write(connection: sqlite3.Connection) -> bool:
+            found = connection.execute(ACKNOWLEDGE, acknowledge_values(receipt)).fetchall()
+            if not found:
                 return False
-            await fetch(connection, _SET_OUTCOME, (*_schedule_values(schedule), None, receipt.at_ms))
+            for statement, values in what_a_receipt_moves(receipt, found[0][0]):
+                connection.execute(statement, values)
+            connection.execute(_SET_OUTCOME, (*_schedule_values(schedule), None, receipt.at_ms))
             return True
 
+        async with self.turn:
+            return await self._plain.write(write)
+
     async def seen(self) -> Seen:
-        found = await self.fetch("SELECT seen_size, seen_root, seen_sig, seen_note FROM node")
+        found = await self._plain.fetch("SELECT seen_size, seen_root, seen_sig, seen_note FROM node")
         if not found:
             raise not_enrolled()
         size, root, signature, note = found[0]

@@ -11,6 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches, pack_state, unpack_state
 from node.store.local_erasing import erasure_rows
+from node.store.local_receipt import (
+    ACKNOWLEDGE,
+    MOVE_SEEN,
+    acknowledge_values,
+    seen_values,
+    what_a_receipt_moves,
+)
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -62,19 +69,10 @@ INSERT_SET: Final = (
     " attempts, hidden, erased, shown_again) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0) RETURNING id"
 )
 INSERT_FRAMES: Final = "INSERT INTO set_frames (set_id, head, contents) VALUES (?, ?, ?)"
-_ACKNOWLEDGE: Final = (
-    "UPDATE change_set SET status = 1, idx = ?, receipt_at_ms = ?, hidden = ?, erased = ?"
-    " WHERE seq = ? AND digest = ? AND status <> 2 RETURNING id"
-)
-_UPSERT_RECEIPT: Final = (
-    "INSERT INTO set_receipt (set_id, receipt) VALUES (?, ?)"
-    " ON CONFLICT (set_id) DO UPDATE SET receipt = excluded.receipt"
-)
-_MOVE_SEEN: Final = "UPDATE node SET seen_size = ?, seen_root = ?, seen_sig = ?, seen_note = ? WHERE seen_size <= ?"
 _CHAIN_END: Final = (
     "SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 AND seq <= ? ORDER BY seq DESC LIMIT 1"
 )
-_LIVE_SET: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq = ? AND status <> 2"  # noqa: S608 - constants
+LIVE_SET: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq = ? AND status <> 2"  # noqa: S608 - constants
 _COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
 _INSERT_ERASURE: Final = (
     "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf) DO NOTHING"
@@ -174,15 +172,10 @@ class SqlLocalTransaction:
         await fetch(self._connection, INSERT_FRAMES, (added[0][0], signed.head_frame, signed.contents_frame))
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
-        values = (receipt.index, receipt.at_ms, receipt.hidden, receipt.erased, receipt.seq, receipt.digest)
-        found = await fetch(self._connection, _ACKNOWLEDGE, values)
-        if not found:
-            return False
-        await fetch(self._connection, _UPSERT_RECEIPT, (found[0][0], receipt.receipt))
-        await fetch(self._connection, "UPDATE node SET last_receipt_at_ms = ?", (receipt.at_ms,))
-        if receipt.seen is not None:
-            await move_seen(self._connection, receipt.seen)
-        return True
+        found = await fetch(self._connection, ACKNOWLEDGE, acknowledge_values(receipt))
+        for statement, values in what_a_receipt_moves(receipt, found[0][0]) if found else ():
+            await fetch(self._connection, statement, values)
+        return bool(found)
 
     async def set_epoch(self, epoch: int) -> None:
         await self._connection.execute(update(_NODE).values(epoch=func.max(_NODE.c.epoch, epoch), is_claimed=False))
@@ -264,7 +257,7 @@ async def find_chain_end(connection: AsyncConnection, up_to_seq: int | None = No
 
 async def find_live_set(connection: AsyncConnection, seq: int) -> HeldSet | None:
     """The set of that seq that was not withdrawn."""
-    found = await fetch(connection, _LIVE_SET, (seq,))
+    found = await fetch(connection, LIVE_SET, (seq,))
     return held_set(found[0]) if found else None
 
 
@@ -306,4 +299,4 @@ async def find_sources(
 
 async def move_seen(connection: AsyncConnection, seen: Seen) -> None:
     """The checkpoint, unless a newer one is there."""
-    await fetch(connection, _MOVE_SEEN, (seen.size, seen.root, seen.signature, seen.note, seen.size))
+    await fetch(connection, MOVE_SEEN, seen_values(seen))

@@ -32,18 +32,18 @@ def open_writer(url: str, *, durability: Durability) -> AsyncEngine:
     What is deleted or replaced is overwritten with zeros, so that an erased letter is not found in the file.
     """
     engine = _engine(url, connections=1)
-    _prepare(engine, begin="BEGIN IMMEDIATE", pragmas=[*_SHARED, f"synchronous={durability}", "secure_delete=1"])
+    _prepare(engine, begin="BEGIN IMMEDIATE", pragmas=[*PRAGMAS, f"synchronous={durability}", "secure_delete=1"])
     return engine
 
 
 def open_readers(url: str) -> AsyncEngine:
     """Connections that cannot write."""
     engine = _engine(url, connections=READERS)
-    _prepare(engine, begin="BEGIN", pragmas=[*_SHARED, "query_only=1"])
+    _prepare(engine, begin="BEGIN", pragmas=[*PRAGMAS, "query_only=1"])
     return engine
 
 
-_SHARED: Final = (f"page_size={PAGE_BYTES}", "journal_mode=WAL", f"journal_size_limit={WAL_KEEP_BYTES}")
+PRAGMAS: Final = (f"page_size={PAGE_BYTES}", "journal_mode=WAL", f"journal_size_limit={WAL_KEEP_BYTES}")
 
 
 def _engine(url: str, *, connections: int) -> AsyncEngine:
