@@ -85,7 +85,8 @@ class Transport:
         self.base_url = check_base_url(base_url, allow_plain_http=allow_plain_http)
         self.clock = clock
         self.randomness = randomness
-        self._tls = tls_context(ca_file)
+        # The system's CAs are a megabyte of memory and tens of milliseconds: not for a hub that is reached without TLS.
+        self._tls = tls_context(ca_file) if ca_file or self.base_url.scheme == "https" else None
         self._timeout_s = answer_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
@@ -153,7 +154,7 @@ class Transport:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls),
+                connector=aiohttp.TCPConnector(ssl=True if self._tls is None else self._tls),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},

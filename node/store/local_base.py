@@ -13,6 +13,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from node.store.local_records import HeldComplaint, HeldSet, SetStatus
+from node.store.plain_connection import PlainConnection
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.values import Digest
 
@@ -31,17 +32,17 @@ _unpack = msgspec.msgpack.Decoder(ComplaintState).decode
 
 
 class LocalBase:
-    """One writer connection, some readers; any number of processes on the same file."""
+    """One writer connection, some readers, and one for the pusher; any number of processes on the same file."""
 
     def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
         self.writer = writer
         self.readers = readers
+        self.plain = PlainConnection(writer.url.database or "")
         self.turn = asyncio.Lock()  # to write, among all of this process
 
     async def fetch(self, query: str, *values: Any) -> list[Any]:
-        """Plain rows of one statement, in one call to the driver: what is asked at every step of the pusher."""
-        async with self.readers.connect() as connection:
-            return await fetch(connection, query, values)
+        """Plain rows of one statement as of the newest commit, by one change of threads."""
+        return await self.plain.fetch(query, *values)
 
     async def read_rows(self, query: Any) -> Sequence[Row[Any]]:
         """All rows of a query, in a snapshot of its own."""
@@ -61,6 +62,7 @@ class LocalBase:
 
     async def close(self) -> None:
         """See LocalStore."""
+        await self.plain.close()
         await self.readers.dispose()
         await self.writer.dispose()
 

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from node.store.local_base import SET_COLUMNS, LocalBase, fetch, held_set
 from node.store.local_cut import read_cuttable, write_cut
@@ -16,7 +15,6 @@ from node.store.local_receipt import ACKNOWLEDGE, acknowledge_values, what_a_rec
 from node.store.local_records import Acknowledgement, ChainEnd, Cuttable, HeldSet, Seen, SetStatus, SignedSet
 from node.store.local_tables import ChangeRow, ChangeSetRow, NodeRow, SetFramesRow, SetReceiptRow, table_of
 from node.store.local_transaction import LIVE_SET, find_chain_end, move_seen, not_enrolled
-from node.store.plain_connection import PlainConnection
 from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Corrupt
 from sync_protocol.halts import Halt, HaltReason
@@ -55,16 +53,8 @@ _COUNT_ATTEMPT: Final = (
 class LocalOutbox(LocalBase):
     """What the next step depends on, and what its outcome leaves."""
 
-    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
-        super().__init__(writer, readers)
-        self._plain = PlainConnection(writer.url.database or "")
-
-    async def close(self) -> None:
-        await self._plain.close()
-        await super().close()
-
     async def outbox(self) -> OutboxView:
-        found = await self._plain.fetch(_OUTBOX)
+        found = await self.fetch(_OUTBOX)
         if not found:
             raise not_enrolled()
         epoch, halt_reason, halt_detail, newest_no, acknowledged_seq, pending_epoch = found[0][:6]
@@ -91,14 +81,14 @@ class LocalOutbox(LocalBase):
             return await find_chain_end(connection)
 
     async def cuttable(self, limit: int) -> Cuttable:
-        return await self._plain.read(partial(read_cuttable, limit=limit))
+        return await self.plain.read(partial(read_cuttable, limit=limit))
 
     async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
         async with self.turn:
-            return await self._plain.write(partial(write_cut, end=end, epoch=epoch, last_no=last_no, sign=sign))
+            return await self.plain.write(partial(write_cut, end=end, epoch=epoch, last_no=last_no, sign=sign))
 
     async def live_set(self, seq: int) -> HeldSet | None:
-        found = await self._plain.fetch(LIVE_SET, seq)
+        found = await self.fetch(LIVE_SET, seq)
         return held_set(found[0]) if found else None
 
     async def live_sets(self, from_seq: int, limit: int) -> list[HeldSet]:
@@ -109,7 +99,7 @@ class LocalOutbox(LocalBase):
         return seq
 
     async def set_frames(self, set_id: int) -> tuple[bytes, bytes]:
-        found = await self._plain.fetch("SELECT head, contents FROM set_frames WHERE set_id = ?", set_id)
+        found = await self.fetch("SELECT head, contents FROM set_frames WHERE set_id = ?", set_id)
         if not found:
             raise Corrupt("the bytes of a set are not kept any more", next_step="Use a copy of the hub's export.")
         head, contents = found[0]
@@ -129,12 +119,12 @@ class LocalOutbox(LocalBase):
                 connection.execute(_COUNT_ATTEMPT, (int(shown_again), seq))
 
         async with self.turn:
-            await self._plain.write(write)
+            await self.plain.write(write)
 
     async def set_schedule(self, schedule: Schedule, *, trouble: str | None, hub_seen_at_ms: int | None = None) -> None:
         values = (*_schedule_values(schedule), trouble, hub_seen_at_ms)
         async with self.turn:
-            await self._plain.write(lambda connection: connection.execute(_SET_OUTCOME, values))
+            await self.plain.write(lambda connection: connection.execute(_SET_OUTCOME, values))
 
     async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
         def write(connection: sqlite3.Connection) -> bool:
@@ -147,10 +137,10 @@ class LocalOutbox(LocalBase):
             return True
 
         async with self.turn:
-            return await self._plain.write(write)
+            return await self.plain.write(write)
 
     async def seen(self) -> Seen:
-        found = await self._plain.fetch("SELECT seen_size, seen_root, seen_sig, seen_note FROM node")
+        found = await self.fetch("SELECT seen_size, seen_root, seen_sig, seen_note FROM node")
         if not found:
             raise not_enrolled()
         size, root, signature, note = found[0]
