@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from node.connections import CONNECTIONS
 from sync_protocol.errors import Refused
 
 BACKLOG: Final = 1_024  # a whole country's nodes may come back in the same second
@@ -57,7 +58,8 @@ async def listening(
         site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)
         await site.start()
         bound = runner.addresses[0][1]
-        yield _shown(host, bound, is_tls=tls is not None)
+        async with _watched(app, runner):
+            yield _shown(host, bound, is_tls=tls is not None)
     finally:
         await runner.cleanup()
 
@@ -76,9 +78,25 @@ async def listening_on(
     try:
         for bound in sockets:
             await web.SockSite(runner, bound, ssl_context=tls, backlog=BACKLOG).start()
-        yield
+        async with _watched(app, runner):
+            yield
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _watched(app: web.Application, runner: web.AppRunner) -> AsyncIterator[None]:
+    """With an eye on the connections, where the application wants one."""
+    connections, server = app.get(CONNECTIONS), runner.server
+    if connections is None or server is None:
+        yield
+        return
+    task = asyncio.create_task(connections.watch(server), name="connections")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
 
 
 def bind_shares(host: str, port: int, count: int) -> list[list[socket.socket]]:

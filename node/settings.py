@@ -156,6 +156,7 @@ class HubSettings(_Settings):
         128, ge=2, le=10_000, description="Change sets read and worked on at the same time; the others wait in line."
     )
     waiting_max: int = Field(1_024, ge=2, le=100_000, description="Requests in that line; beyond: 503, Retry-After.")
+    connections_max: int = Field(2_048, ge=16, le=100_000, description="Beyond it, silent ones are ended.")
     bodies_max_mib: int = Field(
         128, ge=64, le=65_536, description="MiB for bodies, whatever is sent; the largest set takes 32."
     )

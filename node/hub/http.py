@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 from aiohttp import hdrs, web
 
+from node.connections import CONNECTIONS, Connections
 from node.hub import http_agencies, http_log, http_projection, http_queries, http_submit
 from node.hub.admission import Admission, TurnedAway
 from node.hub.http_auth import Gatekeeper
@@ -28,7 +29,8 @@ from sync_protocol.statement import Role
 from sync_protocol.wire import ADMISSION_HEADER, format_body
 
 METRICS: Final = web.AppKey("metrics", Metrics)
-HEADER_MAX_BYTES: Final = 16_384  # two signature fields and a token have under 2 KiB; proxies add theirs
+HEADER_MAX_BYTES: Final = 4_096  # of one field: two signature fields and a token have under 2 KiB
+HEADERS_MAX: Final = 48  # a node sends ten; proxies add theirs. Both bound what one connection may keep in memory
 SEQ_DIGITS_MAX: Final = 9  # more sets than any agency makes, fewer digits than any number of a person
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -65,8 +67,9 @@ def build_app(hub: Hub) -> web.Application:
     app[HUB] = hub
     app[GATEKEEPER] = Gatekeeper(hub.log, hub.clock)
     app[METRICS] = metrics = Metrics(hub)
+    app[CONNECTIONS] = connections = Connections(hub.options.connections_max)
     app[ADMISSION] = Admission(hub.options.admission, hub.clock, hub.randomness, metrics.turned_away)
-    metrics.watch(app[ADMISSION])
+    metrics.watch(app[ADMISSION], connections)
     app[PASSES] = Passes(hub.speaking(Role.LOG), hub.clock)
     for method, path, handler in ROUTES:
         app.router.add_route(method, path, handler, expect_handler=expect_later if method in ("PUT", "POST") else None)
@@ -82,6 +85,7 @@ RUNNER_OPTIONS: Final[dict[str, Any]] = {
     "access_log": None,
     "handle_signals": False,
     "logger": wordless_logger("simpul.hub.http", "not http"),
+    "max_headers": HEADERS_MAX,
     "max_field_size": HEADER_MAX_BYTES,
     "max_line_size": HEADER_MAX_BYTES,
 }
@@ -91,6 +95,15 @@ RUNNER_OPTIONS: Final[dict[str, Any]] = {
 async def _answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error of ours is a problem of §7.3; a defect of the program is a 500 that says nothing."""
     started = time.perf_counter()
+    connections, connection = request.app[CONNECTIONS], request.protocol
+    connections.begin(connection)
+    try:
+        return await _answered(request, handler, started)
+    finally:
+        connections.end(connection)
+
+
+async def _answered(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:
     try:
         response = await handler(request)
     except (Refused, Unavailable) as error:

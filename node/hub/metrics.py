@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from node.connections import Connections
 from node.hub.admission import REASONS, Admission
 from node.hub.hub import Hub
 
@@ -47,12 +48,14 @@ class Metrics:
         """One more."""
         self._turned_away.labels(reason).inc()
 
-    def watch(self, admission: Admission) -> None:
-        """From now on its figures are told as well."""
+    def watch(self, admission: Admission, connections: Connections) -> None:
+        """From now on their figures are told as well."""
         for name, what, figure in (
             ("simpul_hub_admitted", "Bodies being read or worked on", lambda: admission.requests),
             ("simpul_hub_in_line", "Requests that wait before their body is read", lambda: admission.waiting),
             ("simpul_hub_body_bytes", "Memory claimed for bodies", lambda: admission.bytes),
+            ("simpul_hub_connections", "Open connections", lambda: connections.count),
+            ("simpul_hub_connections_ended", "Connections that were silent, and ended", lambda: connections.ended),
         ):
             Gauge(name, what, registry=self._registry).set_function(figure)
 

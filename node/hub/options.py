@@ -29,6 +29,7 @@ class HubOptions:
     projector: bool = True
     requests_max: int = 128
     waiting_max: int = 1_024
+    connections_max: int = 2_048
     bodies_max_bytes: int = 128 * 1024 * 1024
     verify_threads: int = 2
     body_timeout_s: float = 60.0

@@ -44,6 +44,7 @@ def hub_options(settings: HubSettings) -> HubOptions:
         projector=settings.projector,
         requests_max=settings.requests_max,
         waiting_max=settings.waiting_max,
+        connections_max=settings.connections_max,
         bodies_max_bytes=settings.bodies_max_mib * 1024 * 1024,
         verify_threads=settings.verify_threads,
         body_timeout_s=settings.body_timeout_s,

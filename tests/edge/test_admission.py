@@ -164,6 +164,7 @@ async def test_a_name_in_an_address_is_not_a_share(lab: Lab) -> None:
     await asyncio.gather(*strangers, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_slow_strangers_give_way_to_one_that_waits(tmp_path: Path) -> None:
     async with running_hub(tmp_path, projector=False, requests_max=4) as lab:
         agencies = [await lab.enrol(f"33.{number}") for number in range(10, 16)]
