@@ -30,8 +30,9 @@ class HubDirectory:
     env: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, directory: Path, **env: str) -> HubDirectory:
-        document = told("hub", "init", directory, "--origin", ORIGIN)
+    def make(cls, directory: Path, *, database_url: str | None = None, **env: str) -> HubDirectory:
+        words = ("--database-url", database_url) if database_url else ()
+        document = told("hub", "init", directory, "--origin", ORIGIN, *words)
         return cls(directory, document["vkey"], None, env)
 
     @property
@@ -39,14 +40,15 @@ class HubDirectory:
         assert self.server is not None
         return self.server.url
 
-    def serve(self, port: int = 0) -> Server:
-        self.server = start("hub", "serve", self.directory, "--port", str(port), env=self.env)
+    def serve(self, port: int = 0, *, processes: int = 1) -> Server:
+        words = ("--port", str(port), "--processes", str(processes))
+        self.server = start("hub", "serve", self.directory, *words, env=self.env)
         return self.server
 
-    def restart(self) -> Server:
+    def restart(self, *, processes: int = 1) -> Server:
         """At the same address, after it died."""
         assert self.server is not None
-        return self.serve(self.server.port)
+        return self.serve(self.server.port, processes=processes)
 
     def invite(self, agency: str = SAMARINDA) -> str:
         return str(told("hub", "invite", self.directory, agency)["token"])
