@@ -1,6 +1,7 @@
-"""`make bench`: the measured claims, on SQLite, one process each, over real HTTP on loopback (docs/performance.md).
+"""`make bench`: the measured claims, and ours beside what people would use instead, in one run (docs/performance.md).
 
-One table, or with `--json` one document alone on stdout. `--quick` takes a minute and is only good for comparing.
+Two tables, or with `--json` one document alone on stdout. `--quick` takes a few minutes and is only good for comparing.
+A part that fails is reported with its reason, ends no other and makes the exit code 1; a missed claim does not.
 """
 
 from __future__ import annotations
@@ -8,146 +9,172 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
+import signal
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.table import Table
-
-from sync_protocol.merkle import leaf_hashes
-from tests.bench.audit_bench import bench_audit
-from tests.bench.hub_bench import bench_acceptance
+from tests.bench.audit_bench import AuditFigures, bench_audit
+from tests.bench.contest import Lane, hold, middle, reason
+from tests.bench.hub_bench import AGENCY_CODES, CHANGES_A_SET
 from tests.bench.idle_bench import idle_node_mib
-from tests.bench.load import check_load
-from tests.bench.node_bench import bench_node
+from tests.bench.load import Drawing, check_load
+from tests.bench.machine import leaf_hash_us, machine, note
+from tests.bench.node_bench import NodeFigures, bench_node
+from tests.bench.systems import PEER, System, logical_replication, nats, ours, ratios
+from tests.bench.tables import Claim, claims_table, console, systems_table
+
+__all__ = ["leaf_hash_us", "machine", "main", "note"]
+
+T = TypeVar("T")
+PART_LIMIT_S = 240.0  # a part takes a minute; the whole run is to end within twenty
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A target of the first milestone, and what was found. `at_least` False: the figure is to stay below."""
+@dataclass
+class Run:
+    """What one run found. A part that failed left nothing but its reason."""
 
-    what: str
-    unit: str
-    target: float
-    found: float
-    at_least: bool = True
+    systems: list[System]
+    fresh_peers: list[Lane] = field(default_factory=list)
+    node: NodeFigures | None = None
+    audit: AuditFigures | None = None
+    idle_mib: float | None = None
+    leaf_hash_us: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def ratio(self) -> float:
-        """1 or more is well."""
-        return self.found / self.target if self.at_least else self.target / self.found
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    return (
-        f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
-    )
+    async def part(self, name: str, work: Coroutine[Any, Any, T]) -> T | None:
+        """One of the parts that stand alone."""
+        note(name)
+        self.leaf_hash_us[name] = round(leaf_hash_us(), 2)
+        try:
+            async with asyncio.timeout(PART_LIMIT_S):
+                return await work
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
+            self.failed[name] = reason(error)
+            note(f"{name} FAILED: {self.failed[name]}")
+            return None
 
 
-def leaf_hash_us() -> float:
-    """How fast the machine is right now: µs for one SHA-256 of a change line, as everything here needs them.
+async def measure(folder: Path, chosen: argparse.Namespace) -> Run:
+    """Every part in one run."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _own_task().cancel)  # as Ctrl-C: everything is ended
+    rounds, sets = (2, 3) if chosen.quick else (5, 8)
+    run = Run([*ours(folder, processes=chosen.processes), logical_replication(folder), *nats(folder)])
+    if not chosen.peers:
+        run.systems = [system for system in run.systems if system.key in ("sqlite", "postgresql", PEER)]
+    drawing = Drawing(AGENCY_CODES, sets, CHANGES_A_SET)
+    await hold([lane for system in run.systems for lane in system.lanes], drawing, rounds=rounds)
+    for number in range(0 if chosen.quick else 2):  # with the contest's own first round, three fresh pairs of clusters
+        run.fresh_peers += logical_replication(folder, f"l{number}").lanes
+        await hold(run.fresh_peers[-1:], drawing, rounds=0)
+    run.failed |= {lane.key: lane.failure for lane in _lanes(run) if lane.failure}
+    run.leaf_hash_us |= {lane.key: round(middle([e.leaf_hash_us for e in lane.rounds]) or 0, 2) for lane in _lanes(run)}
+    node = bench_node(rounds=rounds, complaints=2_000 if chosen.quick else 8_000, sets=10 if chosen.quick else 40)
+    run.node = await run.part("the local node", node)
+    run.audit = await run.part("the audit", bench_audit(rounds=rounds, sets=sets))
+    run.idle_mib = await run.part("memory at rest", idle_node_mib())
+    return run
 
-    Machines that are shared swing by a factor of two within a minute; a rate without this beside it says little.
-    """
-    lines = [number.to_bytes(4, "big") * 100 for number in range(20_000)]
-    begun = time.perf_counter()
-    leaf_hashes(lines)
-    return (time.perf_counter() - begun) / len(lines) * 1e6
+
+def _own_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task
+    return task
 
 
-async def measure(*, quick: bool) -> tuple[list[Claim], dict[str, Any]]:
-    """Every claim in one run."""
-    rounds = 2 if quick else 5
-    sets = 3 if quick else 8
-    speeds: list[float] = []
+def _lanes(run: Run) -> list[Lane]:
+    return [lane for system in run.systems for lane in system.lanes] + run.fresh_peers
 
-    def begin(words: str) -> None:
-        note(words)
-        speeds.append(round(leaf_hash_us(), 2))
 
-    begin("accepting, projector paused")
-    accepted = await bench_acceptance(rounds=rounds, sets_a_round=sets, project=False)
-    begin("accepting and projecting")
-    projected = await bench_acceptance(rounds=rounds, sets_a_round=max(sets // 2, 2), project=True)
-    begin("the local node")
-    node = await bench_node(rounds=rounds, complaints=2_000 if quick else 8_000, sets=10 if quick else 40)
-    begin("the audit")
-    audit = await bench_audit(rounds=rounds, sets=sets)
-    begin("memory at rest")
-    idle_mib = await idle_node_mib()
-    claims = [
-        Claim("accepted durably, projector paused", "changes/s", 120_000, accepted.accepted_per_s),
-        Claim("accepted and projected", "changes/s", 50_000, projected.accepted_per_s),
-        Claim("node: single complaints, 32 callers", "complaints/s", 800, node.recorded_per_s),
-        Claim("node: cut, signed, stored", "changes/s", 120_000, node.cut_per_s),
-        Claim("audit, one core", "changes/s", 120_000, audit.audited_per_s),
-        Claim("on the wire, sets of 1,000", "bytes/change", 200, accepted.wire_bytes, at_least=False),
-        Claim("idle local node, resident", "MiB", 120, idle_mib, at_least=False),
-        Claim("idle hub, resident", "MiB", 140, accepted.idle_mib, at_least=False),
-        Claim("hub under load, resident at most", "MiB", 400, projected.peak_mib, at_least=False),
+def claims(run: Run) -> list[Claim]:
+    """The targets of both milestones, and what was found."""
+    sqlite, found = run.systems[0], ratios(run.systems)
+    on_postgres = found["postgresql"]
+    accepting, projecting = sqlite.accepting, sqlite.projecting
+    return [
+        Claim("accepted durably, projector paused", "changes/s", 120_000, middle(sqlite.accepted)),
+        Claim("accepted and projected", "changes/s", 50_000, middle(sqlite.visible)),
+        Claim(
+            "node: single complaints, 32 callers", "complaints/s", 800, run.node.recorded_per_s if run.node else None
+        ),
+        Claim("node: cut, signed, stored", "changes/s", 120_000, run.node.cut_per_s if run.node else None),
+        Claim("audit, one core", "changes/s", 120_000, run.audit.audited_per_s if run.audit else None),
+        Claim("on the wire, sets of 1,000", "bytes/change", 200, accepting.fact("wire_bytes"), at_least=False),
+        Claim("idle local node, resident", "MiB", 120, run.idle_mib, at_least=False),
+        Claim("idle hub, resident", "MiB", 140, accepting.fact("idle_mib"), at_least=False),
+        Claim("hub under load, resident at most", "MiB", 400, projecting.fact("peak_mib"), at_least=False),
+        Claim("PostgreSQL: accepted ÷ logical replication", "×", 1.5, on_postgres["accepted_vs_pg_logical"]),
+        Claim("PostgreSQL: visible ÷ logical replication", "×", 0.6, on_postgres["visible_vs_pg_logical"]),
     ]
-    more = {
+
+
+def document(run: Run) -> dict[str, Any]:
+    """What `--json` prints."""
+    systems = {system.key: system.document() for system in run.systems}
+    fresh = [lane.rounds[0].accepted_per_s for lane in run.fresh_peers if lane.rounds]
+    first = systems[PEER]["fresh"]["accepted_per_s"]
+    sqlite, projecting = systems["sqlite"], run.systems[0].projecting
+    return {
+        "machine": machine(),
+        "claims": [claim.document() for claim in claims(run)],
+        "ratios": ratios(run.systems),
+        "systems": systems,
+        "pg_logical_fresh_per_s": [round(rate) for rate in (first, *fresh) if rate is not None],
         "bytes_a_pair": check_load(),
-        "leaf_hash_us": speeds,
-        "hub_cpu_us_a_change": {"accepting": accepted.hub_cpu_us, "with_projection": projected.hub_cpu_us},
-        "rounds": {"accepted_per_s": accepted.rounds, "projected_per_s": projected.rounds},
-        "hub_mib": {"after_first_round": projected.first_round_mib, "peak": projected.peak_mib},
-        "audited_changes": audit.changes,
-        "disk_bytes_a_change": audit.disk_bytes,
+        "leaf_hash_us": run.leaf_hash_us,
+        "hub_cpu_us_a_change": sqlite["cpu_us_a_change"],
+        "rounds": {
+            "accepted_per_s": sqlite["rounds"]["accepted_per_s"],
+            "projected_per_s": sqlite["rounds"]["visible_per_s"],
+        },
+        "hub_mib": {
+            "after_first_round": projecting.fact("resident_mib", of_first=True),
+            "peak": projecting.fact("peak_mib"),
+        },
+        "audited_changes": run.audit and run.audit.changes,
+        "disk_bytes_a_change": run.audit and run.audit.disk_bytes,
+        "failed": run.failed,
+        "absent": {system.key: system.absent for system in run.systems if system.absent},
     }
-    return claims, more
 
 
-def note(words: str) -> None:
-    """Progress, on stderr."""
-    print(f"{time.strftime('%H:%M:%S')} {words} …", file=sys.stderr, flush=True)
-
-
-def show(claims: list[Claim]) -> None:
-    """The table for people."""
-    table = Table("what", "found", "target", "unit", "ratio", title=machine())
-    for claim in claims:
-        sign = "≥" if claim.at_least else "≤"
-        style = "green" if claim.ratio >= 1 else "red"
-        row = (
-            claim.what,
-            f"{claim.found:,.0f}",
-            f"{sign} {claim.target:,.0f}",
-            claim.unit,
-            f"[{style}]{claim.ratio:.2f}[/]",
-        )
-        table.add_row(*row)
-    Console().print(table)
-
-
-def main() -> None:
-    """Entry point."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    chosen = parser.parse_args()
+    parser.add_argument("--processes", type=int, default=2, help="of a hub on PostgreSQL, beside one (default: 2)")
+    parser.add_argument("--no-peers", dest="peers", action="store_false", help="logical replication alone beside ours")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Entry point; the exit code."""
+    chosen = _arguments()
     begun = time.perf_counter()
-    claims, more = asyncio.run(measure(quick=chosen.quick))
+    try:
+        with tempfile.TemporaryDirectory(prefix="simpul-bench-", ignore_cleanup_errors=True) as folder:
+            run = asyncio.run(measure(Path(folder), chosen))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        note("interrupted")
+        return 130
+    found = document(run)
+    found["seconds"] = round(time.perf_counter() - begun)
     if chosen.json:
-        figures = [
-            {"what": c.what, "unit": c.unit, "target": c.target, "found": c.found, "ratio": c.ratio} for c in claims
-        ]
-        print(json.dumps({"machine": machine(), "claims": figures, **more}, indent=2))
+        print(json.dumps(found, indent=2))
     else:
-        show(claims)
-        print(json.dumps(more, indent=2))
-    note(f"done in {time.perf_counter() - begun:.0f} s")
+        out = console()
+        out.print(systems_table(run.systems, found["ratios"]))
+        out.print(claims_table(claims(run)))
+        print(json.dumps({name: found[name] for name in found if name not in ("claims", "machine")}, indent=2))
+    for name, why in run.failed.items():
+        note(f"{name} FAILED: {why}")
+    note(f"done in {found['seconds']} s")
+    return 1 if run.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

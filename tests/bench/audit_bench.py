@@ -12,7 +12,7 @@ from statistics import median
 from node.audit.command import run_audit
 from node.audit.source import open_directory
 from sync_protocol.note import VerifierKey
-from tests.bench.hub_bench import AGENCIES, CHANGES_A_SET, ORIGIN, enrol, push_all
+from tests.bench.hub_bench import CHANGES_A_SET, ORIGIN, enrol_all, invite_all, push_all
 from tests.bench.hub_process import ServingProcess, simpul
 
 
@@ -30,9 +30,10 @@ async def bench_audit(*, rounds: int, sets: int) -> AuditFigures:
     with tempfile.TemporaryDirectory(prefix="simpul-bench-") as folder:
         directory, out = Path(folder) / "hub", Path(folder) / "export"
         vkey = str(simpul("hub", "init", str(directory), "--origin", ORIGIN)["vkey"])
+        tokens = await invite_all(directory)
         hub = ServingProcess.start(directory)
         try:
-            agencies = [await enrol(hub, vkey, f"33.{10 + number}", number) for number in range(AGENCIES)]
+            agencies = await enrol_all(hub.url, vkey, tokens)
             bodies = [[(agency.seq + 1, agency.sign_set(CHANGES_A_SET)) for _ in range(sets)] for agency in agencies]
             await push_all(hub.url, agencies, bodies)
         finally:

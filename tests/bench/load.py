@@ -6,6 +6,7 @@ A change line and its content line are about 850 bytes together, as in a real ex
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from keys.signer import Ed25519Signer
@@ -31,9 +32,10 @@ WORDS = (  # noqa: SIM905 - a sentence reads better than a list of its words
 ).split()
 CATEGORIES = ("928", "929", "933", "936", "942", "950", "110", "674")
 CLASSES = ("complaint_oversight", "complaint_ordinary", "information_request", "aspiration")
+Pair = tuple[bytes, bytes]  # a change line and its content line
 
 
-def received_pair(agency: str, number: int, chance: random.Random) -> tuple[bytes, bytes]:
+def received_pair(agency: str, number: int, chance: random.Random) -> Pair:
     """A `received` change line and its content line, for a new complaint."""
     at_ms = START_MS + number * 977
     change_id = make_uuid7(at_ms, chance.getrandbits(74))
@@ -56,6 +58,44 @@ def received_pair(agency: str, number: int, chance: random.Random) -> tuple[byte
         f'"text":"{text}","title":"Laporan {WORDS[number % len(WORDS)]}"}}'
     )
     return line.encode(), content.encode()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one round moves: for each agency its sets, a set being pairs of change line and content line."""
+
+    sets: dict[str, list[list[Pair]]]
+
+    @property
+    def changes(self) -> int:
+        """In all sets of all agencies."""
+        return sum(len(pairs) for sets in self.sets.values() for pairs in sets)
+
+    def in_turn(self) -> Iterator[tuple[str, list[Pair]]]:
+        """Every set with its agency; each agency's in order, the agencies by turns."""
+        for of_all in zip(*self.sets.values(), strict=True):
+            yield from zip(self.sets, of_all, strict=True)
+
+
+@dataclass
+class Drawing:
+    """New complaints for the same agencies, round after round; every contestant of a round gets the same."""
+
+    agencies: Sequence[str]
+    sets: int
+    changes_a_set: int
+    made: int = 0
+
+    def draw(self) -> Work:
+        """The next round's work."""
+        chance = random.Random(self.made)
+        first, self.made = self.made, self.made + self.sets * self.changes_a_set
+
+        def one_set(agency: str, start: int) -> list[Pair]:
+            return [received_pair(agency, start + number, chance) for number in range(self.changes_a_set)]
+
+        starts = range(first, self.made, self.changes_a_set)
+        return Work({agency: [one_set(agency, start) for start in starts] for agency in self.agencies})
 
 
 def check_load() -> int:
@@ -82,9 +122,12 @@ class LoadAgency:
     bodies: list[tuple[int, bytes]] = field(default_factory=list)
 
     def sign_set(self, changes: int) -> bytes:
-        """The next set's body: two zstd frames."""
-        pairs = [received_pair(self.agency, self.made + number, self.chance) for number in range(changes)]
-        self.made += changes
+        """The next set of new complaints: its body in two zstd frames."""
+        return self.sign_pairs([received_pair(self.agency, self.made + n, self.chance) for n in range(changes)])
+
+    def sign_pairs(self, pairs: Sequence[Pair]) -> bytes:
+        """The next set with these lines: its body in two zstd frames."""
+        self.made += len(pairs)
         draft = draft_change_set([line for line, _ in pairs], [content for _, content in pairs])
         self.seq += 1
         change_set = build_change_set(
