@@ -1,9 +1,9 @@
 """The lock store as files: the newest signed checkpoint, apart from the database (protocol §6.3).
 
-`DIR/lock/checkpoint` is replaced by rename after an fsync, so that it always holds one whole note; `DIR/lock/proof`
-is another such note while this hub is recovering (recovery.py). `DIR/lock/append.lock` is flock'ed while an append
-runs: tasks queue in the process, processes wait for the kernel's lock, and a process that dies lets go. The folder
-must never be restored from a backup.
+`DIR/lock/checkpoint` holds the newest note, whatever happens while it is written (lock_file.py); `DIR/lock/proof` is
+another note while this hub is recovering (recovery.py). `DIR/lock/append.lock` is flock'ed while an append runs: tasks
+queue in the process, processes wait for the kernel's lock, and a process that dies lets go. The folder must never be
+restored from a backup.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from node.hub.lock_file import read_kept, replace_file, write_kept
 from node.ports import Clock
 from sync_protocol.errors import Corrupt
 
@@ -92,14 +93,18 @@ class FileLockStore:
                 self._held = False
 
     async def read(self) -> bytes | None:
-        return _content(self._note_path)
+        kept = read_kept(self._note_path)
+        return None if kept is None else kept.note
 
     async def proof(self) -> bytes | None:
-        return _content(self._proof_path)
+        try:
+            return self._proof_path.read_bytes()
+        except FileNotFoundError:
+            return None
 
     async def keep_proof(self, note: bytes | None) -> None:
         self._check_held()
-        await asyncio.to_thread(_replace, self._proof_path, note)
+        await asyncio.to_thread(replace_file, self._proof_path, note)
 
     def _check_held(self) -> None:
         if not self._held:
@@ -110,47 +115,14 @@ class FileLockStore:
         await asyncio.get_running_loop().run_in_executor(None, self._swap, expected, note)
 
     def _swap(self, expected: bytes | None, note: bytes) -> None:
-        if _content(self._note_path) != expected:
+        before = read_kept(self._note_path)
+        if (before.note if before else None) != expected:
             raise Corrupt(
                 f"the lock file {self._note_path} holds another checkpoint than this process published",
                 next_step="Make sure that no other program writes there; then start the hub again.",
             )
-        _replace(self._note_path, note)
+        write_kept(self._note_path, before, note)
 
     def close(self) -> None:
         """Gives the descriptor back."""
         self._append.close()
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _replace(path: Path, content: bytes | None) -> None:
-    """All of `content` (None: no file) on the disk in the place of what was there.
-
-    Raises OSError, and the old content stands.
-    """
-    if content is None:
-        path.unlink(missing_ok=True)
-    else:
-        # A crash before the rename leaves the old content whole; after it, and before the folder is on the disk, one
-        # of the two. Both are right: the database holds the newer checkpoint already (see log.py).
-        _write_whole(path.with_suffix(".new"), content).rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _write_whole(path: Path, content: bytes) -> Path:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:  # buffered: a write that a full disk cuts short goes on, or raises
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    return path

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from node.hub.lock_file import read_kept
 from sync_protocol.change_set import ChangeSet
 from sync_protocol.wire import RecoveryRequest, SeqRange
 from tests.edge.hub_lab import Agency, Answer, Lab, LabClock, options_for, running_hub
@@ -161,8 +162,15 @@ def recovery_of(history: History, lab: Lab, checkpoint: bytes) -> tuple[bytes, d
     return body, headers
 
 
+def newest_of(history: History) -> bytes:
+    """The note that the lock store holds."""
+    kept = read_kept(history.root / "lock" / "checkpoint")
+    assert kept is not None
+    return kept.note
+
+
 async def test_a_node_that_offers_what_it_holds_stops_a_restored_hub(history: History) -> None:
-    newest = (history.root / "lock" / "checkpoint").read_bytes()
+    newest = newest_of(history)
     history.put_back(1, "hub.db", "lock")
     async with history.running() as (lab, agency):
         body, headers = recovery_of(history, lab, newest)
@@ -174,7 +182,7 @@ async def test_a_node_that_offers_what_it_holds_stops_a_restored_hub(history: Hi
 
 
 async def test_an_offer_that_proves_nothing_stops_nobody(history: History) -> None:
-    newest = (history.root / "lock" / "checkpoint").read_bytes()
+    newest = newest_of(history)
     forged = newest.replace(b"\n7\n", b"\n9\n")
     async with history.running() as (lab, agency):
         for checkpoint, status in ((newest, 200), (forged, 403), (b"rubbish", 422)):
