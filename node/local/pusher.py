@@ -39,18 +39,26 @@ class Pusher(PushSteps):
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; a step that was begun is finished. No error ends it but cancellation."""
-        while not stop.is_set():
-            try:
-                pause_s = self._pause_s(await self.step())
-            except (Corrupt, Refused) as error:
-                log.warning("pusher.stopped", agency=self.agency, detail=str(error))
-                await self._tell(error)
-                pause_s = TROUBLE_S
-            except Exception as error:  # noqa: BLE001 - a full disk today must not mean a silent node tomorrow
-                log.critical("pusher.error", agency=self.agency, error=type(error).__name__)
-                pause_s = TROUBLE_S
-            if pause_s > 0:
-                await self._pause(pause_s, stop)
+        stopping = asyncio.ensure_future(stop.wait())
+        stopping.add_done_callback(self._ring)
+        try:
+            while not stop.is_set():
+                pause_s = await self._step_and_rest_s()
+                if pause_s > 0 and not stop.is_set():
+                    await self._pause(pause_s)
+        finally:
+            stopping.cancel()
+
+    async def _step_and_rest_s(self) -> float:
+        """How many seconds there is nothing to do after it."""
+        try:
+            return self._pause_s(await self.step())
+        except (Corrupt, Refused) as error:
+            log.warning("pusher.stopped", agency=self.agency, detail=str(error))
+            await self._tell(error)
+        except Exception as error:  # noqa: BLE001 - a full disk today must not mean a silent node tomorrow
+            log.critical("pusher.error", agency=self.agency, error=type(error).__name__)
+        return TROUBLE_S
 
     async def drain(self, timeout_s: float, *, until_drained: bool = True) -> Drained:
         """Works until nothing is left, an operator is needed, or time is up; does not wait for the schedule at first.
@@ -86,17 +94,16 @@ class Pusher(PushSteps):
             case _:
                 return 0.0
 
-    async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
+    async def _pause(self, seconds: float) -> None:
         """Until the time is up, something is recorded, or the process is to stop."""
-        waits = [
-            asyncio.ensure_future(self.clock.sleep(seconds)),
-            asyncio.ensure_future(self.woken.wait()),
-            asyncio.ensure_future(stop.wait()),
-        ]
+        alarm = asyncio.ensure_future(self.clock.sleep(seconds))
+        alarm.add_done_callback(self._ring)
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await self.woken.wait()
         finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            alarm.remove_done_callback(self._ring)  # or its cancelling would ring for the next pause
+            alarm.cancel()
         self.woken.clear()
+
+    def _ring(self, _: object) -> None:
+        self.woken.set()

@@ -31,7 +31,7 @@ from tests.bench.national_member import Member
 from tests.bench.national_year import Year, arrivals
 
 AT_ONCE: Final = 16  # openings and fillings side by side: more only wait for the same two cores
-LOOK_S: Final = 2.0
+LOOK_S: Final = 5.0  # a third of the time after which idle connections are closed
 ARRIVED_MS: Final = 1_767_225_600_000  # 2026-01-01: when the made-up complaints say that they came in
 
 
