@@ -9,76 +9,20 @@ restored from a backup.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
 
+from node.hub.file_turn import FileTurn
 from node.hub.lock_file import read_kept, replace_file, write_kept
-from node.ports import Clock
 from sync_protocol.errors import Corrupt
-
-LOCK_POLL_S: Final = 0.005  # between looks at a lock that another process holds; an append takes a few milliseconds
-
-
-class FileTurn:
-    """Exclusive among tasks and processes, by flock. One object per process and file.
-
-    Fair enough: who waits holds the gate, a second file that everybody passes on the way in. Without it a busy hub,
-    which takes its turn again at once, would never let a command in.
-    """
-
-    def __init__(self, path: Path, clock: Clock) -> None:
-        self._clock = clock
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = _open_lock(path)
-        self._gate = _open_lock(path.with_suffix(".gate"))
-        self._turn = asyncio.Lock()
-
-    @asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
-        """Waits for its turn. A process that dies gives it up."""
-        async with self._turn:
-            await self._take()
-            try:
-                yield
-            finally:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    async def _take(self) -> None:
-        await self._flock(self._gate)
-        try:
-            await self._flock(self._descriptor)
-        finally:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
-
-    async def _flock(self, descriptor: int) -> None:
-        """Polls instead of blocking in a thread: a cancelled waiter then never leaves a lock behind."""
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                await self._clock.sleep(LOCK_POLL_S)
-            else:
-                return
-
-    def close(self) -> None:
-        """Gives the descriptors back."""
-        os.close(self._descriptor)
-        os.close(self._gate)
-
-
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 class FileLockStore:
     """See LockStore in node/hub/ports.py. One object per process and folder."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
-        self._append = FileTurn(folder / "append.lock", clock)
+    def __init__(self, folder: Path) -> None:
+        self._append = FileTurn(folder / "append.lock")
         self._note_path = folder / "checkpoint"
         self._proof_path = folder / "proof"
         self._held = False

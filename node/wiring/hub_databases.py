@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 from node.hub.announcements import LocalAnnouncements
-from node.hub.lock import FileLockStore, FileTurn
+from node.hub.file_turn import FileTurn
+from node.hub.lock import FileLockStore
 from node.hub.options import HubOptions
 from node.hub.ports import Announcements, HubStore, LockStore, ProjectionStore, Turn
 from node.ports import Clock
@@ -57,14 +58,14 @@ async def open_projection(options: HubOptions) -> ProjectionStore:
     return await PostgresProjectionStore.create_or_open(options.projection_url or options.database_url)
 
 
-async def open_locks(options: HubOptions, clock: Clock) -> Locks:
+async def open_locks(options: HubOptions) -> Locks:
     """Files, or a PostgreSQL database of their own. Raises Refused(configuration), Unavailable."""
     if not options.lock_url:
         folder = options.lock_folder
         return Locks(
-            FileLockStore(folder, clock),
-            leading=FileTurn(folder / "leader.lock", clock),
-            projecting=FileTurn(folder / "projector.lock", clock),
+            FileLockStore(folder),
+            leading=FileTurn(folder / "leader.lock"),
+            projecting=FileTurn(folder / "projector.lock"),
         )
     from node.store.postgres_lock import LEADING, PROJECTING, PostgresLockStore, PostgresTurn
 

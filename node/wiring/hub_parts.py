@@ -28,7 +28,7 @@ async def hub_ports(options: HubOptions, *, clock: Clock, randomness: Randomness
         opened.push_async_callback(store.close)
         projection = await open_projection(options)
         opened.push_async_callback(projection.close)
-        locks = await open_locks(options, clock)
+        locks = await open_locks(options)
         opened.callback(locks.close)
         ports = HubPorts(
             store=store,

@@ -63,7 +63,7 @@ async def cut_at(lab: Lab, step: str) -> AsyncIterator[None]:
     """The next append of this hub fails at that step."""
     assert isinstance(lab.hub.store, SqlHubStore)
     store = CuttingStore(lab.hub.store.writer, lab.hub.store.readers)
-    lock = CuttingLock(lab.hub.options.lock_folder, lab.clock)
+    lock = CuttingLock(lab.hub.options.lock_folder)
     lab.hub.log.store, lab.hub.log.lock = store, lock
     store.cut = lock.cut = step
     yield

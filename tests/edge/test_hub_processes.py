@@ -146,7 +146,7 @@ async def test_what_is_committed_and_not_published_is_shown_by_no_process(
         agency = await one.enrol("33.75")
         await other.hub.log.follow()
         size, change_set = other.hub.log.size, agency.cut(1)
-        one.hub.log.lock = SlowPublisher(one.hub.options.lock_folder, one.clock)
+        one.hub.log.lock = SlowPublisher(one.hub.options.lock_folder)
         assert (await agency.push(change_set)).status == 503
         newest = await other.hub.store.newest_checkpoint()
         assert newest is not None

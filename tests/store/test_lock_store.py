@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import make_url
 
-from node.hub.lock import FileLockStore, FileTurn
+from node.hub.file_turn import FileTurn
+from node.hub.lock import FileLockStore
 from node.hub.ports import LockStore, Turn
 from node.store.postgres_lock import APPENDING, LEADING, PROJECTING, PostgresLockStore, PostgresTurn
-from node.system import SystemClock
 from sync_protocol.errors import Corrupt
 from tests.postgres import driver_dsn
 
@@ -58,7 +58,7 @@ def opener(kind: str, where: str) -> LockOpener:
     """Opens one and the same lock store, as another process would."""
 
     async def open_files() -> LockStore:
-        return FileLockStore(Path(where) / "lock", SystemClock())
+        return FileLockStore(Path(where) / "lock")
 
     async def open_postgres() -> LockStore:
         return await PostgresLockStore.create_or_open(where)
@@ -84,7 +84,7 @@ async def other(opener: LockOpener) -> AsyncIterator[LockStore]:
 @pytest.fixture
 def turn_opener(kind: str, where: str) -> TurnOpener:
     if kind == "files":
-        return lambda number: FileTurn(Path(where) / "lock" / f"{number}.lock", SystemClock())
+        return lambda number: FileTurn(Path(where) / "lock" / f"{number}.lock")
     return lambda number: PostgresTurn(where, number)
 
 
@@ -232,15 +232,14 @@ async def test_a_turn_is_had_by_one_at_a_time_and_by_nobody_after_it_is_closed(t
 
 
 async def test_a_note_that_the_disk_takes_only_half_of_changes_nothing(tmp_path: Path) -> None:
-    lock = FileLockStore(tmp_path / "lock", SystemClock())
+    lock = FileLockStore(tmp_path / "lock")
     async with lock.hold():
         await lock.swap(None, b"old")
     script = (
         "import asyncio, pathlib, resource, sys\n"
         "from node.hub.lock import FileLockStore\n"
-        "from node.system import SystemClock\n"
         "async def main():\n"
-        "    store = FileLockStore(pathlib.Path(sys.argv[1]), SystemClock())\n"
+        "    store = FileLockStore(pathlib.Path(sys.argv[1]))\n"
         "    async with store.hold():\n"
         "        await store.swap(b'old', b'n' * 4096)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"  # a write beyond is cut short, the next one fails
