@@ -2,23 +2,24 @@
 snapshots for readers (protocol §6.3).
 
 Every connection of ours talks to the server itself: session locks, LISTEN and prepared statements do not pass through
-a pooler that shares connections between transactions. Passwords never stand in what is raised here.
+a pooler that shares connections between transactions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import asyncpg
 from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from node.store.migration import bring_up_to_date, migrate
-from sync_protocol.errors import Refused, Unavailable
+from node.store.postgres_url import connect_arguments, in_words, parse_url
+from sync_protocol.errors import Unavailable
 
 HUB_SCHEMA: Final = "simpul_hub"
 PROJECTION_SCHEMA: Final = "simpul_projection"
@@ -29,9 +30,12 @@ READERS: Final = 4  # more would only queue for the same cores; a server has 100
 CONNECT_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0  # longer than any statement of ours; then the server or the line is gone
 POOL_TIMEOUT_S: Final = 60.0
-_DEFAULTS: Final = {"host": "localhost", "port": 5432, "database": ""}  # where a URL leaves them out
-_QUERY: Final = frozenset({"host", "port", "ssl", "passfile", "target_session_attrs"})
-
+RETRY_AFTER_S: Final = 5.0  # a restart of the server takes as long
+LOST: Final = (  # what a connection says that is dead, or that the server is about to end
+    *(asyncpg.InterfaceError, asyncpg.InternalClientError, OSError),
+    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
+)
+CONNECT_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError)
 _SERVER: Final = {
     "application_name": "simpul",
     "jit": "off",  # our queries take less time than their compilation
@@ -76,13 +80,35 @@ async def connect_postgres(url: str, schema: str, **settings: str) -> Any:
 
     Raises Refused(configuration) for what a person must correct, Unavailable where the server is away.
     """
-    server = _SERVER | _WRITING | {"synchronous_commit": "on", "search_path": schema} | settings
     try:
-        return await asyncpg.connect(
-            **_arguments(url), timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S, server_settings=server
-        )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        return await _connect(url, schema, _WRITING | {"synchronous_commit": "on"} | settings)
+    except CONNECT_ERRORS as error:
         raise in_words(error, url) from None
+
+
+async def connect_again(
+    url: str, schema: str, settings: Mapping[str, str], *, command_timeout: float | None = COMMAND_TIMEOUT_S
+) -> Any:
+    """An asyncpg connection while a hub runs, for whoever asks it over the network: raises nothing but Unavailable.
+
+    Nothing was sent to the server then. Where that is, and as whom we go there, is nobody's business.
+    """
+    try:
+        return await _connect(url, schema, settings, command_timeout=command_timeout)
+    except CONNECT_ERRORS as error:
+        words = f"the hub's database does not answer ({type(error).__name__})"
+        raise Unavailable(words, retry_after_s=RETRY_AFTER_S) from error
+
+
+async def _connect(
+    url: str, schema: str, settings: Mapping[str, str], *, command_timeout: float | None = COMMAND_TIMEOUT_S
+) -> Any:
+    return await asyncpg.connect(
+        **connect_arguments(url),
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=command_timeout,
+        server_settings={**_SERVER, "search_path": schema, **settings},
+    )
 
 
 async def create_schema(url: str, schema: str) -> None:
@@ -92,7 +118,7 @@ async def create_schema(url: str, schema: str) -> None:
         # Looked up first: IF NOT EXISTS asks for the right to create even where there is nothing to create.
         if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
             await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except CONNECT_ERRORS as error:
         raise in_words(error, url) from None
     finally:
         await connection.close()
@@ -135,70 +161,6 @@ async def driver_connection(connection: AsyncConnection) -> Any:
     return (await connection.get_raw_connection()).driver_connection
 
 
-def is_same_database(one: str, other: str) -> bool:
-    """Whether both URLs name one database of one server, as far as their words tell. Raises Refused(configuration)."""
-    return _address(one) == _address(other)
-
-
-def _address(url: str) -> tuple[Any, ...]:
-    arguments = _arguments(url)
-    return tuple(arguments.get(name) or default for name, default in _DEFAULTS.items())
-
-
-def shown_url(url: str) -> str:
-    """The URL as it may be printed: without its password."""
-    return parse_url(url).render_as_string(hide_password=True)
-
-
-def parse_url(url: str) -> URL:
-    """Raises Refused(configuration), without repeating what was wrong: it may hold a password."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise _configuration("a database URL cannot be read", _FORM) from None
-    if parsed.drivername != "postgresql+asyncpg":
-        raise _configuration("a PostgreSQL URL begins with postgresql+asyncpg://", _FORM)
-    unknown = sorted(set(parsed.query) - _QUERY)
-    if unknown:
-        step = f"Known are {', '.join(sorted(_QUERY))}; for TLS: ?ssl=require, or verify-full."
-        raise _configuration(f"the database URL has an unknown option {unknown[0]}", step)
-    return parsed
-
-
-_FORM: Final = "Write it as postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE."
-
-
-def in_words(error: BaseException, url: str) -> Refused | Unavailable:
-    """What went wrong with a connection, for the person at the keyboard."""
-    shown = shown_url(url)
-    match error:
-        case asyncpg.InvalidCatalogNameError():
-            step = f"Create it (docs/operations.md, 'PostgreSQL'): createdb {parse_url(url).database}"
-            return _configuration(f"there is no such database: {shown}", step)
-        case asyncpg.InvalidAuthorizationSpecificationError():  # also a wrong password
-            step = "Correct user and password in the URL, or in the server's pg_hba.conf."
-            return _configuration(f"the database server refuses this user or password: {shown}", step)
-        case asyncpg.InsufficientPrivilegeError():
-            step = "Make the role the owner of the database (docs/operations.md, 'PostgreSQL')."
-            return _configuration(f"the role lacks rights on {shown}: {error}", step)
-        case ValueError() if not isinstance(error, OSError):
-            return _configuration(f"the driver does not take this URL: {shown}", _FORM)
-        case OSError():
-            return Unavailable(f"the database server does not answer: {shown}")
-    return Unavailable(f"the database server does not let us in now: {shown} ({type(error).__name__}: {error})")
-
-
-def _configuration(detail: str, step: str) -> Refused:
-    return Refused("configuration", detail, members={"next": step})
-
-
-def _arguments(url: str) -> dict[str, Any]:
-    """What asyncpg's `connect` takes, from our URL."""
-    parsed = parse_url(url)
-    _, arguments = parsed.get_dialect()().create_connect_args(parsed)
-    return dict(arguments)
-
-
 def _engine(
     url: str,
     schema: str,
@@ -208,15 +170,11 @@ def _engine(
     command_timeout: float | None = COMMAND_TIMEOUT_S,
 ) -> AsyncEngine:
     engine = create_async_engine(
-        parse_url(url),
+        parse_url(url).set(password=None),
+        async_creator=partial(connect_again, url, schema, settings, command_timeout=command_timeout),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": command_timeout,
-            "server_settings": _SERVER | {"search_path": schema} | settings,
-        },
         hide_parameters=True,  # an error is logged, and parameters are what citizens said
     )
 

@@ -7,20 +7,28 @@ same one at once, the second meets the first at the primary key of the log's nex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Self
 
 import asyncpg
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from node.store.hub_append import CHANGE_SET_KIND, STATEMENT_KIND, has_rest, write_rest
 from node.store.hub_queries import SqlHubQueries
 from node.store.hub_records import Commit, LogLeaf, StoredSet
 from node.store.hub_store import HUB_DATABASE, not_the_newest
 from node.store.hub_tables import HUB_REVISION, TILE_LEVEL_SHIFT, CheckpointRow, table_of
-from node.store.postgres import HUB_SCHEMA, check_schema, driver_connection, has_tables, make_schema, open_postgres
+from node.store.postgres import (
+    HUB_SCHEMA,
+    LOST,
+    check_schema,
+    driver_connection,
+    has_tables,
+    make_schema,
+    open_postgres,
+)
 
 COPY_MIN_BYTES: Final = 1024 * 1024  # frames of a commit beyond which COPY is worth its four round trips
 LEAVES_MAX: Final = 4_096  # of one read, however small they are: the server adds up the sizes of that many
@@ -130,8 +138,10 @@ class PostgresHubStore(SqlHubQueries):
             await write_rest(connection, commit)
 
     async def read_rows(self, query: Any) -> Sequence[Any]:
-        async with self.single.connect() as connection:
+        async def read(connection: AsyncConnection) -> Sequence[Any]:
             return (await connection.execute(query)).all()
+
+        return await self._read(read)
 
     async def find_sets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], StoredSet]:
         rows = await self._fetch(_FIND_SETS, [agency for agency, _ in places], [seq for _, seq in places])
@@ -142,9 +152,22 @@ class PostgresHubStore(SqlHubQueries):
         return [LogLeaf(*row.values()) for row in rows]
 
     async def _fetch(self, query: str, *arguments: Any) -> Sequence[Any]:
-        async with self.single.connect() as connection:
+        async def fetch(connection: AsyncConnection) -> Sequence[Any]:
             found: Sequence[Any] = await (await driver_connection(connection)).fetch(query, *arguments)
             return found
+
+        return await self._read(fetch)
+
+    async def _read(self, read: Callable[[AsyncConnection], Awaitable[Sequence[Any]]]) -> Sequence[Any]:
+        """What `read` finds; asked once more if the connection at hand was dead, as all are after a restart."""
+        try:
+            async with self.single.connect() as connection:
+                return await read(connection)
+        except (DBAPIError, *LOST) as error:
+            if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                raise
+        async with self.single.connect() as connection:
+            return await read(connection)
 
 
 def _frame_bytes(commit: Commit) -> int:

@@ -15,7 +15,8 @@ from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
-from node.store.postgres import LOCK_SCHEMA, connect_postgres, create_schema, in_words
+from node.store.postgres import LOCK_SCHEMA, LOST, connect_again, connect_postgres, create_schema
+from node.store.postgres_url import in_words
 from sync_protocol.errors import Corrupt
 
 LOCK_CLASS: Final = 0x53494D50  # "SIMP": first half of the names of our advisory locks
@@ -24,10 +25,6 @@ LEADING: Final = 2
 PROJECTING: Final = 3
 
 WAIT_S: Final = 20  # then a waiter asks again: so it finds out whether the server is still there
-_GONE: Final = (
-    *(asyncpg.InterfaceError, asyncpg.InternalClientError, OSError),
-    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
-)
 
 _CREATE: Final = "CREATE TABLE IF NOT EXISTS kept (name text PRIMARY KEY, note bytea NOT NULL)"
 _READ: Final = "SELECT note FROM kept WHERE name = $1"
@@ -46,7 +43,11 @@ class _Connection:
 
     def __init__(self, url: str, wait_s: int = WAIT_S) -> None:
         self._url = url
-        self._settings = {"lock_timeout": f"{wait_s}s", "client_connection_check_interval": "1s"}
+        self._settings = {
+            "lock_timeout": f"{wait_s}s",
+            "client_connection_check_interval": "1s",
+            "synchronous_commit": "on",
+        }
         self._driver: Any = None
 
     async def run(self, work: Callable[[Any], Awaitable[Result]]) -> Result:
@@ -54,9 +55,9 @@ class _Connection:
         if self._driver is not None and not self._driver.is_closed():
             try:
                 return await self._try(work)
-            except _GONE:
+            except LOST:
                 pass  # the server was restarted meanwhile; nothing was held
-        self._driver = await connect_postgres(self._url, LOCK_SCHEMA, **self._settings)
+        self._driver = await connect_again(self._url, LOCK_SCHEMA, self._settings)
         return await self._try(work)
 
     async def _try(self, work: Callable[[Any], Awaitable[Result]]) -> Result:
@@ -102,7 +103,7 @@ class PostgresTurn:
     async def _let_go(self, driver: Any) -> None:
         try:
             await driver.execute("SELECT pg_advisory_unlock($1, $2)", LOCK_CLASS, self._number)
-        except _GONE:
+        except LOST:
             self.close()  # then the server has let go by itself
         except BaseException:
             self.close()

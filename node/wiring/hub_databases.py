@@ -88,7 +88,7 @@ def open_announcements(options: HubOptions, clock: Clock) -> Announcements:
 
 def check_lock_stands_apart(options: HubOptions) -> None:
     """Raises Refused(configuration) if a backup of the log would bring an old lock back with it."""
-    from node.store.postgres import is_same_database
+    from node.store.postgres_url import is_same_database
 
     if options.log_file is None and is_same_database(options.lock_url, options.database_url):
         step = "Create a small database of its own for lock_url; it is never restored from a backup."
