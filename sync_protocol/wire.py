@@ -178,11 +178,12 @@ class AsOf(_Body, frozen=True, kw_only=True):
 
 
 class Totals(_Body, frozen=True, kw_only=True):
-    """`GET /v1/totals`: the figures of §9.6 as plain objects."""
+    """`GET /v1/totals`: the figures of §9.6 as plain objects; `next` is the `after` of the next page, or null."""
 
     as_of: AsOf
     state_hash: str
     totals: dict[str, Any]
+    next: str | None = None
 
 
 class ComplaintLine(_Body, frozen=True, kw_only=True):

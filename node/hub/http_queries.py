@@ -4,31 +4,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NoReturn
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from typing import Final
 
 from aiohttp import web
 
 from node.hub.complaint_lists import LIST_STATES, format_after, line_of, parse_after
 from node.hub.http_projection import as_of
 from node.hub.http_requests import HUB, agency_of, identify, identify_for, json_answer, query_integer
-from node.hub.hub import Hub
 from node.store.complaint_place import slot_at
 from node.store.projection_records import TotalsWanted
+from node.store.projection_sums import COMPLAINTS
 from sync_protocol.change_types import CLASSES
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.limits import INTEGER_MAX
+from sync_protocol.roster_state import AgencyRecord
 from sync_protocol.values import AgencyId, format_timestamp
 from sync_protocol.wire import ComplaintPage, SilentAgencies, SilentAgency, Totals
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 200  # a page of some 60 KiB, read and written in a few milliseconds
-_OPEN_LABELS: Final = frozenset(state.label for state in LIST_STATES["open"])
+AGENCIES_DEFAULT: Final = 50
+AGENCIES_MAX: Final = 100  # a page of totals: each agency has some fifty
 _LABELS: Final = [state.label for state in LIST_STATES["all"]]
 _CLASSES: Final = [*CLASSES, UNCLASSIFIED]
-_COMPLAINTS: Final = "complaints"  # the figure that has states and classes
 _BY: Final = {"agency": "agency", "state": "key", "class": "class_"}  # word of the address -> word of a total
 
 
@@ -39,13 +41,8 @@ async def get_complaints(request: web.Request) -> web.Response:
     record = hub.log.roster.agency(agency)
     if record is None:
         raise Refused("not-found", f"{agency} is not enrolled", where="agency")
-    state = _word(request, "state")
-    states = LIST_STATES.get("open" if state is None else state)
-    if states is None:
-        _unknown("state", LIST_STATES)
-    limit = query_integer(request, "limit", default=PAGE_DEFAULT, least=1)
-    if limit > PAGE_MAX:
-        raise malformed(f"is at most {PAGE_MAX}", "limit")
+    states = LIST_STATES[_one_of(request, "state", LIST_STATES) or "open"]
+    limit = _limit(request, PAGE_DEFAULT, PAGE_MAX)
     text = _word(request, "after")
     after = None if text is None else parse_after(text)
     # One more than is shown tells whether there is another page.
@@ -60,36 +57,55 @@ async def get_complaints(request: web.Request) -> web.Response:
 
 
 async def get_totals(request: web.Request) -> web.Response:
-    """`GET /v1/totals`."""
+    """`GET /v1/totals`: everything at once; with parameters of one agency, national, or by pages of agencies."""
     await identify(request)
     hub = request.app[HUB]
-    cursor, rows = await hub.projection.figures(_totals_wanted(request))
+    wanted, next_ = _totals_wanted(request, hub.log.roster.agencies)
+    cursor, rows = await hub.projection.figures(wanted)
     totals = {row.name: row.total for row in rows if row.total}
     told = await as_of(hub, cursor, hub.clock.now_ms())
-    return json_answer(Totals(as_of=told, state_hash=format_state_hash(cursor.state_hash), totals=totals))
+    state_hash = format_state_hash(cursor.state_hash)
+    return json_answer(Totals(as_of=told, state_hash=state_hash, totals=totals, next=next_))
 
 
-def _totals_wanted(request: web.Request) -> TotalsWanted:
-    figure, agency = _word(request, "figure"), _word(request, "agency")
-    state, class_, by = _word(request, "state"), _word(request, "class"), _word(request, "by")
-    if figure is not None and figure not in FIGURES:
-        _unknown("figure", FIGURES)
-    if state is not None and state not in _LABELS:
-        _unknown("state", _LABELS)
-    if class_ is not None and class_ not in _CLASSES:
-        _unknown("class", _CLASSES)
-    summed: frozenset[str] = frozenset()
-    if by is not None:
-        words = by.split(",")
-        if len(set(words)) < len(words) or not set(words) <= set(_BY):
-            _unknown("by", _BY)
-        summed = frozenset(_BY.values()) - {_BY[word] for word in words}
-    if (state, class_, by) != (None, None, None):
-        if figure not in (None, _COMPLAINTS):
+def _totals_wanted(request: web.Request, enrolled: Sequence[AgencyRecord]) -> tuple[TotalsWanted, str | None]:
+    """What is asked for, and the `after` of the next page."""
+    figure = _one_of(request, "figure", FIGURES)
+    state, class_ = _one_of(request, "state", _LABELS), _one_of(request, "class", _CLASSES)
+    summed = _summed(_word(request, "by"))
+    if (state, class_) != (None, None) or summed is not None:
+        if figure not in (None, COMPLAINTS):
             raise malformed("only complaints have states and classes", "figure")
-        figure = _COMPLAINTS
-    whose = None if agency is None else str(AgencyId.parse(agency))
-    return TotalsWanted(agency=whose, figure=figure, key=state, class_=class_, summed=summed)
+        figure = COMPLAINTS
+    wanted = TotalsWanted(figure=figure, key=state, class_=class_, summed=summed or frozenset())
+    agency = _word(request, "agency")
+    if agency is not None:
+        code = str(AgencyId.parse(agency))
+        return wanted._replace(agencies=(code, code), summed=wanted.summed - {"agency"}), None
+    if not request.query or "agency" in wanted.summed:
+        return wanted, None
+    return _page_of_agencies(request, wanted, sorted(record.agency for record in enrolled))
+
+
+def _page_of_agencies(
+    request: web.Request, wanted: TotalsWanted, agencies: Sequence[str]
+) -> tuple[TotalsWanted, str | None]:
+    """`after` is the last agency of the page before, which need not be one: it is a place in an order."""
+    after, limit = _word(request, "after"), _limit(request, AGENCIES_DEFAULT, AGENCIES_MAX)
+    begin = 0 if after is None else bisect_right(agencies, AgencyId.parse(after))
+    page = agencies[begin : begin + limit]
+    bounds = (str(page[0]), str(page[-1])) if page else ("", "")
+    return wanted._replace(agencies=bounds), str(page[-1]) if begin + limit < len(agencies) else None
+
+
+def _summed(by: str | None) -> frozenset[str] | None:
+    """The words of a total that `by` leaves out."""
+    if by is None:
+        return None
+    words = by.split(",")
+    if len(set(words)) < len(words) or not set(words) <= set(_BY):
+        raise malformed("is one or more of " + ", ".join(_BY), "by")
+    return frozenset(_BY.values()) - {_BY[word] for word in words}
 
 
 async def get_silent(request: web.Request) -> web.Response:
@@ -105,7 +121,7 @@ async def get_silent(request: web.Request) -> web.Response:
         for agency, at in heard.items()
         if tick is not None and at is not None and tick - at > longer_than_s * 1000
     }
-    open_ = await _open_complaints(hub) if silent else {}
+    open_ = await hub.projection.open_complaints() if silent else {}
     agencies = [
         SilentAgency(agency=agency, heard_at=format_timestamp(at), silent_s=ms // 1000, open=open_.get(agency, 0))
         for agency, (ms, at) in sorted(silent.items(), key=lambda one: (-one[1][0], one[0]))
@@ -113,16 +129,6 @@ async def get_silent(request: web.Request) -> web.Response:
     told = await as_of(hub, cursor, hub.clock.now_ms())
     newest = None if tick is None else format_timestamp(tick)
     return json_answer(SilentAgencies(as_of=told, tick=newest, agencies=agencies))
-
-
-async def _open_complaints(hub: Hub) -> dict[str, int]:
-    """By agency; perhaps of a moment later than the rest of the answer."""
-    _, rows = await hub.projection.figures(TotalsWanted(figure=_COMPLAINTS, summed=frozenset({"class_"})))
-    counts: dict[str, int] = {}
-    for row in rows:
-        if row.key in _OPEN_LABELS:
-            counts[row.agency] = counts.get(row.agency, 0) + row.total
-    return counts
 
 
 def _word(request: web.Request, name: str) -> str | None:
@@ -133,5 +139,16 @@ def _word(request: web.Request, name: str) -> str | None:
     return values[0] if values else None
 
 
-def _unknown(where: str, known: Iterable[str]) -> NoReturn:
-    raise malformed("is one of " + ", ".join(known), where)
+def _one_of(request: web.Request, name: str, known: Collection[str]) -> str | None:
+    """A value from the query that is one of the known. Raises Refused(malformed)."""
+    value = _word(request, name)
+    if value is not None and value not in known:
+        raise malformed("is one of " + ", ".join(known), name)
+    return value
+
+
+def _limit(request: web.Request, default: int, most: int) -> int:
+    limit = query_integer(request, "limit", default=default, least=1)
+    if limit > most:
+        raise malformed(f"is at most {most}", "limit")
+    return limit

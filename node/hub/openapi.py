@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from node.hub.complaint_lists import LIST_STATES
-from node.hub.http_queries import PAGE_DEFAULT, PAGE_MAX
+from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
 from sync_protocol.change_types import CLASSES
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
@@ -56,6 +56,12 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "figure": {"in": "query", "schema": {"enum": [*FIGURES]}},
     "query_agency": {"name": "agency", "in": "query", "schema": {"type": "string", "maxLength": 64}},
     "state": {"in": "query", "schema": {"enum": [label for label in LIST_STATES if label not in ("open", "all")]}},
+    "agency_after": {"name": "after", "in": "query", "schema": {"type": "string", "maxLength": 64}},
+    "agency_limit": {
+        "name": "limit",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "maximum": AGENCIES_MAX, "default": AGENCIES_DEFAULT},
+    },
     "class": {"in": "query", "schema": {"enum": [*CLASSES, UNCLASSIFIED]}},
     "by": {"in": "query", "description": "agency, state, class, joined by commas", "schema": {"type": "string"}},
     "longer_than_s": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
@@ -140,7 +146,7 @@ _CALLS: Final = (
         "The figures, or sums of them.",
         Totals,
         who=_READERS,
-        query=("figure", "query_agency", "state", "class", "by"),
+        query=("figure", "query_agency", "state", "class", "by", "agency_after", "agency_limit"),
     ),
     _Call("get", "/v1/silent", "Who has not been heard of.", SilentAgencies, who=_READERS, query=("longer_than_s",)),
 )

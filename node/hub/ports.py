@@ -265,6 +265,10 @@ class ProjectionStore(Protocol):
         """Some figures, or sums of them, in the order of their words, and the cursor that they are as of."""
         ...
 
+    async def open_complaints(self) -> dict[str, int]:
+        """How many open complaints each agency owns."""
+        ...
+
     async def heard(self) -> tuple[Cursor, dict[str, int | None]]:
         """As `last_heard`, and the cursor that it is as of."""
         ...

@@ -22,6 +22,7 @@ from node.store.postgres import (
 from node.store.projection_reading import ProjectionReading
 from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale
 from node.store.projection_store import bring_projection_up_to_date
+from node.store.projection_sums import with_sums
 
 COPY_FROM_ROWS: Final = 100  # fewer go in by one prepared statement, which asks the server once where COPY asks thrice
 # Every statement of ours finds its rows by an index. Without these the server, which does not know how long an array
@@ -47,7 +48,7 @@ SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[], $5::text
 _ADD_TOTALS: Final = """
 INSERT INTO total (figure, agency, key, class_, count)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
-ON CONFLICT (agency, figure, key, class_) DO UPDATE SET count = total.count + excluded.count
+ON CONFLICT (figure, agency, key, class_) DO UPDATE SET count = total.count + excluded.count
 """
 _HEAR: Final = """
 INSERT INTO last_heard (agency, tick_ms) SELECT * FROM unnest($1::text[], $2::bigint[])
@@ -143,7 +144,6 @@ async def _write_registers(driver: Any, step: ProjectionStep) -> None:
         columns = [(r.index, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in step.refused]
         await driver.execute(_REFUSE, *zip(*columns, strict=True))
     if step.totals:
-        totals = [(*name.split("/"), count) for name, count in step.totals.items()]
-        await driver.execute(_ADD_TOTALS, *zip(*totals, strict=True))
+        await driver.execute(_ADD_TOTALS, *zip(*with_sums(step.totals), strict=True))
     if step.last_heard:
         await driver.execute(_HEAR, list(step.last_heard), list(step.last_heard.values()))

@@ -5,14 +5,16 @@ ProjectionStore, the reading half). Each answer is one snapshot together with th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, func, literal, select, union_all
+from sqlalchemy import BigInteger, Integer, Select, and_, bindparam, func, literal, literal_column, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from node.store.complaint_place import SLOT_MAX, place_of
 from node.store.hub_tables import table_of
 from node.store.projection_records import ComplaintRow, Cursor, RefusedChange, TotalRow, TotalsWanted
+from node.store.projection_sums import NATIONAL, OPEN, PLAIN
 from node.store.projection_tables import ComplaintTable, CursorTable, HeardTable, RefusedTable, TotalTable
 
 COMPLAINT: Final = table_of(ComplaintTable)
@@ -44,7 +46,9 @@ class ProjectionReading:
     ) -> tuple[Cursor, list[ComplaintRow]]:
         async with self.readers.connect() as connection:
             cursor = await read_cursor(connection)
-            rows = (await connection.execute(_page(agency, states, after, limit))).all()
+            rows = (
+                await connection.execute(_page(len(states), after is not None), _bounds(agency, states, after, limit))
+            ).all()
         return cursor, [ComplaintRow(*row) for row in rows]
 
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
@@ -56,6 +60,11 @@ class ProjectionReading:
             cursor = await read_cursor(connection)
             rows = (await connection.execute(_totals(wanted))).all()
         return cursor, [TotalRow(row[0], row[1], row[2], row[3], int(row[4])) for row in rows]
+
+    async def open_complaints(self) -> dict[str, int]:
+        query = select(TOTAL.c.agency, TOTAL.c["count"]).where(TOTAL.c.figure == OPEN)
+        async with self.readers.connect() as connection:
+            return {row[0]: row[1] for row in (await connection.execute(query)).all()}
 
     async def last_heard(self) -> dict[str, int | None]:
         return (await self.heard())[1]
@@ -85,35 +94,53 @@ async def read_cursor(connection: AsyncConnection) -> Cursor:
     return Cursor(*row)
 
 
-def _page(agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int) -> Select[Any]:
-    """The first `limit` of each state, read from the index alone, merged; then the rows of those that remain."""
-    place, number = COMPLAINT.c.place, COMPLAINT.c.number
+@lru_cache(maxsize=32)
+def _page(states: int, has_after: bool) -> Select[Any]:
+    """The first of each state, read from the index alone, merged; then the rows of those that remain.
+
+    Made once for each number of states: putting it together takes longer than answering it.
+    """
+    place, number, limit = COMPLAINT.c.place, COMPLAINT.c.number, bindparam("rows", type_=Integer)
     pieces = []
-    for state in states:
-        last = place_of(agency, state, SLOT_MAX)
-        if after is None:
-            pieces.append((place >= place_of(agency, state, 0), place <= last))
-        else:
-            begin = place_of(agency, state, after[0])
+    for at in range(states):
+        begin, end = bindparam(f"begin{at}", type_=BigInteger), bindparam(f"end{at}", type_=BigInteger)
+        if has_after:
             # Apart, not as one comparison of pairs: each half is one walk along the index.
-            pieces += [(place == begin, number > after[1]), (place > begin, place <= last)]
+            pieces.append((place == begin, number > bindparam("number", type_=BigInteger)))
+            pieces.append((place > begin, place <= end))
+        else:
+            pieces.append((place >= begin, place <= end))
     walks = [select(place, number).where(*piece).order_by(place, number).limit(limit).subquery() for piece in pieces]
     found = union_all(*(select(walk.c.place, walk.c.number) for walk in walks)).subquery()
-    slot = found.c.place.op("&")(literal(SLOT_MAX))
-    first = select(found.c.place, found.c.number).order_by(slot, found.c.number).limit(limit).subquery()
-    return (
-        _ROWS.join(first, and_(place == first.c.place, number == first.c.number))
-        .order_by(place.op("&")(literal(SLOT_MAX)), number)
-    )  # fmt: skip
+    order = (found.c.place.op("&")(literal_column(str(SLOT_MAX))), found.c.number)
+    first = select(found.c.place, found.c.number).order_by(*order).limit(limit).subquery()
+    return _ROWS.join(first, and_(place == first.c.place, number == first.c.number)).order_by(
+        place.op("&")(literal_column(str(SLOT_MAX))), number
+    )
+
+
+def _bounds(agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int) -> dict[str, int]:
+    """The parameters of `_page`."""
+    slot, number = (0, 0) if after is None else after
+    bounds = {"rows": limit} if after is None else {"rows": limit, "number": number}
+    for at, state in enumerate(states):
+        bounds[f"begin{at}"] = place_of(agency, state, slot)
+        bounds[f"end{at}"] = place_of(agency, state, SLOT_MAX)
+    return bounds
 
 
 def _totals(wanted: TotalsWanted) -> Select[Any]:
-    words = {name: TOTAL.c[name] for name in ("agency", "figure", "key", "class_")}
-    conditions = [
-        column == getattr(wanted, name) for name, column in words.items() if getattr(wanted, name) is not None
-    ]
+    """Every condition begins with the figure, because the table is sorted by it."""
+    figure, agency, key, class_, count = (TOTAL.c[name] for name in ("figure", "agency", "key", "class_", "count"))
+    if "agency" in wanted.summed:  # the sums over all agencies stand ready
+        where, shown = [figure == NATIONAL, agency == wanted.figure], [agency, literal(SUMMED).label("whose")]
+    else:
+        where, shown = [figure.in_(PLAIN if wanted.figure is None else [wanted.figure])], [figure, agency]
+    if wanted.agencies is not None:
+        where.append(agency.between(*wanted.agencies))
+    where += [column == word for column, word in ((key, wanted.key), (class_, wanted.class_)) if word is not None]
+    words = [*shown, *(literal(SUMMED).label(c.name) if c.name in wanted.summed else c for c in (key, class_))]
     if not wanted.summed:
-        return select(*words.values(), TOTAL.c["count"]).where(*conditions).order_by(*words.values())
-    kept = [column for name, column in words.items() if name not in wanted.summed]
-    shown = [literal(SUMMED).label(name) if name in wanted.summed else column for name, column in words.items()]
-    return select(*shown, func.sum(TOTAL.c["count"])).where(*conditions).group_by(*kept).order_by(*kept)
+        return select(*words, count).where(*where).order_by(figure, agency, key, class_)
+    kept = [figure, agency, *(column for column in (key, class_) if column.name not in wanted.summed)]
+    return select(*words, func.sum(count)).where(*where).group_by(*kept).order_by(*kept)

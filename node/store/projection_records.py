@@ -44,8 +44,8 @@ class ComplaintRow(NamedTuple):
 class TotalRow(NamedTuple):
     """One figure under its four words (protocol §9.6)."""
 
-    agency: str
     figure: str
+    agency: str
     key: str
     class_: str
     total: int
@@ -57,9 +57,12 @@ class TotalRow(NamedTuple):
 
 
 class TotalsWanted(NamedTuple):
-    """Which figures: every word that is not None must be so. `summed` names words over which counts are added up."""
+    """Which figures: every word that is not None must be so. `agencies` are the first and the last in their order.
 
-    agency: str | None = None
+    `summed` names words over which is added up; over all agencies only with nothing said about them.
+    """
+
+    agencies: tuple[str, str] | None = None
     figure: str | None = None
     key: str | None = None
     class_: str | None = None

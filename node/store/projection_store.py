@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
-from sqlalchemy import delete, update
+from sqlalchemy import delete, event, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from node.store.migration import check_revision, migrate, revision_of
 from node.store.projection_reading import COMPLAINT, CURSOR, HEARD, REFUSED, TOTAL, ProjectionReading
 from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale
+from node.store.projection_sums import with_sums
 from node.store.projection_tables import PROJECTION_REVISION
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
+# Changed complaints and their places lie all over the file; SQLite's own 2 MiB of pages would be read again and again.
+WRITER_CACHE_KIB: Final = 32 * 1024
 # Rows travel as one blob, each found by its place in it (a blob's bytes are counted from 1): a number of 63 bits,
 # offset 23, key 7, state 17, pointers 16 (in units of 8 bytes). Key, state and pointers follow upon two numbers in
 # decimal digits, because SQLite reads no others out of a blob. One statement carries 8 MiB; more rows make more.
@@ -51,7 +54,7 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->
 _ADD_TOTALS: Final = """
 INSERT INTO total (figure, agency, "key", class_, count)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true
-ON CONFLICT (agency, figure, "key", class_) DO UPDATE SET count = total.count + excluded.count
+ON CONFLICT (figure, agency, "key", class_) DO UPDATE SET count = total.count + excluded.count
 """
 _HEAR: Final = """
 INSERT INTO last_heard (agency, tick_ms) SELECT "key", value FROM json_each(?1) WHERE true
@@ -117,7 +120,13 @@ class SqlProjectionStore(ProjectionReading):
     @classmethod
     def _open(cls, path: Path) -> Self:
         url = sqlite_url(path)
-        return cls(open_writer(url, durability="NORMAL"), open_readers(url))
+        writer = open_writer(url, durability="NORMAL")
+
+        @event.listens_for(writer.sync_engine, "connect")
+        def on_connect(connection: Any, _record: Any) -> None:
+            connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
+
+        return cls(writer, open_readers(url))
 
     async def close(self) -> None:
         await self.readers.dispose()
@@ -186,7 +195,6 @@ async def _write_registers(connection: AsyncConnection, step: ProjectionStep) ->
         refused = [(r.index, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in step.refused]
         await connection.exec_driver_sql(_REFUSE, (_json(refused),))
     if step.totals:
-        totals = [[*name.split("/"), count] for name, count in step.totals.items()]
-        await connection.exec_driver_sql(_ADD_TOTALS, (_json(totals),))
+        await connection.exec_driver_sql(_ADD_TOTALS, (_json(with_sums(step.totals)),))
     if step.last_heard:
         await connection.exec_driver_sql(_HEAR, (_json(step.last_heard),))

@@ -12,8 +12,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 PROJECTION_REVISION: Final = "0002"
-# Words of the protocol are ASCII and compared byte by byte; a database's own order of letters would only be slower.
-_WORD: Final = Text().with_variant(Text(collation="C"), "postgresql")
+_WORD: Final = Text()  # on PostgreSQL ordered byte by byte (migration 0002): words of the protocol are ASCII
 _BIG: Final = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -51,11 +50,11 @@ class RefusedTable(ProjectionTable, table=True):
 
 
 class TotalTable(ProjectionTable, table=True):
-    """One figure under its four words (protocol §9.6)."""
+    """One figure under its four words (protocol §9.6), or a sum of such (projection_sums.py)."""
 
     __tablename__ = "total"
-    agency: str = Field(primary_key=True, sa_type=_WORD)
     figure: str = Field(primary_key=True, sa_type=_WORD)
+    agency: str = Field(primary_key=True, sa_type=_WORD)
     key: str = Field(primary_key=True, sa_type=_WORD)
     class_: str = Field(primary_key=True, sa_type=_WORD)
     count: int = Field(sa_type=BigInteger)

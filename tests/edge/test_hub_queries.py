@@ -198,6 +198,9 @@ HOSTILE = [
     "/v1/totals?by=",
     "/v1/totals?by=state,state",
     "/v1/totals?by=unit",
+    "/v1/totals?after=A",
+    "/v1/totals?limit=101",
+    "/v1/totals?by=agency&after=33.75&after=33.75",
     "/v1/silent?longer_than_s=-1",
     "/v1/silent?longer_than_s=1.5",
     "/v1/silent?longer_than_s=99999999999999999",
@@ -241,6 +244,45 @@ async def test_figures_are_chosen_and_added_up(lab: Lab, agency: Agency) -> None
     assert by_two == {"complaints/35.71/*/aspiration": 1}
     assert (await ask(lab, "/v1/totals?class=complaint_ordinary&by=agency"))["totals"] == {"complaints/33.75/*/*": 2}
     assert (await ask(lab, "/v1/totals?agency=13.71"))["totals"] == {}
+    own_by_state = (await ask(lab, "/v1/totals?agency=35.71&by=state"))["totals"]
+    assert own_by_state == {"complaints/35.71/verified/*": 1}
+
+
+async def test_figures_of_many_agencies_come_page_by_page(lab: Lab, agency: Agency) -> None:
+    for code in ("35.71", "13.71", "64.72"):
+        await receive(await lab.enrol(code), 0)
+    await receive(agency, 0)
+    whole = await ask(lab, "/v1/totals")
+    assert whole["next"] is None
+    for limit in (1, 2, 3, 100):
+        found: dict[str, int] = {}
+        after, pages = "", 0
+        while True:
+            page = await ask(lab, f"/v1/totals?limit={limit}{after}")
+            found |= page["totals"]
+            pages += 1
+            if page["next"] is None:
+                break
+            after = f"&after={page['next']}"
+        assert (found, pages) == (whole["totals"], -(-4 // limit))
+    by_agency = await ask(lab, "/v1/totals?by=agency&limit=2&after=33.75")
+    assert (by_agency["totals"], by_agency["next"]) == ({"complaints/35.71/*/*": 1, "complaints/64.72/*/*": 1}, None)
+    assert (await ask(lab, "/v1/totals?by=agency&after=99"))["totals"] == {}
+
+
+async def test_sums_that_stand_ready_are_those_of_the_figures(lab: Lab, agency: Agency) -> None:
+    other = await lab.enrol("35.71")
+    for one, class_ in ((agency, "aspiration"), (other, "complaint_oversight"), (other, "aspiration")):
+        complaint = await receive(one, 0)
+        await one.push_new([one.change(complaint, "verified", {"class": class_}, rev=2)])
+    await other.push_new([other.change(complaint, "archived", {"by": "officer", "reason": "double"}, rev=3)])
+    figures = (await ask(lab, "/v1/totals?figure=complaints"))["totals"]
+    sums: dict[str, int] = {}
+    for name, count in figures.items():
+        _, _, state, class_ = name.split("/")
+        sums[f"complaints/*/{state}/{class_}"] = sums.get(f"complaints/*/{state}/{class_}", 0) + count
+    assert (await ask(lab, "/v1/totals?by=state,class"))["totals"] == sums
+    assert await lab.hub.projection.open_complaints() == {"33.75": 1, "35.71": 1}
 
 
 async def test_who_is_silent_is_told_by_ticks_and_with_what_lies_there(lab: Lab, agency: Agency) -> None:

@@ -59,8 +59,8 @@ def _make_registers(word: sa.types.TypeEngine[str], number: sa.types.TypeEngine[
     op.create_index("refused_by_agency", "refused", ["agency", "seq"])
     op.create_table(
         "total",
-        sa.Column("agency", word, primary_key=True),
         sa.Column("figure", word, primary_key=True),
+        sa.Column("agency", word, primary_key=True),
         sa.Column("key", word, primary_key=True),
         sa.Column("class_", word, primary_key=True),
         sa.Column("count", _BIG, nullable=False),
