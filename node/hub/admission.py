@@ -176,6 +176,14 @@ class Admission:
         stay.rest, stay.is_vouched = cost, stay.is_vouched or not caller.is_stranger
         stay.heard(self._clock.monotonic_s())
 
+    async def repay(self, stay: Stay) -> None:
+        """After a repeat, which costs nearly as much as what is new and brings nothing: in company its sender waits as
+        long again, so that of two who share a processor the one with new sets has the larger part.
+        """
+        now_s = self._clock.monotonic_s()
+        if self._company.has_others(stay.caller.account, now_s):
+            await self._clock.sleep(min(now_s - stay.since_s, PAUSE_S))
+
     # --- the line ---
 
     async def _queue(self, caller: Caller, cost: int, hold: Callable[[], int]) -> None:

@@ -64,6 +64,8 @@ async def put_change_set(request: web.Request) -> web.Response:
             encoding,
             caller,
         )
+        if not taken.place.is_new:
+            await request.app[ADMISSION].repay(stay)
     if taken.place.is_new:
         give_pass(request, agency)
     answer = await entered(hub, taken.place, from_size, hidden=taken.hidden, erased=taken.erased)

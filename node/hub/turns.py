@@ -52,9 +52,10 @@ class Turns(Generic[Item]):
     def __init__(self) -> None:
         self._parties: OrderedDict[str, OrderedDict[str, deque[Item]]] = OrderedDict()
         self._parties_count: Counter[str] = Counter()
+        self._count = 0
 
     def __len__(self) -> int:
-        return self._parties_count.total()
+        return self._count
 
     def of_party(self, party: str) -> int:
         """How many of a party wait."""
@@ -69,6 +70,7 @@ class Turns(Generic[Item]):
         party, name = account
         self._parties.setdefault(party, OrderedDict()).setdefault(name, deque()).append(item)
         self._parties_count[party] += 1
+        self._count += 1
 
     def take(
         self,
@@ -97,11 +99,13 @@ class Turns(Generic[Item]):
         if items is not None and item in items:
             items.remove(item)
             self._parties_count[account[0]] -= 1
+            self._count -= 1
             self._tidy(account)
 
     def _moved_back(self, account: Account) -> None:
         party, name = account
         self._parties_count[party] -= 1
+        self._count -= 1
         self._parties[party].move_to_end(name)
         self._parties.move_to_end(party)
         self._tidy(account)
@@ -151,6 +155,7 @@ class FairThreads:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._turns: Turns[_Job] = Turns()
         self._running: Counter[Account] = Counter()
+        self._free = threads
         self._company = Company()
 
     @property
@@ -168,9 +173,13 @@ class FairThreads:
         """What `work(*args)` returns or raises, in a thread, when the caller's turn has come."""
         loop = asyncio.get_running_loop()
         job = _Job(caller.account, partial(work, *args), loop.create_future())
-        self._company.note(job.account, loop.time())
-        self._turns.add(job.account, job)
-        self._hand_out(loop)
+        now_s = loop.time()
+        self._company.note(job.account, now_s)
+        if self._free and not self._turns and self._may(job.account, now_s):
+            self._begin(loop, job)
+        else:
+            self._turns.add(job.account, job)
+            self._hand_out(loop)
         done = job.done
         del work, args, job  # a refusal holds this frame, and must not hold the set
         try:
@@ -180,14 +189,17 @@ class FairThreads:
         return result
 
     def _hand_out(self, loop: asyncio.AbstractEventLoop) -> None:
-        while self._running.total() < self._threads:
+        while self._free and self._turns:
             job = self._turns.take(lambda job: job.done.cancelled() or self._may(job.account, loop.time()))
             if job is None:
                 return
-            if job.done.cancelled():
-                continue
-            self._running[job.account] += 1
-            self._pool.submit(job.work).add_done_callback(partial(self._finished, loop, job.account, job.done))
+            if not job.done.cancelled():
+                self._begin(loop, job)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
+        self._running[job.account] += 1
+        self._free -= 1
+        self._pool.submit(job.work).add_done_callback(partial(self._finished, loop, job.account, job.done))
 
     def _may(self, account: Account, now_s: float) -> bool:
         most = self._threads
@@ -204,6 +216,7 @@ class FairThreads:
     def _settle(
         self, loop: asyncio.AbstractEventLoop, account: Account, done: asyncio.Future[Any], future: Future[Any]
     ) -> None:
+        self._free += 1
         self._running[account] -= 1
         if not self._running[account]:
             del self._running[account]

@@ -15,12 +15,16 @@ import pytest
 
 from node.hub.admission import FIRST_BYTES
 from node.hub.passes import Passes
+from node.link.hub_client import HubClient
+from node.link.transport import Transport
+from sync_protocol.backoff import spread_s
 from sync_protocol.change_set import ChangeSet
 from sync_protocol.compression import compress_frames
 from sync_protocol.limits import WIRE_MAX_BYTES
+from sync_protocol.problems import Busy
 from sync_protocol.statement import Role
 from sync_protocol.wire import ADMISSION_HEADER
-from tests.edge.hub_lab import Agency, Answer, Lab, running_hub
+from tests.edge.hub_lab import Agency, Answer, Lab, LabRandomness, running_hub
 from tests.edge.hub_requests import read
 
 FLOOD = 40  # calls of the flooder at any time
@@ -287,7 +291,41 @@ async def test_the_figures_tell_who_was_turned_away_and_why(lab: Lab) -> None:
     assert await figure(lab, "simpul_hub_body_bytes") == 0
 
 
+def client_of(lab: Lab, agency: Agency, seed: int) -> HubClient:
+    """The node's own way to the hub."""
+    transport = Transport(lab.url, clock=lab.clock, randomness=LabRandomness(seed))
+    return HubClient(transport, agency.code, lambda: agency.signer)
+
+
 async def figure(lab: Lab, name: str) -> float:
     """One line of the hub's figures."""
     text = (await lab.call("GET", "/metrics")).body.decode()
     return next(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+async def test_a_herd_larger_than_the_hub_gets_through_by_doing_as_it_is_told(tmp_path: Path) -> None:
+    async with running_hub(tmp_path, projector=False, requests_max=4, waiting_max=8) as lab:
+        agencies = [await lab.enrol(f"33.{number}") for number in range(10, 50)]
+        bodies = [body_of(agency.cut(CHANGES)) for agency in agencies]
+        clients = [client_of(lab, agency, place) for place, agency in enumerate(agencies)]
+        done: list[float] = []
+
+        async def push(client: HubClient, body: bytes) -> None:
+            while True:
+                try:
+                    await client.push(1, body, 0)
+                except Busy as busy:
+                    await asyncio.sleep(spread_s(busy.retry_after_s or 1, lab.randomness.fraction()))
+                else:
+                    done.append(asyncio.get_running_loop().time())
+                    return
+
+        try:
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(push(client, body) for client, body in zip(clients, bodies, strict=True)))
+        finally:
+            for client in clients:
+                await client.close()
+        assert len(done) == len(agencies)
+        turned_away = await figure(lab, 'simpul_hub_turned_away_total{reason="line"}')
+        assert 0 < turned_away < 4 * len(agencies)
