@@ -119,6 +119,8 @@ class _Reading:
         now_s = asyncio.get_running_loop().time
         begun_s = now_s()
         while piece := await self.request.content.readany():
+            if self.is_hurried:  # before the patience that has run out is set anew
+                raise TimeoutError
             size += len(piece)
             if size > self.limit:
                 raise too_large("body", self.limit)
@@ -129,7 +131,7 @@ class _Reading:
                 patience.reschedule(None)  # what others make us wait for is not this line's silence
                 is_kept, self.look = await self.look(bytes(body)), None
                 begun_s = now_s() - size / LINE_SLOWEST_BYTES_S
-            if not self.is_hurried:
+            if not self.is_hurried:  # meanwhile, by others
                 patience.reschedule(begun_s + self.timeout_s + size / LINE_SLOWEST_BYTES_S)
         return bytes(body)
 

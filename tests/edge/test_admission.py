@@ -174,11 +174,12 @@ async def test_slow_strangers_give_way_to_one_that_waits(tmp_path: Path) -> None
         agencies = [await lab.enrol(f"33.{number}") for number in range(10, 16)]
         gate = asyncio.Event()
 
-        async def stalled() -> AsyncIterator[bytes]:
-            yield b"\x28"
-            await gate.wait()
+        async def trickling() -> AsyncIterator[bytes]:
+            while not gate.is_set():
+                yield b"\x28"
+                await asyncio.sleep(0.02)
 
-        slow = [asyncio.create_task(put(lab, agency, 1, stalled(), {})) for agency in agencies[:5]]
+        slow = [asyncio.create_task(put(lab, agency, 1, trickling(), {})) for agency in agencies[:5]]
         await asyncio.sleep(0.3)
         async with asyncio.timeout(60):
             answer = await agencies[5].push(agencies[5].cut(1))
