@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from node.hub.complaint_lists import format_after, parse_after
 from node.store.complaint_place import NUMBER_MAX, SLOT_MAX
+from node.store.migration import migrate
+from node.store.sqlite import open_writer, sqlite_url
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.merkle import leaf_hash
@@ -152,6 +155,28 @@ async def test_the_list_survives_a_rebuild_and_so_does_a_page_half_read(lab: Lab
     assert before == after
     assert await ask(lab, LIST + "?limit=2") == first
     assert await ask(lab, f"{LIST}?limit=2&after={first['next']}") == rest
+
+
+async def test_a_projection_of_an_earlier_version_is_folded_again_by_itself(tmp_path: Path) -> None:
+    async with running_hub(tmp_path) as lab:
+        for days in (1, 2):
+            await receive(await lab.enrol(f"33.7{days}"), days)
+        await projected(lab)
+        before, file = await lab.hub.projection.cursor(), lab.hub.options.projection_file
+    assert file is not None
+    for left in file.parent.glob(file.name + "*"):
+        left.unlink()
+    older = open_writer(sqlite_url(file), durability="FULL")
+    await migrate(older, "projection", "0001")
+    async with older.begin() as connection:
+        words = "INSERT INTO cursor (id, size, state_hash, updated_at_ms) VALUES (1, 99, x'00', 9)"
+        await connection.execute(text(words))
+    await older.dispose()
+    async with running_hub(tmp_path) as lab:
+        await projected(lab)
+        after = await lab.hub.projection.cursor()
+        assert (after.size, after.state_hash) == (before.size, before.state_hash)
+        assert await lab.hub.projection.open_complaints() == {"33.71": 1, "33.72": 1}
 
 
 async def test_an_agency_reads_its_own_list_and_nobody_elses(lab: Lab, agency: Agency) -> None:
