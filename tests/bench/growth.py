@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -22,9 +23,9 @@ from rich.table import Table
 
 from node.wiring import hub as hub_wiring
 from sync_protocol.values import AgencyId
-from tests.bench.__main__ import leaf_hash_us, machine, note
 from tests.bench.growth_log import disk_bytes, grow, measure_opened, measure_serving
 from tests.bench.growth_signers import Signers, enrol
+from tests.bench.machine import leaf_hash_us, machine, note
 from tests.bench.national import agencies, database
 from tests.bench.national_hub import NationalHub
 
@@ -59,7 +60,8 @@ async def measure(
             held += serving["backlog"]
             disk = await disk_bytes(hub.directory, url)
             more = {"changes": held, "disk_bytes_a_change": disk / held, "leaf_hash_us": round(leaf_hash_us(), 2)}
-            found[str(size)] = {**more, "grown_per_s": grown / seconds, **serving, **opened_found}
+            found[str(size)] = measured = {**more, "grown_per_s": grown / seconds, **serving, **opened_found}
+            note(json.dumps(measured))  # what an interrupted run found stays to be read
         return found
     finally:
         hub.kill()
@@ -130,6 +132,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Entry point; 2 if there is no room for the log."""
     chosen = parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped and removed
     sizes = sorted(size for size in chosen.sizes if size <= chosen.until)
     base = chosen.folder or Path(tempfile.gettempdir())
     free, needed = shutil.disk_usage(base).free, sizes[-1] * BYTES_A_CHANGE

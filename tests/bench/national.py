@@ -16,6 +16,7 @@ import asyncio
 import json
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from node.directory import load_directory
-from tests.bench.__main__ import leaf_hash_us, machine, note
+from tests.bench.machine import leaf_hash_us, machine, note
 from tests.bench.national_country import Country
 from tests.bench.national_hub import NationalHub
 from tests.bench.national_table import show
@@ -66,6 +67,7 @@ async def measure(
         for name in chosen.phases:
             note(name)
             phases[name] = await country.phase(name, chosen)
+            note(json.dumps(phases[name]))  # what an interrupted run found stays to be read
         note("closing the nodes, then exporting and auditing")
         return {"phases": phases, "audit": await country.close()}
     finally:
@@ -98,6 +100,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Entry point; 1 if the audit finds anything but exactly what was recorded."""
     chosen = parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped and removed
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # some ten files a node
     note(f"{machine()}; open files {soft} → {hard}")
