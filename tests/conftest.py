@@ -11,11 +11,17 @@ import pytest
 from hypothesis import settings
 from sqlalchemy.engine import URL
 
-from tests.postgres import fresh_database, running_server
+from tests.postgres import SERVER_VARIABLE, fresh_database, running_server
 
 # No deadline for one example: machines are shared, and a slow moment is no defect. A failure prints how to repeat it.
 settings.register_profile("simpul", deadline=None, print_blob=True)
 settings.load_profile("simpul")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_the_tests_in_the_environment() -> None:
+    """The program refuses a SIMPUL_… that it does not know, and this one is the tests' alone."""
+    os.environ.pop(SERVER_VARIABLE, None)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import asyncpg
 from sqlalchemy.engine import URL, make_url
 
 SERVER_VARIABLE = "SIMPUL_TEST_POSTGRES_URL"
+GIVEN_SERVER = os.environ.get(SERVER_VARIABLE)  # read early: conftest.py takes it out of the environment
 DRIVER = "postgresql+asyncpg"
 
 
@@ -27,9 +28,8 @@ def running_server(folder: Path, *, keep: bool = True) -> Iterator[URL]:
 
     `keep`: its data stay in the folder.
     """
-    given = os.environ.get(SERVER_VARIABLE)
-    if given:
-        yield make_url(given).set(drivername=DRIVER)
+    if GIVEN_SERVER:
+        yield make_url(GIVEN_SERVER).set(drivername=DRIVER)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that XDG_RUNTIME_DIR is not set, which is so in every container
