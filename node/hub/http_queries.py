@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from node.hub.complaint_lists import LIST_STATES, format_after, line_of, parse_after
@@ -60,12 +61,17 @@ async def get_totals(request: web.Request) -> web.Response:
     """`GET /v1/totals`: everything at once; with parameters of one agency, national, or by pages of agencies."""
     await identify(request)
     hub = request.app[HUB]
-    wanted, next_ = _totals_wanted(request, hub.log.roster.agencies)
-    cursor, rows = await hub.projection.figures(wanted)
-    totals = {row.name: row.total for row in rows if row.total}
+    totals: object
+    if request.query:
+        wanted, next_ = _totals_wanted(request, hub.log.roster.agencies)
+        cursor, rows = await hub.projection.figures(wanted)
+        totals = {row.name: row.total for row in rows if row.total}
+    else:
+        (cursor, words), next_ = await hub.projection.totals_json(), None
+        totals = msgspec.Raw(words)
     told = await as_of(hub, cursor, hub.clock.now_ms())
-    state_hash = format_state_hash(cursor.state_hash)
-    return json_answer(Totals(as_of=told, state_hash=state_hash, totals=totals, next=next_))
+    answer = Totals(as_of=told, state_hash=format_state_hash(cursor.state_hash), totals={}, next=next_)
+    return json_answer({**msgspec.structs.asdict(answer), "totals": totals})
 
 
 def _totals_wanted(request: web.Request, enrolled: Sequence[AgencyRecord]) -> tuple[TotalsWanted, str | None]:
@@ -82,7 +88,7 @@ def _totals_wanted(request: web.Request, enrolled: Sequence[AgencyRecord]) -> tu
     if agency is not None:
         code = str(AgencyId.parse(agency))
         return wanted._replace(agencies=(code, code), summed=wanted.summed - {"agency"}), None
-    if not request.query or "agency" in wanted.summed:
+    if "agency" in wanted.summed:
         return wanted, None
     return _page_of_agencies(request, wanted, sorted(record.agency for record in enrolled))
 

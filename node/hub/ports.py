@@ -265,6 +265,10 @@ class ProjectionStore(Protocol):
         """Some figures, or sums of them, in the order of their words, and the cursor that they are as of."""
         ...
 
+    async def totals_json(self) -> tuple[Cursor, bytes]:
+        """All figures but zeros as one JSON object in ASCII, by name, and the cursor that they are as of."""
+        ...
+
     async def open_complaints(self) -> dict[str, int]:
         """How many open complaints each agency owns."""
         ...
