@@ -206,3 +206,17 @@ def test_an_emptied_database_beside_a_lock_that_remembers_begins_no_second_log(
     ran = initialise(directory, databases, code=3)
     assert "signed a log of 3 leaves" in ran.document["error"]["detail"]
     assert query(databases.log, "SELECT count(*) FROM simpul_hub.log_entry") == 0
+
+
+def test_a_hub_that_ran_with_a_lock_in_files_is_given_a_lock_database_as_the_manual_says(
+    databases: Databases, tmp_path: Path
+) -> None:
+    directory = tmp_path / "hub"
+    discreet(simpul("hub", "init", directory, "--origin", ORIGIN, "--database-url", databases.log))
+    told("hub", "invite", directory, "33.75")
+    newest = query(databases.log, "SELECT encode(note, 'hex') FROM simpul_hub.checkpoint ORDER BY size DESC LIMIT 1")
+    given = {"SIMPUL_LOCK_URL": databases.lock}
+    refused = told("hub", "status", directory, code=1, env=given)["error"]
+    assert "neither follows the other" in refused["detail"]
+    query(databases.lock, f"INSERT INTO simpul_lock.kept VALUES ('checkpoint', decode('{newest}', 'hex')) RETURNING 1")
+    assert told("hub", "status", directory, env=given)["troubles"] == []
