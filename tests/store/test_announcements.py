@@ -98,7 +98,7 @@ async def test_a_connection_that_was_ended_is_made_again_and_word_comes_through(
     server = await asyncpg.connect(driver_dsn(make_url(url)))
     for _ in range(3):
         async with asyncio.timeout(20):
-            while not await server.fetch(_END_ALL):  # it may be on its way to a new one
+            while not await server.fetch(_END_ALL):  # noqa: ASYNC110 - it may be on its way to a new one
                 await asyncio.sleep(0.01)
         heard.clear()
         await until(says_more)
