@@ -21,6 +21,7 @@ from node.ports import Clock
 from sync_protocol.errors import Corrupt, Refused
 
 PAUSE_AFTER_FAILURE_S: Final = 2.0
+ROUND_S: Final = 0.015  # at least, from one look at the log to the next
 
 _logger = structlog.get_logger("simpul.hub.projector")
 
@@ -54,9 +55,9 @@ class Leader:
         self._wake.set()
 
     async def look(self) -> None:
-        """Where another process leads: how far it came, for whoever asks this one."""
-        if not self.is_leading:
-            await self._projector.look()
+        """How far the projection came, whoever leads; and that nobody dropped it, or died while making it anew."""
+        if await self._projector.look():
+            self.wake()
 
     async def _run(self) -> None:
         while True:
@@ -78,10 +79,13 @@ class Leader:
         while not self._projector.was_overtaken:
             self._wake.clear()
             await self._log.follow()
+            begun_s = self._clock.monotonic_s()
             while await self._projector.step_in_turn():
                 pass
             self._projector.trouble = None
             await self._wake.wait()
+            # What is alone is folded at once; in a rush many sets share the cost of a step.
+            await self._clock.sleep(max(0.0, begun_s + ROUND_S - self._clock.monotonic_s()))
 
     async def _rest_after(self, error: Exception, how: str) -> None:
         self._projector.begin_again(f"the projector {how}: {words_of(error)}")

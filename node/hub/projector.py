@@ -59,9 +59,14 @@ class Projector:
         """How far the projection came, as far as this process knows."""
         return self._cursor or self._seen
 
-    async def look(self) -> None:
-        """How far the projection came while another process moves it."""
+    async def look(self) -> bool:
+        """Reads how far the projection came. True if this process moved it last and somebody else did since."""
+        known = self._cursor
         self._seen = await self._projection.cursor()
+        if known is None or known is not self._cursor or known == self._seen:
+            return False
+        self.was_overtaken, self._cursor = True, None
+        return True
 
     def begin_again(self, trouble: str) -> None:
         """After a failure: what is stored decides where to go on."""
@@ -107,8 +112,7 @@ class Projector:
 
     async def step(self, until: int | None = None) -> bool:
         """One batch. False if nothing was left to fold. Only while holding the turn."""
-        if self._cursor is None or self._cursor != await self._projection.cursor():
-            self.was_overtaken = self._cursor is not None
+        if self._cursor is None:
             await self._load()
         cursor = self.cursor
         end = self._log.size if until is None else until
@@ -123,7 +127,11 @@ class Projector:
             _, row = await self._projection.complaint(erasure.complaint)
             await carry_out(self._store, erasure, row.pointers if row else b"")
         # Outcome unknown until the commit returns: the stored cursor decides, and the roster is replayed (`_fold`).
-        await self._projection.commit(step)
+        try:
+            await self._projection.commit(step)
+        except Unavailable:  # somebody else moved the cursor: nothing was written, and that is where to go on
+            self.was_overtaken = True
+            return True
         self._cursor = step.cursor
         return True
 
