@@ -23,14 +23,13 @@ from rich.table import Table
 
 from node.wiring import hub as hub_wiring
 from sync_protocol.values import AgencyId
-from tests.bench.growth_log import disk_bytes, grow, measure_opened, measure_serving
+from tests.bench.growth_log import disk_bytes, grow, hear_all, measure_opened, measure_serving
 from tests.bench.growth_signers import Signers, enrol
 from tests.bench.machine import leaf_hash_us, machine, note
-from tests.bench.national import agencies, database
+from tests.bench.national import COUNTRY, agencies, database
 from tests.bench.national_hub import NationalHub
 
 SIZES = (100_000, 1_000_000, 10_000_000)
-AGENCIES = 16
 SAID_EVERY_S = 10.0
 BYTES_A_CHANGE = 900  # on the disk while it grows: both planes, and write-ahead logs; more than was ever measured
 
@@ -45,9 +44,9 @@ async def measure(
     try:
         await hub.found(url, [])
         async with hub_wiring.opened(hub.directory) as opened:
-            enrolled = [await enrol(opened, AgencyId.parse(code)) for code in agencies(AGENCIES)]
+            enrolled = [await enrol(opened, AgencyId.parse(code)) for code in agencies(chosen.agencies)]
         signers = Signers(enrolled, chosen.signers)
-        held = 0
+        held = await hear_all(hub, signers)
         for size in sizes:
             note(f"growing to {size:,}")
             begun = time.perf_counter()
@@ -123,6 +122,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--databases", type=lambda text: text.split(","), default=["sqlite", "postgresql"])
     parser.add_argument("--sizes", type=lambda text: [int(float(part)) for part in text.split(",")], default=[*SIZES])
     parser.add_argument("--until", type=lambda text: int(float(text)), default=SIZES[-1], help="no size beyond, as 1e6")
+    parser.add_argument("--agencies", type=int, default=COUNTRY, help="enrolled and heard; 16 of them do the rest")
     parser.add_argument("--rounds", type=int, default=5, help="of acceptance at each size, after one to warm up")
     parser.add_argument("--signers", type=int, default=2, help="processes that sign ahead")
     parser.add_argument("--folder", type=Path, help="where the databases lie meanwhile (the system's temporary folder)")

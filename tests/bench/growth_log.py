@@ -28,6 +28,8 @@ from tests.bench.national_measures import percentile
 from tests.postgres import driver_dsn
 
 CHANGES_A_SET = 1_000
+WRITERS = 16  # agencies that make the log grow; the others are heard once
+CONNECTIONS = 64
 SETS_A_ROUND = 4  # for each agency while the log is made to grow
 SETS_MEASURED = 2  # for each agency in a measured round
 SINGLES = 100
@@ -36,18 +38,29 @@ BUSY_PAUSE_S = 0.05
 _HEADERS = {"Content-Type": CHANGE_SET_MEDIA_TYPE, "Content-Encoding": "zstd"}
 
 
+async def hear_all(hub: NationalHub, signers: Signers) -> int:
+    """One change of every agency, so that each has a head; how many it were."""
+    await hub.start()
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
+            await _push_all(session, hub.url, await signers.sign(1, 1, signers.agencies))
+    finally:
+        await hub.stop()
+    return len(signers.agencies)
+
+
 async def grow(hub: NationalHub, signers: Signers, changes: int, said: Callable[[int], None]) -> int:
     """At least so many more changes in the log, all projected; how many it were. The next round is signed meanwhile."""
     grown = 0
     await hub.start()
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            ahead = asyncio.create_task(signers.sign(SETS_A_ROUND, CHANGES_A_SET))
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
+            ahead = asyncio.create_task(_round(signers, SETS_A_ROUND))
             while grown < changes:
                 bodies = await ahead
                 grown += sum(map(len, bodies.values())) * CHANGES_A_SET
                 if grown < changes:
-                    ahead = asyncio.create_task(signers.sign(SETS_A_ROUND, CHANGES_A_SET))
+                    ahead = asyncio.create_task(_round(signers, SETS_A_ROUND))
                 await _push_all(session, hub.url, bodies)
                 said(grown)
             health = {"size": 1, "projected_to": 0}
@@ -60,23 +73,28 @@ async def grow(hub: NationalHub, signers: Signers, changes: int, said: Callable[
     return grown
 
 
+async def _round(signers: Signers, sets: int) -> Bodies:
+    return await signers.sign(sets, CHANGES_A_SET, signers.agencies[:WRITERS])
+
+
 async def measure_serving(hub: NationalHub, signers: Signers, rounds: int) -> dict[str, Any]:
     """Over HTTP, the projector paused: acceptance in sets of 1,000, single changes one by one, and public reads."""
     await hub.start(SIMPUL_PROJECTOR="false")
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
             rates = []
             for number in range(rounds + 1):
-                bodies = await signers.sign(SETS_MEASURED, CHANGES_A_SET)
+                bodies = await _round(signers, SETS_MEASURED)
                 begun = time.perf_counter()
                 await _push_all(session, hub.url, bodies)
                 seconds = time.perf_counter() - begun
                 if number:  # the first warms up
                     rates.append(sum(map(len, bodies.values())) * CHANGES_A_SET / seconds)
-            singles = await signers.sign_for(signers.agencies[0], SINGLES, 1)
-            latencies = [await _timed(_push(session, hub.url, signers.agencies[0], [each])) for each in singles]
+            first = signers.agencies[0]
+            singles = (await signers.sign(SINGLES, 1, [first]))[first]
+            latencies = [await _timed(_push(session, hub.url, first, [each])) for each in singles]
             reads = await _reads(session, hub.url)
-        changes = (rounds + 1) * SETS_MEASURED * len(signers.agencies) * CHANGES_A_SET + SINGLES
+        changes = (rounds + 1) * SETS_MEASURED * WRITERS * CHANGES_A_SET + SINGLES
         found = {"accepted_per_s": median(rates), "single_ms": _spread(latencies), **reads}
         return {**found, "rounds_per_s": rates, "backlog": changes, "hub_peak_mib": hub.peak_mib()}
     finally:

@@ -59,11 +59,11 @@ async def enrol(hub: Hub, agency: AgencyId) -> Enrolled:
 
 
 def _sign_forever(orders: Connection, enrolled: list[Enrolled]) -> None:
-    """One process: an order is (sets for each agency, changes in each, only for this agency or all)."""
+    """One process: an order is (sets for each agency, changes in each, which agencies)."""
     chains = {each.agency: each.begin() for each in enrolled}
     while (order := orders.recv()) is not None:
-        sets, changes, only = order
-        wanted = [chains[only]] if only else chains.values()
+        sets, changes, agencies = order
+        wanted = [chains[agency] for agency in agencies if agency in chains]
         orders.send(
             {str(chain.agency): [(chain.seq + 1, chain.sign_set(changes)) for _ in range(sets)] for chain in wanted}
         )
@@ -86,19 +86,12 @@ class Signers:
             self._lines.append(ours)
             self._processes.append(process)
 
-    async def sign(self, sets: int, changes: int) -> Bodies:
-        """So many sets for each agency, of so many changes each."""
+    async def sign(self, sets: int, changes: int, agencies: list[str]) -> Bodies:
+        """So many sets for each of the agencies, of so many changes each."""
+        order = (sets, changes, agencies)
         async with self._turn:
-            parts = await asyncio.gather(
-                *(asyncio.to_thread(_ask, line, (sets, changes, None)) for line in self._lines)
-            )
+            parts = await asyncio.gather(*(asyncio.to_thread(_ask, line, order) for line in self._lines))
         return {agency: bodies for part in parts for agency, bodies in part.items()}
-
-    async def sign_for(self, agency: str, sets: int, changes: int) -> list[tuple[int, bytes]]:
-        """The same for one agency alone."""
-        line = self._lines[self.agencies.index(agency) % len(self._lines)]
-        async with self._turn:
-            return (await asyncio.to_thread(_ask, line, (sets, changes, agency)))[agency]
 
     def close(self) -> None:
         """At once."""
@@ -109,7 +102,7 @@ class Signers:
             line.close()
 
 
-def _ask(line: Connection, order: tuple[int, int, str | None]) -> Bodies:
+def _ask(line: Connection, order: tuple[int, int, list[str]]) -> Bodies:
     line.send(order)
     bodies: Bodies = line.recv()
     return bodies
