@@ -27,7 +27,7 @@ __all__ = ["HubSettings", "NodeSettings", "check_http_url", "config_file"]  # da
 ENVIRONMENT_PREFIX = "SIMPUL_"
 SETTINGS_FILE = "simpul.toml"
 PASSPHRASE_FILE_MAX_BYTES = 4_096  # a passphrase is a line
-_DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+_SQLITE, _POSTGRESQL = "sqlite+aiosqlite", "postgresql+asyncpg"
 
 
 class _Settings(BaseSettings):
@@ -37,6 +37,7 @@ class _Settings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
     )
     DATABASE_FILE: ClassVar[str]
+    DRIVERS: ClassVar[tuple[str, ...]]
 
     directory: Path = Field(exclude=True, repr=False)
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -88,7 +89,7 @@ class _Settings(BaseSettings):
                 driver = make_url(text).drivername
             except ArgumentError:
                 raise ValueError("not a database URL") from None
-            drivers = _DRIVERS[1:] if about.field_name == "lock_url" else _DRIVERS
+            drivers = (_POSTGRESQL,) if about.field_name == "lock_url" else cls.DRIVERS
             if driver not in drivers:
                 raise ValueError(f"the URL begins with {' or '.join(name + '://' for name in drivers)}")
         return text
@@ -138,6 +139,7 @@ class HubSettings(_Settings):
     """The national hub's directory."""
 
     DATABASE_FILE: ClassVar[str] = "hub.db"
+    DRIVERS: ClassVar[tuple[str, ...]] = (_SQLITE, _POSTGRESQL)
 
     role: Literal["hub"] = Field("hub", description="What this directory is.")
     origin: str = Field(description="The log's name. Final: it is in every receipt.")
@@ -197,6 +199,7 @@ class NodeSettings(_Settings):
     """One agency's local node."""
 
     DATABASE_FILE: ClassVar[str] = "node.db"
+    DRIVERS: ClassVar[tuple[str, ...]] = (_SQLITE,)
 
     role: Literal["node"] = Field("node", description="What this directory is.")
     agency: str = Field(description="Whose node it is. Final.")

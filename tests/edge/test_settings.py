@@ -21,6 +21,7 @@ from node.settings_file import (
     write_settings,
 )
 from node.system import SystemClock, SystemRandomness
+from node.wiring.hub import hub_options
 from sync_protocol.errors import Refused
 from sync_protocol.note import vkey_for
 
@@ -97,7 +98,8 @@ def test_what_a_directory_is_cannot_be_changed_from_the_environment(
         ({"agency": "Kota Pekalongan"}, "setting agency"),
         ({"hub_url": "ftp://hub.example"}, "setting hub_url"),
         ({"vkey": "hub.example/log+00000000+AAAA"}, "setting vkey"),
-        ({"database_url": "mysql://x"}, "sqlite+aiosqlite:// or postgresql+asyncpg://"),
+        ({"database_url": "mysql://x"}, "begins with sqlite+aiosqlite://"),
+        ({"database_url": "postgresql+asyncpg://localhost/node"}, "begins with sqlite+aiosqlite://"),
         ({"retention_days": 30}, "setting retention_days"),
         ({"tls_cert": "cert.pem"}, "tls_cert and tls_key belong together"),
         ({"directory": "elsewhere"}, "unknown setting directory"),
@@ -222,3 +224,25 @@ def test_what_is_final_is_not_changed_by_a_second_init(tmp_path: Path) -> None:
         amend_settings(tmp_path, HubSettings, {"origin": "another.example/log"}, final=("origin",))
     with pytest.raises(Refused, match="directory of a hub"):
         amend_settings(tmp_path, NodeSettings, {"agency": "33.75"})
+
+
+def test_what_holds_a_password_is_not_in_the_repr_of_settings_and_options(tmp_path: Path) -> None:
+    url = "postgresql+asyncpg://simpul:s3cr3t-w0rds@localhost/hub"
+    urls = {"database_url": url, "projection_url": url, "lock_url": url + "_lock"}
+    settings = make_settings(HubSettings, {"directory": tmp_path, "origin": "hub.example/log", **urls})
+    assert (settings.database, settings.projection, settings.lock_url) == (url, url, url + "_lock")
+    options = hub_options(settings)
+    assert (options.database_url, options.log_file, options.projection_file) == (url, None, None)
+    assert "s3cr3t" not in repr(settings) + str(settings) + repr(options)
+
+
+def test_a_hubs_database_is_sqlite_or_postgresql_and_nothing_else(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="begins with sqlite\\+aiosqlite:// or postgresql\\+asyncpg://"):
+        make_settings(HubSettings, {"directory": tmp_path, "origin": "hub.example/log", "database_url": "mysql://x"})
+
+
+def test_a_lock_url_names_postgresql_or_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="setting lock_url"):
+        make_settings(
+            HubSettings, {"directory": tmp_path, "origin": "hub.example/log", "lock_url": "sqlite+aiosqlite:///x"}
+        )
