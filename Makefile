@@ -56,7 +56,7 @@ lock: ## pin all dependencies with hashes again (needs uv)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra dev \
 	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-bench: $(READY) ## the measured claims (15 minutes at most); the figures go to stdout
+bench: $(READY) ## the measured claims, beside PostgreSQL logical replication and NATS (20 minutes at most; for comparing: ARGS=--quick)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-national: $(READY) ## a hub and 727 nodes: steady, storm, a year (an hour; shorter: ARGS="--nodes 100 --days 30"); --help says more
