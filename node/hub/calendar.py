@@ -58,8 +58,12 @@ class Calendar:
 
     def day_of(self, hour: int) -> date | None:
         """The local day of a moment; None before FIRST_YEAR and after LAST_YEAR."""
-        number = (hour + self._offset) // _HOURS
+        number = self.day_number(hour)
         return _EPOCH + timedelta(days=number) if _FIRST_DAY <= number <= _LAST_DAY else None
+
+    def day_number(self, hour: int) -> int:
+        """The local day of a moment, counted from 1970."""
+        return (hour + self._offset) // _HOURS
 
     def end_of_working_day(self, hour: int, days: int) -> int | None:
         """The hour at which the n-th working day after that of `hour` ends; None where the calendar does not reach."""

@@ -26,8 +26,8 @@ from typing import Any, Final, NoReturn, cast
 import msgspec
 
 from node.directory import Agency
-from node.hub.calendar import DAYS_MAX, Calendar, Calendars, read_calendars
-from node.store.complaint_place import Due
+from node.hub.calendar import DAYS_MAX, REMEMBERED_MAX, Calendar, Calendars, read_calendars
+from node.store.complaint_place import DUTY_BITS, Due, due_of, slot_of
 from sync_protocol import change_types as ct
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
@@ -75,38 +75,64 @@ class DeadlineTable:
 
 
 class Deadlines:
-    """Answers "due when". Not for several threads at once."""
+    """Answers "due when". Not for several threads at once.
+
+    Asked for every complaint that changes: moments are whole hours, answers of the calendar are remembered, and what is
+    due is a slot of complaint_place.py from the beginning, of which the smaller is the earlier.
+    """
 
     def __init__(self, tables: list[DeadlineTable], calendars: Calendars) -> None:
         self._tables = sorted(tables, key=lambda table: table.since)
         self._since = [table.since for table in self._tables]
         self._calendars = calendars
+        self._by_day: dict[int, DeadlineTable | None] = {}
 
     def due(self, complaint: ComplaintState, clocks: Clocks) -> Due | None:
         """What is due next, None where nothing is, or nothing is measured."""
-        state = complaint.state
-        if state is State.ON_HOLD:
-            state = complaint.hold_return_state or State.RECEIVED
+        return due_of(self.slot(complaint, clocks))
+
+    def slot(self, complaint: ComplaintState, clocks: Clocks) -> int:
+        """The same as part of the complaint's place (complaint_place.py)."""
+        arrived = hour_of(complaint.received_at)
+        due = self._next(complaint, clocks, arrived)
+        return slot_of(None, arrived) if due is None else due
+
+    def _next(self, complaint: ComplaintState, clocks: Clocks, arrived: int) -> int | None:
+        state: int = complaint.state
+        if state == _ON_HOLD:
+            state = complaint.hold_return_state or _RECEIVED
         if state in _WAITING:
             return None
         calendar = self._calendars.of(complaint.owner)
-        table = self._table_for(calendar, hour_of(complaint.received_at))
+        table = self._table_for(calendar, arrived)
         if table is None:
             return None
-        if state is State.ANSWERED:
+        if state == _ANSWERED:
             return _close(table, calendar, clocks)
-        if state is State.RECEIVED and not clocks.handled:
-            return _working(calendar, clocks.owned, table.verify, Duty.VERIFY)
-        first = None if clocks.replied else _working(calendar, clocks.owned, table.first_answer, Duty.FIRST_ANSWER)
-        if state is State.RECEIVED:
+        owned = clocks.owned
+        if state == _RECEIVED and not clocks.handled:
+            return _working(calendar, owned, table.verify, _VERIFY)
+        first = None if clocks.replied else _working(calendar, owned, table.first_answer, _FIRST_ANSWER)
+        if state == _RECEIVED:
             return first
-        begun = clocks.owned if clocks.asked is None else clocks.asked
-        settle = _working(calendar, begun, table.settle.get(complaint.class_ or ""), Duty.SETTLE)
-        return min(first, settle) if first and settle else first or settle
+        begun = owned if clocks.asked is None else clocks.asked
+        settle = _working(calendar, begun, table.settle.get(complaint.class_ or ""), _SETTLE)
+        if first is None or settle is None:
+            return settle if first is None else first
+        return min(first, settle)
 
     def _table_for(self, calendar: Calendar, arrived: int) -> DeadlineTable | None:
         """A complaint is measured by what was in force when it arrived."""
-        day = calendar.day_of(arrived)
+        number = calendar.day_number(arrived)
+        try:
+            return self._by_day[number]
+        except KeyError:
+            if len(self._by_day) >= REMEMBERED_MAX:
+                self._by_day.clear()
+            found = self._by_day[number] = self._find_table(calendar.day_of(arrived))
+            return found
+
+    def _find_table(self, day: date | None) -> DeadlineTable | None:
         place = 0 if day is None else bisect_right(self._since, day)
         if not place or day is None:
             return None
@@ -114,21 +140,24 @@ class Deadlines:
         return table if table.until is None or day <= table.until else None
 
 
-_WAITING: Final = (State.AWAITING_INFORMATION, State.CLOSED, State.ARCHIVED)
+# Bound once, as plain numbers: an enum's member is slow to look up and to compare.
+_RECEIVED, _ANSWERED, _ON_HOLD = int(State.RECEIVED), int(State.ANSWERED), int(State.ON_HOLD)
+_WAITING: Final = frozenset(map(int, (State.AWAITING_INFORMATION, State.CLOSED, State.ARCHIVED)))
+_VERIFY, _FIRST_ANSWER, _SETTLE, _CLOSE = map(int, Duty)
 
 
-def _working(calendar: Calendar, begun: int, days: int | None, duty: Duty) -> Due | None:
+def _working(calendar: Calendar, begun: int, days: int | None, duty: int) -> int | None:
     if days is None:
         return None
     hour = calendar.end_of_working_day(begun, days)
-    return None if hour is None else Due(hour, duty)
+    return None if hour is None else hour << DUTY_BITS | duty  # a calendar's hours are all in range
 
 
-def _close(table: DeadlineTable, calendar: Calendar, clocks: Clocks) -> Due | None:
+def _close(table: DeadlineTable, calendar: Calendar, clocks: Clocks) -> int | None:
     if table.close is None or clocks.answered is None:
         return None
     hour = calendar.end_of_day(clocks.answered, table.close)
-    return None if hour is None else Due(hour, Duty.CLOSE)
+    return None if hour is None else hour << DUTY_BITS | _CLOSE
 
 
 _hours: Final[dict[str, int]] = {}

@@ -14,7 +14,7 @@ import msgspec
 
 from node.hub.deadlines import MARKS, Clocks, Deadlines, begin, hour_of
 from node.store.complaint_keys import complaint_keys
-from node.store.complaint_place import place_of, slot_of
+from node.store.complaint_place import place_of
 from node.store.hub_records import LogLeaf
 from node.store.projection_records import POINTER_BYTES, Cursor, Erasure, ProjectionStep, RefusedChange
 from sync_protocol.change_types import Erased
@@ -193,8 +193,7 @@ class _Placing:
             record = self._roster.agency(owner)
             assert record is not None
             number = self._agencies[owner] = record.enrolled_index
-        due = self._deadlines.due(complaint, clocks)
-        return place_of(number, complaint.state, slot_of(due, hour_of(complaint.received_at)))
+        return place_of(number, complaint.state, self._deadlines.slot(complaint, clocks))
 
 
 _Rows = list[tuple[bytes, int, bytes, bytes]]

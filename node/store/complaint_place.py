@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 
 _SLOT_BITS: Final = 26
 _STATE_BITS: Final = 4
-_DUTY_BITS: Final = 2
+DUTY_BITS: Final = 2
 _NOTHING_DUE: Final = 1 << (_SLOT_BITS - 1)
 SLOT_MAX: Final = (1 << _SLOT_BITS) - 1  # as many bits as it has
-HOUR_MAX: Final = (_NOTHING_DUE >> _DUTY_BITS) - 1  # in the year 2926
+HOUR_MAX: Final = (_NOTHING_DUE >> DUTY_BITS) - 1  # in the year 2926
 AGENCY_MAX: Final = (1 << (63 - _SLOT_BITS - _STATE_BITS)) - 1  # 8 thousand million leaves before an enrolment
 NUMBER_MAX: Final = (1 << 63) - 1  # what both databases take for an integer
 
@@ -35,13 +35,13 @@ class Due(NamedTuple):
 def slot_of(due: Due | None, arrived_hour: int) -> int:
     """Hours out of range are taken for the nearest that is in it."""
     if due is None:
-        return _NOTHING_DUE | min(max(arrived_hour, 0), HOUR_MAX) << _DUTY_BITS
-    return min(max(due.hour, 0), HOUR_MAX) << _DUTY_BITS | due.duty
+        return _NOTHING_DUE | min(max(arrived_hour, 0), HOUR_MAX) << DUTY_BITS
+    return min(max(due.hour, 0), HOUR_MAX) << DUTY_BITS | due.duty
 
 
 def due_of(slot: int) -> Due | None:
     """What `slot_of` was told."""
-    return None if slot & _NOTHING_DUE else Due(slot >> _DUTY_BITS, slot & 3)
+    return None if slot & _NOTHING_DUE else Due(slot >> DUTY_BITS, slot & 3)
 
 
 def place_of(agency: int, state: int, slot: int) -> int:
