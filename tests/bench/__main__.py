@@ -67,7 +67,9 @@ async def measure(folder: Path, chosen: argparse.Namespace) -> Run:
     if not chosen.peers:
         run.systems = [system for system in run.systems if system.key in ("sqlite", "postgresql", PEER)]
     drawing = Drawing(AGENCY_CODES, sets, CHANGES_A_SET)
-    await hold([lane for system in run.systems for lane in system.lanes], drawing, rounds=rounds)
+    held = await hold([lane for system in run.systems for lane in system.lanes], drawing, rounds=rounds)
+    if held < rounds:
+        run.failed["the comparison"] = f"{held} of {rounds} warm rounds in the time there is: the machine is too busy"
     for number in range(0 if chosen.quick else 2):  # with the contest's own first round, three fresh pairs of clusters
         run.fresh_peers += logical_replication(folder, f"l{number}").lanes
         await hold(run.fresh_peers[-1:], drawing, rounds=0)

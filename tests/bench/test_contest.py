@@ -99,6 +99,12 @@ async def test_a_round_is_told_in_changes_a_second_and_processor_time_a_change()
     assert lane.fact("wire_bytes") == 101.0
 
 
+async def test_no_round_begins_after_the_time_there_is() -> None:
+    lane = lane_of(Pretender("slow", []), [])
+    assert await hold([lane], Drawing(DRAWING, 1, 1), rounds=5, limit_s=0.0) == 0
+    assert len(lane.rounds) == 1
+
+
 def test_ratios_are_those_of_the_medians_of_the_warm_rounds() -> None:
     ours, peer = (
         system("ours", [200.0, 300.0, 900.0], [50.0, 60.0, 70.0]),
