@@ -252,6 +252,32 @@ async def test_a_server_that_was_restarted_fails_no_read_and_no_append_after_it(
         await store.close()
 
 
+async def test_an_append_of_any_number_of_sets_is_one_statement(postgres_url: str) -> None:
+    store = await PostgresHubStore.create(postgres_url)
+    sent: list[str] = []
+    try:
+        await store.append(commit_of(0, a_set(0, "33.75", 1)))  # the driver asks once what the types are
+        async with store.writer.connect() as connection:
+            (await driver_connection(connection)).add_query_logger(lambda record: sent.append(record.query))
+        for size, count in ((1, 1), (2, 64), (66, 64)):
+            sets = [a_set(size + n, f"{n:02d}.01", size + 1) for n in range(count)]
+            await store.append(commit_of(size, *sets))
+        assert len(sent) == 3
+        assert all("INSERT INTO checkpoint" in query for query in sent)
+    finally:
+        await store.close()
+
+
+async def test_agencies_are_ordered_by_their_bytes_whatever_the_locale_of_the_server(postgres_url: str) -> None:
+    store = await PostgresHubStore.create(postgres_url)
+    codes = ["33.75", "3", "kementerian-panrb", "kementerian.x", "33-75", "Z"]
+    try:
+        await store.append(commit_of(0, *(a_set(n, code, 1) for n, code in enumerate(codes))))
+        assert [head.agency for head in await store.heads()] == sorted(codes)
+    finally:
+        await store.close()
+
+
 def test_the_two_databases_answer_to_the_same_names() -> None:
     public = {name for name in dir(SqlHubStore) if not name.startswith("_")}
     assert public <= {name for name in dir(PostgresHubStore) if not name.startswith("_")}
