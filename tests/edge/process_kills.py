@@ -97,6 +97,7 @@ class ProcessKills:
     figures: Figures
     node_count: int
     say: Callable[[str], None]
+    lock_url: str | None = None
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.figures.seed)
@@ -106,7 +107,7 @@ class ProcessKills:
     def run(self) -> Figures:
         """Raises AssertionError if anything is lost, there twice, out of order, or shown in two ways."""
         started = time.monotonic()
-        self.hub = HubDirectory.make(self.place / "hub", database_url=self.database_url)
+        self.hub = HubDirectory.make(self.place / "hub", database_url=self.database_url, lock_url=self.lock_url)
         self.hub.serve(processes=self.figures.processes)
         watcher = Watcher(self.hub)
         watching = threading.Thread(target=watcher.run)
@@ -281,9 +282,10 @@ def process_kills(
     changes: int,
     seed: int,
     say: Callable[[str], None] = print,
+    lock_url: str | None = None,
 ) -> Figures:
-    """See the module."""
-    return ProcessKills(place, database_url, Figures(seed, kills, processes, changes), nodes, say).run()
+    """See the module. `lock_url`: another database for the lock store; files if there is none."""
+    return ProcessKills(place, database_url, Figures(seed, kills, processes, changes), nodes, say, lock_url).run()
 
 
 def main() -> None:
@@ -294,7 +296,9 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--changes", type=int, default=6_000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument("--lock-database", action="store_true", help="lock store and turns in PostgreSQL, not in files")
     asked = vars(parser.parse_args())
+    wants_lock_database = asked.pop("lock_database")
 
     def say(words: str) -> None:
         print(words, file=sys.stderr, flush=True)
@@ -304,8 +308,11 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="simpul-kills-") as place,
         running_server(Path(place) / "postgres") as server,
         fresh_database(server) as url,
+        fresh_database(server) as lock,
     ):
-        database_url = url.render_as_string(hide_password=False)
+        database_url, lock_url = (one.render_as_string(hide_password=False) for one in (url, lock))
+        if wants_lock_database:
+            asked["lock_url"] = lock_url
         figures: dict[str, Any] = asdict(process_kills(Path(place), database_url, say=say, **asked))
     print(json.dumps(figures, indent=2))
 

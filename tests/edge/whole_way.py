@@ -30,9 +30,12 @@ class HubDirectory:
     env: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, directory: Path, *, database_url: str | None = None, **env: str) -> HubDirectory:
+    def make(
+        cls, directory: Path, *, database_url: str | None = None, lock_url: str | None = None, **env: str
+    ) -> HubDirectory:
         words = ("--database-url", database_url) if database_url else ()
-        document = told("hub", "init", directory, "--origin", ORIGIN, *words)
+        settings = {"SIMPUL_LOCK_URL": lock_url} if lock_url else {}
+        document = told("hub", "init", directory, "--origin", ORIGIN, *words, env=settings)
         return cls(directory, document["vkey"], None, env)
 
     @property
