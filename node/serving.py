@@ -20,7 +20,7 @@ from node.connections import CONNECTIONS
 from sync_protocol.errors import Refused
 
 BACKLOG: Final = 1_024  # a whole country's nodes may come back in the same second
-ADDRESS_FREE_S: Final = 3.0  # children of a parent that was killed let go of the address a moment later
+ADDRESS_FREE_S: Final = 5.0  # children of a parent that was killed let go of the address a moment later
 DRAIN_S: Final = 5.0  # SIGTERM ends a process within 10 s: pusher, appender and stores need the rest
 
 

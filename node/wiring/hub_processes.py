@@ -8,6 +8,7 @@ left behind holding the port.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import selectors
@@ -68,15 +69,23 @@ def _load_what_children_need() -> None:
 
 
 async def _serve_share(settings: HubSettings, sockets: Sequence[socket.socket], ready: int, life: int) -> None:
-    """What a child does. `ready` is told when it listens; it ends when `life` does."""
+    """What a child does. `ready` is told when it listens; it ends when `life` does, also while it still begins."""
     from node.hub.http import RUNNER_OPTIONS
 
-    async with (
-        taking_in(settings) as application,
-        listening_on(application, sockets, tls=server_tls(settings.tls), options=RUNNER_OPTIONS),
-    ):
-        os.write(ready, _READY)
-        await until_told_to_stop(life)
+    loop, beginning = asyncio.get_running_loop(), asyncio.current_task()
+    assert beginning is not None
+
+    def give_up() -> None:
+        loop.remove_reader(life)
+        _close(sockets)  # they listen already, if this child follows another one
+        beginning.cancel()
+
+    loop.add_reader(life, give_up)
+    async with taking_in(settings) as application:
+        loop.remove_reader(life)
+        async with listening_on(application, sockets, tls=server_tls(settings.tls), options=RUNNER_OPTIONS):
+            os.write(ready, _READY)
+            await until_told_to_stop(life)
 
 
 @dataclass
@@ -188,6 +197,8 @@ class _Parent:
         structlog.contextvars.bind_contextvars(process=child.number)
         try:
             return self._run(_serve_share(self._settings, child.sockets, ready, self._life))
+        except asyncio.CancelledError:  # the parent was gone before it served
+            return 0
         except BaseException:  # noqa: BLE001 - nothing goes back into what the parent was doing
             traceback.print_exc()
             return 1

@@ -74,6 +74,16 @@ def test_when_the_parent_dies_its_children_end_and_the_port_is_free(hub: HubDire
 
 
 @pytest.mark.slow
+def test_a_process_that_only_begins_does_not_hold_the_port_when_the_parent_dies(hub: HubDirectory) -> None:
+    os.kill(two_children(hub)[0], signal.SIGKILL)
+    assert hub.server is not None
+    said = hub.server.said().count("a process begins")
+    wait_for("its successor", lambda: hub.server.said().count("a process begins") > said, within_s=20, every_s=0.005)
+    hub.server.kill()
+    wait_for("the port", lambda: is_free(hub.server.port), within_s=5)
+
+
+@pytest.mark.slow
 def test_sigterm_ends_all_of_them_within_ten_seconds_with_code_0(hub: HubDirectory) -> None:
     left = two_children(hub)
     assert hub.server is not None
