@@ -184,16 +184,36 @@ class _Placing:
         self._roster = roster
         self._deadlines = deadlines
         self._agencies: dict[str, int] = {}
+        self._places: dict[tuple[object, ...], int] = {}
 
     def place(self, complaint: ComplaintState, clocks: Clocks) -> int:
+        """By everything that the place depends on; a batch holds the same again and again."""
+        facts = (
+            complaint.owner,
+            complaint.state,
+            complaint.hold_return_state,
+            complaint.class_,
+            complaint.received_at[:13],
+            clocks.owned,
+            clocks.asked,
+            clocks.answered,
+            clocks.handled,
+            clocks.replied,
+        )
+        place = self._places.get(facts)
+        if place is None:
+            slot = self._deadlines.slot(complaint, clocks)
+            place = self._places[facts] = place_of(self._agency(complaint.owner), complaint.state, slot)
+        return place
+
+    def _agency(self, owner: str) -> int:
         """Every owner is enrolled: only who signs can own, and `to` must be (protocol §9.3)."""
-        owner = complaint.owner
         number = self._agencies.get(owner)
         if number is None:
             record = self._roster.agency(owner)
             assert record is not None
             number = self._agencies[owner] = record.enrolled_index
-        return place_of(number, complaint.state, self._deadlines.slot(complaint, clocks))
+        return number
 
 
 _Rows = list[tuple[bytes, int, bytes, bytes]]
