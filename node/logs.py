@@ -46,7 +46,7 @@ def words_of(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{type(error).__name__}: {error.strerror}"
     cause = getattr(error, "orig", None)  # SQLAlchemy's errors hold the driver's
-    if cause is None and type(error).__module__.startswith("asyncpg."):
+    if cause is None and type(error).__module__.startswith(("asyncpg.", "sqlite3")):
         cause = error
     # The first line alone: PostgreSQL adds the values that it did not like on a line of their own.
     return type(error).__name__ + (f": {str(cause).partition(chr(10))[0]}" if isinstance(cause, Exception) else "")

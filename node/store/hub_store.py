@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Final, Self
 
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from node.store.hub_append import write_commit
+from node.store.hub_append import has_rest, write_commit
+from node.store.hub_plain_append import append_sets
 from node.store.hub_queries import SqlHubQueries
 from node.store.hub_records import Commit
 from node.store.hub_tables import HUB_REVISION, CheckpointRow, table_of
 from node.store.migration import bring_up_to_date, migrate
+from node.store.plain_connection import PlainConnection
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 from sync_protocol.errors import Unavailable
 
@@ -21,7 +24,18 @@ _CHECKPOINT = table_of(CheckpointRow)
 
 
 class SqlHubStore(SqlHubQueries):
-    """See HubStore. One writer connection, some readers; any number of processes on the same file."""
+    """See HubStore. One connection that appends, one for all else that is written, some readers.
+
+    Any number of processes on the same file.
+    """
+
+    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+        super().__init__(writer, readers)
+        self._appending = PlainConnection(str(writer.url.database))
+
+    async def close(self) -> None:
+        await self._appending.close()
+        await super().close()
 
     @classmethod
     async def create(cls, path: Path) -> Self:
@@ -47,6 +61,11 @@ class SqlHubStore(SqlHubQueries):
         return cls(open_writer(url, durability="FULL"), open_readers(url))
 
     async def append(self, commit: Commit) -> None:
+        if not has_rest(commit):
+            newest = await self._appending.write(lambda connection: append_sets(connection, commit))
+            if newest != commit.follows:
+                raise not_the_newest(newest, commit.follows)
+            return
         async with self.writer.begin() as connection:
             newest = (await connection.execute(select(func.max(_CHECKPOINT.c.size)))).scalar_one() or 0
             if newest != commit.follows:
