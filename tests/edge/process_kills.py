@@ -38,7 +38,7 @@ from tests.edge.whole_way import ORIGIN, SAMARINDA, HubDirectory, NodeDirectory,
 from tests.postgres import fresh_database, running_server
 
 AGENCIES: Final = (SAMARINDA, "33.75", "35.71", "31.71", "73.71")
-SETS_PER_KILL: Final = 30  # that there is something left to push when the last kill comes
+SETS_PER_KILL: Final = 60  # that there is something left to push when the last kill comes
 LONGEST_LIFE_S: Final = 0.3
 DRAIN_S: Final = 120
 TAKE_OVER_S: Final = 5.0
@@ -147,7 +147,10 @@ class ProcessKills:
     def kill_once(self, number: int) -> None:
         self.keep_pushing()
         known = self.size()
-        wait_for("a set that gets through", lambda: self.size() > known, within_s=DRAIN_S, every_s=0.02)
+        try:
+            wait_for("a set that gets through", lambda: self.size() > known, within_s=DRAIN_S, every_s=0.02)
+        except AssertionError as error:  # is it the hub, or have the nodes nothing left?
+            raise AssertionError(f"{error}: {[node.status() for node in self.nodes]}") from error
         time.sleep(self.chance.uniform(0.0, LONGEST_LIFE_S))
         victims = {"child": self.kill_child, "leader": self.kill_leader, "parent": self.kill_parent}
         names = [*victims, "node"]
