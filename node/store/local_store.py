@@ -12,7 +12,7 @@ from node.store.local_outbox import LocalOutbox
 from node.store.local_reading import LocalReading
 from node.store.local_tables import LOCAL_REVISION
 from node.store.local_transaction import SqlLocalTransaction
-from node.store.migration import check_revision, migrate
+from node.store.migration import bring_up_to_date, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
 
@@ -32,10 +32,10 @@ class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing):
 
     @classmethod
     async def open(cls, place: Path | str) -> Self:
-        """An existing database. Raises Corrupt if it has another schema."""
+        """An existing database; an older schema is brought forward. Raises Corrupt if it has any other."""
         store = cls._open(place)
         try:
-            await check_revision(store.readers, LOCAL_REVISION, "node's database")
+            await bring_up_to_date(store.writer, "local", LOCAL_REVISION, "node's database")
         except BaseException:
             await store.close()
             raise

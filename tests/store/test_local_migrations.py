@@ -12,6 +12,8 @@ from sqlalchemy import Connection, text
 
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.store.local_tables import LocalTable
+from node.store.migration import migrate
+from node.store.sqlite import open_writer, sqlite_url
 from sync_protocol.errors import Corrupt
 
 
@@ -57,3 +59,26 @@ async def test_a_commit_survives_a_power_cut_and_readers_do_not_wait(tmp_path: P
     assert await pragma(store, "journal_mode") == "wal"
     assert await pragma(store, "synchronous") == 2
     await store.close()
+
+
+async def test_a_filled_database_of_the_first_version_is_brought_forward_when_it_is_opened(tmp_path: Path) -> None:
+    place = tmp_path / "local.db"
+    writer = open_writer(sqlite_url(place), durability="FULL")
+    await migrate(writer, "local", "0001")
+    async with writer.begin() as connection:
+        await connection.execute(
+            text("INSERT INTO change (complaint_no, line, content) VALUES (1, :line, :content)"),
+            {"line": b"a line", "content": b"what was said"},
+        )
+    await writer.dispose()
+
+    store = await open_local_store(place)
+    try:
+        async with store.transaction() as transaction:
+            assert await transaction.last_no() == 1
+        assert await store.carry_out_erasures() == 0
+        async with store.readers.connect() as connection:
+            rows = (await connection.execute(text("SELECT line, content FROM change"))).all()
+        assert [tuple(row) for row in rows] == [(b"a line", b"what was said")]
+    finally:
+        await store.close()
