@@ -159,22 +159,24 @@ class _Touched(msgspec.Struct, gc=False):
 
 def _note(folded: FoldedLeaf, complaints: dict[str, ComplaintState], touched: dict[str, _Touched]) -> None:
     """Where each applied change is (log index << 16 | position), and what it means for what is due."""
-    pointer = folded.index << 16
-    for verdict, change in zip(folded.verdicts, folded.changes, strict=True):
-        if not verdict and change is not None:
-            name = change.complaint
-            seen = touched.get(name)
-            if seen is None:
-                after = complaints[name]
-                is_born = not isinstance(after, PackedState)  # this is the change that brings it into the world
-                clocks = after.clocks if isinstance(after, PackedState) else begin(change)
-                seen = touched[name] = _Touched(pointer.to_bytes(POINTER_BYTES, "big"), clocks, is_born)
-            else:
-                seen.pointers += pointer.to_bytes(POINTER_BYTES, "big")
-            mark = MARKS.get(change.type)
-            if mark is not None:
-                mark(seen.clocks, hour_of(change.at))
-        pointer += 1
+    first = folded.index << 16
+    pointers = [place.to_bytes(POINTER_BYTES, "big") for place in range(first, first + len(folded.changes))]
+    for verdict, change, pointer in zip(folded.verdicts, folded.changes, pointers, strict=True):
+        if verdict or change is None:
+            continue
+        name = change.complaint
+        seen = touched.get(name)
+        if seen is None:
+            after = complaints[name]
+            if not isinstance(after, PackedState):  # this is the change that brings it into the world
+                touched[name] = _Touched(pointer, begin(change), is_born=True)
+                continue
+            seen = touched[name] = _Touched(pointer, after.clocks, is_born=False)
+        else:
+            seen.pointers += pointer
+        mark = MARKS.get(change.type)
+        if mark is not None:
+            mark(seen.clocks, hour_of(change.at))
 
 
 class _Placing:
