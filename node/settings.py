@@ -104,11 +104,6 @@ class _Settings(BaseSettings):
         return self.directory / "keys"
 
     @property
-    def exports_directory(self) -> Path:
-        """Where exports go by default."""
-        return self.directory / "exports"
-
-    @property
     def database(self) -> str:
         """The URL to open; a relative SQLite file lies in DIR."""
         return self._located(self.database_url or f"sqlite+aiosqlite:///{self.DATABASE_FILE}")

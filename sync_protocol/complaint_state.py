@@ -62,8 +62,3 @@ class ComplaintState(msgspec.Struct, kw_only=True, gc=False):
     rating: int | None = None  # of the present closure
     applied: int = 1
     ids: bytes = b""  # raw 16-byte ids of the applied changes, in order
-
-    @property
-    def is_open(self) -> bool:
-        """Neither closed nor archived."""
-        return self.state <= State.ON_HOLD

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from node.store.local_base import LocalBase, fetch
 from node.store.local_records import WrittenChange
-from sync_protocol.change_set import erase_contents, parse_change_set
+from sync_protocol.change_set import hide_contents, parse_change_set
 from sync_protocol.change_types import Erased
 from sync_protocol.compression import compress_part, decompress_part
 from sync_protocol.errors import Refused
@@ -26,8 +26,8 @@ _ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, a
 _PENDING: Final = "SELECT complaint_no, leaf FROM erasure ORDER BY complaint_no"
 _SAID: Final = "SELECT no, content FROM change WHERE complaint_no = ? AND content IS NOT NULL"
 _SETS_OVER: Final = (
-    "SELECT id, first_no, head, contents FROM change_set JOIN set_frames ON set_frames.set_id = change_set.id"
-    " WHERE first_no <= ? AND last_no >= ?"
+    "SELECT id, head, contents FROM change_set JOIN set_frames ON set_frames.set_id = change_set.id"
+    " WHERE (first_no <= ? AND last_no >= ?) OR status = 2"
 )
 _IS_CUT: Final = "SELECT EXISTS (SELECT 1 FROM change_set WHERE first_no <= ? AND last_no >= ? AND status <> 2)"
 _REWRITE: Final = "UPDATE set_frames SET contents = ? WHERE set_id = ?"
@@ -83,16 +83,18 @@ async def _erase(connection: Any, complaint_no: int, leaves: set[bytes]) -> int:
 
 
 async def _erase_from_sets(connection: Any, no: int, leaf: bytes) -> None:
-    for set_id, first_no, head, contents in await fetch(connection, _SETS_OVER, (no, no)):
-        frame = await asyncio.to_thread(_without, head, contents, no - first_no, {leaf})
+    """Withdrawn sets are all looked through: their changes may have other numbers by now."""
+    for set_id, head, contents in await fetch(connection, _SETS_OVER, (no, no)):
+        frame = await asyncio.to_thread(_without, head, contents, leaf)
         await fetch(connection, _REWRITE, (frame, set_id))
 
 
-def _without(head_frame: bytes, contents_frame: bytes, position: int, leaves: Collection[bytes]) -> bytes:
+def _without(head_frame: bytes, contents_frame: bytes, leaf: bytes) -> bytes:
     """Runs in a thread, within the transaction: nobody pushes the old bytes meanwhile."""
     head = decompress_part(head_frame)
     change_set = parse_change_set(head, decompress_part(contents_frame, SET_MAX_BYTES - len(head)))
-    return compress_part(erase_contents(change_set, [position], leaves).contents)
+    left = hide_contents(change_set, {leaf})
+    return compress_part(left) if left else b""
 
 
 async def _erase_aside(connection: Any, leaves: Collection[bytes]) -> None:

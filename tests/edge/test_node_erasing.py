@@ -10,7 +10,7 @@ import pytest
 from node.local.evidence import make_evidence
 from node.local.recording import Command
 from node.store.complaint_keys import complaint_key
-from node.store.local_records import HeldChange
+from node.store.local_records import HeldChange, WrittenChange
 from sync_protocol.change_set import ChangeSet, hidden_leaves, parse_change_set, verify_lines
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Refused
@@ -135,6 +135,9 @@ async def test_a_withdrawn_set_does_not_keep_the_letter_either(tmp_path: Path, h
         async with node.store.transaction() as transaction:
             await transaction.withdraw_sets(1)
             await transaction.set_epoch(epoch + 1)
+            held = await transaction.changes(0)  # as after an adoption: recorded again, under other numbers
+            await transaction.forget_changes(0, [])
+            await transaction.record([], [WrittenChange(key, change.line, change.content) for change, key in held])
         leaf = await first_leaf(node, complaint)
         await node.service.record(erasure(complaint, leaf))
         await node.settle()
