@@ -19,16 +19,21 @@ from node.store.local_records import (
     ChainEnd,
     ComplaintFilter,
     Cuttable,
+    Found,
     HeldChange,
     HeldComplaint,
     HeldSet,
     HeldStatement,
+    Named,
     NodeIdentity,
+    Outgoing,
     Seen,
     SetAside,
     SignedSet,
+    Signing,
     WrittenChange,
     WrittenComplaint,
+    WrittenRows,
 )
 from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
@@ -47,26 +52,11 @@ class LocalTransaction(Protocol):
         """Those of the complaints that exist."""
         ...
 
-    async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        """Key of a complaint for each (system, id) that has one."""
-        ...
+    async def record(self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange]) -> None:
+        """Writes states, and appends changes at the end of the outbox.
 
-    async def answers(self, keys: Collection[bytes]) -> dict[bytes, Answer]:
-        """Answers given before, by the hash of the Idempotency-Key."""
-        ...
-
-    async def record(
-        self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange], answers: Sequence[Answer] = ()
-    ) -> None:
-        """Writes states, appends changes at the end of the outbox, keeps answers.
-
-        Every complaint that a change names is among `complaints`, or existed before: else raises RowConflict, as for an
-        answer whose key is taken.
+        Every complaint that a change names is among `complaints`, or existed before: else raises RowConflict.
         """
-        ...
-
-    async def shown_leaves(self, key: bytes) -> set[bytes]:
-        """Leaf hashes of the content lines of that complaint that are held here."""
         ...
 
     async def last_no(self) -> int:
@@ -147,6 +137,14 @@ class LocalStore(Protocol):
         """Commits at the end; an exception undoes everything and goes on."""
         ...
 
+    async def record(self, named: Named, judge: Callable[[Found], WrittenRows]) -> None:
+        """One transaction, durable when this returns: what there is of what is named is found, judged, and written.
+
+        `judge` runs within it, in a thread; what it raises undoes everything. Raises RowConflict, with nothing
+        written, for a change to a complaint that neither is written nor existed, and for an answer whose key is taken.
+        """
+        ...
+
     async def enrol(self, identity: NodeIdentity, statements: Sequence[HeldStatement], seen: Seen) -> None:
         """Who this node is. Again with the same agency and origin: statements are added, and the chain stays.
 
@@ -194,12 +192,17 @@ class LocalStore(Protocol):
         """The end of the chain, the newest checkpoint, and at most `limit` unsent changes in order, as raw bytes."""
         ...
 
-    async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
-        """`sign()` runs within the transaction, in a thread, if `end` and `epoch` still are those to go on from.
+    async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
+        """One transaction, in which `sign` is called, in a thread, with what `cuttable(limit)` would give.
 
-        The set it gives covers the changes up to `last_no`. False, with nothing signed, if the chain has moved on.
-        Raises Corrupt, with nothing signed, if a set was signed for this place before, live or withdrawn.
+        The set that it makes is for `cuttable.epoch` and the seq after `cuttable.end`; it is stored, with `attempt` as
+        of the push that follows at once. None, with nothing written, if `sign` makes none. Raises Corrupt, with
+        nothing signed, if a set was signed for this place before, live or withdrawn.
         """
+        ...
+
+    async def outgoing(self, seq: int) -> Outgoing | None:
+        """The set of that seq that was not withdrawn, as of now. Raises Corrupt if retention removed its bytes."""
         ...
 
     async def live_set(self, seq: int) -> HeldSet | None:
@@ -234,8 +237,8 @@ class LocalStore(Protocol):
         """After an attempt: the schedule, and what an operator should know (None: nothing)."""
         ...
 
-    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
-        """Receipt, checkpoint and schedule in one transaction; False as in LocalTransaction."""
+    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> OutboxView | None:
+        """Receipt, checkpoint and schedule in one transaction, and the outbox after it; None where that is False."""
         ...
 
     async def halt(self, halt: Halt, at_ms: int) -> None:

@@ -26,7 +26,7 @@ from node.local.ports import HubLink, Lease, LocalStore, SigningKeys
 from node.local.rotation import rotate_key
 from node.local.troubles import refusal_trouble
 from node.ports import Clock, Randomness
-from node.store.local_records import Acknowledgement, HeldSet
+from node.store.local_records import Acknowledgement, Outgoing
 from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.halts import Halt, halt_for_answer, halt_for_push, halt_for_request
@@ -96,12 +96,13 @@ class PushSteps:
         self.was_answered = False  # by the hub, whatever it said
         self._has_joined = False
         self._before: tuple[int, bool] | None = None
+        self._after: OutboxView | None = None  # the outbox as the last receipt left it, for the step that follows
 
     async def view(self) -> OutboxView:
         """What the next step depends on, now."""
         if not self._has_joined:
             await self._join()
-        view = await self.store.outbox()
+        view, self._after = self._after or await self.store.outbox(), None
         before, self._before = self._before, (view.epoch, view.halt is not None)
         # Another process took over or was enrolled anew, or claimed an epoch for all of this directory.
         if before is not None and (before[0] != view.epoch or (before[1] and view.halt is None)):
@@ -123,9 +124,9 @@ class PushSteps:
             case Recut():
                 await self._recut(step)
             case Cut():
-                await self._cut(step, self._target_changes)
+                await self._cut(view, step, self._target_changes)
             case Heartbeat():
-                await self._cut(step, 0)
+                await self._cut(view, step, 0)
             case Push():
                 await self._attempt(view, "push", partial(self._push, step.seq), seq=step.seq)
             case Recover():
@@ -166,6 +167,11 @@ class PushSteps:
         """Records the attempt, makes it, and records how it ended; `work` stores its own success."""
         schedule = view.schedule.attempting(self.clock.now_ms(), self.randomness.fraction())
         await self.store.record_attempt(schedule, seq, shown_again=again)
+        await self._recorded_attempt(schedule, what, work)
+
+    async def _recorded_attempt(
+        self, schedule: Schedule, what: str, work: Callable[[Schedule], Awaitable[None]]
+    ) -> None:
         try:
             await work(schedule)
             self._contradictions.pop(what, None)
@@ -221,9 +227,11 @@ class PushSteps:
         await self._succeeded(schedule)
 
     async def _push(self, seq: int, schedule: Schedule) -> None:
-        held = await self.store.live_set(seq)
-        if held is None:
-            return  # another process withdrew it
+        held = await self.store.outgoing(seq)
+        if held is not None:  # else another process withdrew it
+            await self._push_outgoing(held, schedule)
+
+    async def _push_outgoing(self, held: Outgoing, schedule: Schedule) -> None:
         try:
             await self._push_set(held, schedule)
         except Refused as refused:
@@ -231,11 +239,9 @@ class PushSteps:
                 raise
             await self._push_refused(held, refused, schedule)
 
-    async def _push_set(self, held: HeldSet, schedule: Schedule) -> None:
-        head_frame, contents_frame = await self.store.set_frames(held.id)
-        seen = await self.store.seen()
-        entered = await self.link.push(held.seq, head_frame + contents_frame, seen.size)
-        newer = await self._hub.entered(entered, held.manifest.encode("ascii"), seen)
+    async def _push_set(self, held: Outgoing, schedule: Schedule) -> None:
+        entered = await self.link.push(held.seq, held.frames, held.seen.size)
+        newer = await self._hub.entered(entered, held.manifest.encode("ascii"), held.seen)
         now_ms = self.clock.now_ms()
         receipt = Acknowledgement(
             held.seq,
@@ -248,7 +254,8 @@ class PushSteps:
             newer,
         )
         self.was_answered = True
-        if not await self.store.acknowledge(receipt, schedule.succeeded(now_ms)):
+        self._after = await self.store.acknowledge(receipt, schedule.succeeded(now_ms))
+        if self._after is None:
             # Withdrawn on its way, by a take-over or a new enrolment in another process: what the hub has now decides.
             log.warning("set.withdrawn_on_its_way", agency=self.agency, seq=held.seq, digest=held.digest.b64u[:12])
             self.session = self.session.doubted()
@@ -259,7 +266,7 @@ class PushSteps:
             "set.acknowledged", agency=self.agency, seq=held.seq, index=entered.index, digest=held.digest.b64u[:12]
         )
 
-    async def _push_refused(self, held: HeldSet, refused: Refused, schedule: Schedule) -> None:
+    async def _push_refused(self, held: Outgoing, refused: Refused, schedule: Schedule) -> None:
         halt = halt_for_push(refused)
         log.warning("set.refused", agency=self.agency, seq=held.seq, kind=refused.kind, digest=held.digest.b64u[:12])
         present = await self.store.outbox()
@@ -322,12 +329,29 @@ class PushSteps:
 
     # --- steps of our own ---
 
-    async def _cut(self, step: Cut | Heartbeat, target_changes: int) -> None:
-        place = Place(self.agency, step.epoch, step.seq)
-        signer = self.keys.current()
-        done = await cut_set(self.store, signer, place, self.clock.now_ms(), target_changes=target_changes)
-        log.info("set.cut", agency=self.agency, seq=step.seq, epoch=step.epoch, done=done)
-        await self.store.carry_out_erasures()
+    async def _cut(self, view: OutboxView, step: Cut | Heartbeat, target_changes: int) -> None:
+        """Cuts a set; where it may go out now it does, and the attempt is recorded with it."""
+        place, now_ms = Place(self.agency, step.epoch, step.seq), self.clock.now_ms()
+        is_due = view.schedule.is_due(now_ms, self.session.hub_seen_at_ms)
+        attempt = view.schedule.attempting(now_ms, self.randomness.fraction()) if is_due else None
+        cut = await cut_set(
+            self.store,
+            self.keys.current(),
+            place,
+            now_ms,
+            unsent=view.unsent,
+            target_changes=target_changes,
+            attempt=attempt,
+        )
+        log.info("set.cut", agency=self.agency, seq=step.seq, epoch=step.epoch, done=cut is not None)
+        if cut is None:
+            return
+        push = partial(self._push_outgoing, cut)
+        if cut.has_erasures:
+            await self.store.carry_out_erasures()
+            push = partial(self._push, cut.seq)
+        if attempt is not None:
+            await self._recorded_attempt(attempt, "push", push)
 
     async def _claim(self, view: OutboxView, step: Claim) -> None:
         epoch = step.above + 1 + int.from_bytes(self.randomness.bytes(8)) % EPOCH_DRAW

@@ -17,9 +17,11 @@ from node.ports import Clock, Randomness
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import (
     Answer,
-    HeldComplaint,
+    Found,
+    Named,
     WrittenChange,
     WrittenComplaint,
+    WrittenRows,
 )
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState, FoldContext, FoldRules, Verdict, fold
@@ -134,16 +136,10 @@ class Batch:
     _touched: dict[bytes, int] = field(default_factory=dict)
 
     @classmethod
-    def over(
-        cls,
-        minting: Minting,
-        held: Mapping[bytes, HeldComplaint],
-        answers: Mapping[bytes, Answer],
-        sources: Mapping[SourceRef, bytes],
-        shown: Mapping[bytes, Collection[bytes]],
-    ) -> Batch:
-        """On what a transaction has loaded."""
-        return cls(minting, {key: one.state for key, one in held.items()}, dict(answers), dict(sources), shown)
+    def over(cls, minting: Minting, found: Found) -> Batch:
+        """On what a transaction has found."""
+        states = {key: held.state for key, held in found.complaints.items()}
+        return cls(minting, states, dict(found.answers), dict(found.sources), found.shown)
 
     def judge(self, commands: Sequence[Command]) -> None:
         """Adds one outcome for each command; a refused one leaves nothing else behind."""
@@ -153,9 +149,10 @@ class Batch:
             except Refused as refused:
                 self.outcomes.append(refused)
 
-    def complaints(self) -> list[WrittenComplaint]:
-        """The states that changed."""
-        return [WrittenComplaint(key, self.states[key], at_ms) for key, at_ms in self._touched.items()]
+    def rows(self) -> WrittenRows:
+        """What is to be written: the states that changed, the changes, the new answers."""
+        touched = [WrittenComplaint(key, self.states[key], at_ms) for key, at_ms in self._touched.items()]
+        return WrittenRows(touched, self.changes, self.new_answers)
 
     def _one(self, command: Command) -> Outcome:
         request, now_ms = command.request, self.minting.clock.now_ms()
@@ -244,18 +241,19 @@ def change_refused(verdict: Verdict, detail: str, state: ComplaintState | None) 
     return Refused(CHANGE_REFUSED, detail, members=members)
 
 
-def keys_of(commands: Sequence[Command]) -> tuple[set[bytes], set[bytes], set[SourceRef]]:
-    """What has to be loaded for them: complaint keys, request keys, sources. Ill-formed ids are left to the judge."""
-    complaints: set[bytes] = set()
+def names_in(commands: Sequence[Command]) -> Named:
+    """What has to be found to judge them. Ill-formed ids are left to the judge."""
+    complaints: dict[bytes, bool] = {}
     for command in commands:
         if command.complaint is not None:
             try:
-                complaints.add(complaint_key(ComplaintId.parse(command.complaint)))
+                key = complaint_key(ComplaintId.parse(command.complaint))
             except Refused:
                 continue
+            complaints[key] = complaints.get(key, False) or command.type == "erased"
     requests = {command.request.key for command in commands if command.request is not None}
     sources = {command.once_for for command in commands if command.once_for is not None}
-    return complaints, requests, sources
+    return Named(complaints, requests, sources, [key for key, erases in complaints.items() if erases])
 
 
 def _first_change(key: bytes, state: ComplaintState) -> Recorded:

@@ -18,9 +18,9 @@ import structlog
 from node.local.import_service import ImportOutcome
 from node.local.importers.rows import ImportedRow, SourceKey, refused_row
 from node.local.ports import LocalStore
-from node.local.recording import Batch, Command, Minting, Outcome, keys_of
+from node.local.recording import Batch, Command, Minting, Outcome, names_in
 from node.logs import words_of
-from node.store.local_records import RowConflict
+from node.store.local_records import Found, RowConflict, WrittenRows
 from sync_protocol.errors import Refused, Unavailable
 
 BATCH_COMMANDS_MAX: Final = 256  # judged in one go: about ten milliseconds during which nobody else is served
@@ -145,22 +145,16 @@ class LocalService:
             _logger.warning("erasing failed", error=words_of(error))
 
     async def _write(self, commands: Sequence[Command]) -> list[Outcome | Refused]:
-        complaints, requests, sources = keys_of(commands)
-        async with self.store.transaction() as transaction:
-            by_source = await transaction.sources(sources) if sources else {}
-            held = await transaction.complaints(complaints.union(by_source.values()))
-            answers = await transaction.answers(requests) if requests else {}
-            shown = {key: await transaction.shown_leaves(key) for key in _erasing(commands)}
-            batch = Batch.over(self.minting, held, answers, by_source, shown)
+        outcomes: list[Outcome | Refused] = []
+
+        def judge(found: Found) -> WrittenRows:
+            batch = Batch.over(self.minting, found)
             batch.judge(commands)
-            if batch.changes or batch.new_answers:
-                await transaction.record(batch.complaints(), batch.changes, batch.new_answers)
-        return batch.outcomes
+            outcomes.extend(batch.outcomes)
+            return batch.rows()
 
-
-def _erasing(commands: Sequence[Command]) -> set[bytes]:
-    """Keys of the complaints that something is to be erased of."""
-    return keys_of([command for command in commands if command.type == "erased"])[0]
+        await self.store.record(names_in(commands), judge)
+        return outcomes
 
 
 def _fail(jobs: Sequence[_Job], error: Exception) -> None:

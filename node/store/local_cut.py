@@ -7,11 +7,17 @@ changing threads for each statement.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from typing import Final
 
-from node.store.local_records import ChainEnd, Cuttable, Seen, SignedSet
-from node.store.local_transaction import INSERT_FRAMES, INSERT_SET, not_enrolled, set_values, signed_before
+from node.store.local_records import ChainEnd, Cuttable, Outgoing, Seen, Signing
+from node.store.local_transaction import (
+    INSERT_FRAMES,
+    INSERT_SET,
+    frames_gone,
+    not_enrolled,
+    set_values,
+    signed_before,
+)
 from sync_protocol.values import Digest
 
 _END: Final = (
@@ -19,11 +25,13 @@ _END: Final = (
     " coalesce(newest.last_no, 0) FROM node LEFT JOIN"
     " (SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 ORDER BY seq DESC LIMIT 1) AS newest"
 )
-_CUTTABLE: Final = f"SELECT seen_size, seen_root, seen_sig, seen_note, {_END}"
-_PLACE: Final = (
-    "SELECT node.epoch, EXISTS (SELECT 1 FROM change_set WHERE epoch = ? AND seq = ?), "  # noqa: S608 - constants
-    f"{_END}"
+_CUTTABLE: Final = f"SELECT node.epoch, seen_size, seen_root, seen_sig, seen_note, {_END}"
+_IS_TAKEN: Final = "SELECT EXISTS (SELECT 1 FROM change_set WHERE epoch = ? AND seq = ?)"
+_LIVE_FRAMES: Final = (
+    "SELECT change_set.epoch, digest, manifest, head, contents, seen_size, seen_root, seen_sig, seen_note FROM node"
+    " JOIN change_set LEFT JOIN set_frames ON set_frames.set_id = change_set.id WHERE seq = ? AND status <> 2"
 )
+_HAS_ERASURES: Final = "SELECT EXISTS (SELECT 1 FROM erasure)"
 _UNSENT: Final = "SELECT no, line, content FROM change WHERE no > ? ORDER BY no LIMIT ?"
 
 
@@ -32,23 +40,40 @@ def read_cuttable(connection: sqlite3.Connection, limit: int) -> Cuttable:
     found = connection.execute(_CUTTABLE).fetchone()
     if found is None:
         raise not_enrolled()
-    size, root, signature, note, seq, epoch, digest, last_no = found
+    epoch, size, root, signature, note, seq, end_epoch, digest, last_no = found
     # Changes recorded since the first query only make the set larger; whether the chain moved on is for `write_cut`.
     lines = connection.execute(_UNSENT, (last_no, limit)).fetchall() if limit else []
-    return Cuttable(ChainEnd(seq, epoch, Digest(digest), last_no), Seen(size, Digest(root), signature, note), lines)
+    end = ChainEnd(seq, end_epoch, Digest(digest), last_no)
+    return Cuttable(epoch, end, Seen(size, Digest(root), signature, note), lines)
 
 
-def write_cut(
-    connection: sqlite3.Connection, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]
-) -> bool:
-    """See LocalStore.cut; within a transaction. False: nothing was written."""
-    own_epoch, is_taken, *place = connection.execute(_PLACE, (epoch, end.seq + 1)).fetchone()
-    if (own_epoch, *place) != (epoch, end.seq, end.epoch, end.digest, end.last_no):
-        return False
+def write_cut(connection: sqlite3.Connection, limit: int, sign: Signing) -> Outgoing | None:
+    """See LocalStore.cut; within a transaction. None: nothing was written."""
+    cuttable = read_cuttable(connection, limit)
+    place = (cuttable.epoch, cuttable.end.seq + 1)
+    ((is_taken,),) = connection.execute(_IS_TAKEN, place).fetchall()
     if is_taken:
-        raise signed_before(epoch, end.seq + 1)
+        raise signed_before(*place)
     # A crash from here to the commit leaves nothing: what was signed never left this process.
-    signed = sign()
-    ((number,),) = connection.execute(INSERT_SET, set_values(signed, end.last_no + 1, last_no)).fetchall()
+    found = sign(cuttable)
+    if found is None:
+        return None
+    signed, last_no = found
+    ((number,),) = connection.execute(INSERT_SET, set_values(signed, cuttable.end.last_no + 1, last_no)).fetchall()
     connection.execute(INSERT_FRAMES, (number, signed.head_frame, signed.contents_frame))
-    return True
+    frames = signed.head_frame + signed.contents_frame
+    ((has_erasures,),) = connection.execute(_HAS_ERASURES).fetchall()
+    return Outgoing(signed.epoch, signed.seq, signed.digest, signed.manifest, frames, cuttable.seen, bool(has_erasures))
+
+
+def read_outgoing(connection: sqlite3.Connection, seq: int) -> Outgoing | None:
+    """See LocalStore.outgoing."""
+    found = connection.execute(_LIVE_FRAMES, (seq,)).fetchone()
+    if found is None:
+        return None
+    epoch, digest, manifest, head, contents, *seen = found
+    if head is None:
+        raise frames_gone()
+    size, root, signature, note = seen
+    newest = Seen(size, Digest(root), signature, note)
+    return Outgoing(epoch, seq, Digest(digest), manifest.decode("ascii"), head + contents, newest)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
 
 from node.store.local_base import SET_COLUMNS, LocalBase, fetch, held_set
-from node.store.local_cut import read_cuttable, write_cut
+from node.store.local_cut import read_cuttable, read_outgoing, write_cut
 from node.store.local_receipt import ACKNOWLEDGE, acknowledge_values, what_a_receipt_moves
-from node.store.local_records import Acknowledgement, ChainEnd, Cuttable, HeldSet, Seen, SetStatus, SignedSet
+from node.store.local_records import (
+    Acknowledgement,
+    ChainEnd,
+    Cuttable,
+    HeldSet,
+    Outgoing,
+    Seen,
+    SetStatus,
+    Signing,
+)
 from node.store.local_tables import ChangeRow, ChangeSetRow, NodeRow, SetFramesRow, SetReceiptRow, table_of
-from node.store.local_transaction import LIVE_SET, find_chain_end, move_seen, not_enrolled
+from node.store.local_transaction import LIVE_SET, find_chain_end, frames_gone, move_seen, not_enrolled
 from sync_protocol.backoff import Schedule
-from sync_protocol.errors import Corrupt
 from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.outbox import OutboxView
 from sync_protocol.values import Digest
@@ -54,23 +61,7 @@ class LocalOutbox(LocalBase):
     """What the next step depends on, and what its outcome leaves."""
 
     async def outbox(self) -> OutboxView:
-        found = await self.fetch(_OUTBOX)
-        if not found:
-            raise not_enrolled()
-        epoch, halt_reason, halt_detail, newest_no, acknowledged_seq, pending_epoch = found[0][:6]
-        signed_seq, last_no, signed_at_ms, is_claimed, adopted_at_ms = found[0][6:11]
-        return OutboxView(
-            epoch=epoch,
-            signed_seq=signed_seq or 0,
-            acknowledged_seq=acknowledged_seq,
-            pending_epoch=pending_epoch,
-            unsent=max((newest_no or 0) - (last_no or 0), 0),
-            last_signed_at_ms=signed_at_ms,
-            schedule=Schedule(*found[0][11:]),
-            halt=Halt(HaltReason(halt_reason), halt_detail or "") if halt_reason else None,
-            is_claimed=bool(is_claimed),
-            adopted_at_ms=adopted_at_ms,
-        )
+        return await self.plain.read(_read_outbox)
 
     async def claim_epoch(self, raised_from: int, epoch: int) -> bool:
         async with self.writing() as connection:
@@ -83,9 +74,18 @@ class LocalOutbox(LocalBase):
     async def cuttable(self, limit: int) -> Cuttable:
         return await self.plain.read(partial(read_cuttable, limit=limit))
 
-    async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
+    async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
+        def write(connection: sqlite3.Connection) -> Outgoing | None:
+            outgoing = write_cut(connection, limit, sign)
+            if outgoing is not None and attempt is not None:
+                _count_attempt(connection, attempt, outgoing.seq)
+            return outgoing
+
         async with self.turn:
-            return await self.plain.write(partial(write_cut, end=end, epoch=epoch, last_no=last_no, sign=sign))
+            return await self.plain.write(write)
+
+    async def outgoing(self, seq: int) -> Outgoing | None:
+        return await self.plain.read(partial(read_outgoing, seq=seq))
 
     async def live_set(self, seq: int) -> HeldSet | None:
         found = await self.fetch(LIVE_SET, seq)
@@ -101,7 +101,7 @@ class LocalOutbox(LocalBase):
     async def set_frames(self, set_id: int) -> tuple[bytes, bytes]:
         found = await self.fetch("SELECT head, contents FROM set_frames WHERE set_id = ?", set_id)
         if not found:
-            raise Corrupt("the bytes of a set are not kept any more", next_step="Use a copy of the hub's export.")
+            raise frames_gone()
         head, contents = found[0]
         return head, contents
 
@@ -113,28 +113,23 @@ class LocalOutbox(LocalBase):
         return [held_set(row) for row in await self.fetch(_WITH_HIDDEN, shown_again_max, limit)]
 
     async def record_attempt(self, schedule: Schedule, seq: int | None = None, *, shown_again: bool = False) -> None:
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_SET_SCHEDULE, _schedule_values(schedule))
-            if seq is not None:
-                connection.execute(_COUNT_ATTEMPT, (int(shown_again), seq))
-
         async with self.turn:
-            await self.plain.write(write)
+            await self.plain.write(partial(_count_attempt, schedule=schedule, seq=seq, shown_again=shown_again))
 
     async def set_schedule(self, schedule: Schedule, *, trouble: str | None, hub_seen_at_ms: int | None = None) -> None:
         values = (*_schedule_values(schedule), trouble, hub_seen_at_ms)
         async with self.turn:
             await self.plain.write(lambda connection: connection.execute(_SET_OUTCOME, values))
 
-    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
-        def write(connection: sqlite3.Connection) -> bool:
+    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> OutboxView | None:
+        def write(connection: sqlite3.Connection) -> OutboxView | None:
             found = connection.execute(ACKNOWLEDGE, acknowledge_values(receipt)).fetchall()
             if not found:
-                return False
+                return None
             for statement, values in what_a_receipt_moves(receipt, found[0][0]):
                 connection.execute(statement, values)
             connection.execute(_SET_OUTCOME, (*_schedule_values(schedule), None, receipt.at_ms))
-            return True
+            return _read_outbox(connection)
 
         async with self.turn:
             return await self.plain.write(write)
@@ -185,6 +180,34 @@ class LocalOutbox(LocalBase):
     async def trouble(self) -> str | None:
         trouble: str | None = await self.read_scalar(select(_NODE.c.trouble))
         return trouble
+
+
+def _read_outbox(connection: sqlite3.Connection) -> OutboxView:
+    found = connection.execute(_OUTBOX).fetchone()
+    if found is None:
+        raise not_enrolled()
+    epoch, halt_reason, halt_detail, newest_no, acknowledged_seq, pending_epoch = found[:6]
+    signed_seq, last_no, signed_at_ms, is_claimed, adopted_at_ms = found[6:11]
+    return OutboxView(
+        epoch=epoch,
+        signed_seq=signed_seq or 0,
+        acknowledged_seq=acknowledged_seq,
+        pending_epoch=pending_epoch,
+        unsent=max((newest_no or 0) - (last_no or 0), 0),
+        last_signed_at_ms=signed_at_ms,
+        schedule=Schedule(*found[11:]),
+        halt=Halt(HaltReason(halt_reason), halt_detail or "") if halt_reason else None,
+        is_claimed=bool(is_claimed),
+        adopted_at_ms=adopted_at_ms,
+    )
+
+
+def _count_attempt(
+    connection: sqlite3.Connection, schedule: Schedule, seq: int | None, *, shown_again: bool = False
+) -> None:
+    connection.execute(_SET_SCHEDULE, _schedule_values(schedule))
+    if seq is not None:
+        connection.execute(_COUNT_ATTEMPT, (int(shown_again), seq))
 
 
 def _schedule_values(schedule: Schedule) -> tuple[int | None, ...]:

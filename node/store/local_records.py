@@ -6,7 +6,7 @@ complaints stand at the end of the index. Changes are numbered (`no`) in the ord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -109,6 +109,42 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What commands name, and so what has to be known to judge them.
+
+    Complaints by key, answers by the hash of their Idempotency-Key, sources as (system, its own number); and the
+    complaints that something is to be erased of.
+    """
+
+    complaints: Collection[bytes] = ()
+    answers: Collection[bytes] = ()
+    sources: Collection[tuple[str, str]] = ()
+    erasing: Collection[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is of it. `sources` lead to keys of complaints, which are among `complaints`.
+
+    `shown` has, for each complaint that something is to be erased of, the leaf hashes of the content lines held here.
+    """
+
+    complaints: Mapping[bytes, HeldComplaint]
+    answers: Mapping[bytes, Answer]
+    sources: Mapping[tuple[str, str], bytes]
+    shown: Mapping[bytes, Collection[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRows:
+    """What a batch of commands leaves: states, changes for the end of the outbox, answers."""
+
+    complaints: Sequence[WrittenComplaint] = ()
+    changes: Sequence[WrittenChange] = ()
+    answers: Sequence[Answer] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HeldChange:
     """A change as stored; `seq` of the set it is in (None: unsent), `index` of that in the log (None: no receipt)."""
 
@@ -190,11 +226,32 @@ UnsentLine = tuple[int, bytes, bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class Cuttable:
-    """What the next set is made from, as of one moment: where it goes, what it countersigns, what is unsent."""
+    """What the next set is made from, as of one moment: where it goes, what it countersigns, what is unsent.
 
+    `epoch` is the one to sign with.
+    """
+
+    epoch: int
     end: ChainEnd
     seen: Seen
     lines: Sequence[UnsentLine] = field(repr=False)
+
+
+#: Makes the set that goes on from there, and says which change is the last that it covers; or it does not (None).
+Signing = Callable[[Cuttable], tuple[SignedSet, int] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A live set as it is pushed: its exact bytes, and the checkpoint to ask a consistency proof from."""
+
+    epoch: int
+    seq: int
+    digest: Digest
+    manifest: str = field(repr=False)
+    frames: bytes = field(repr=False)
+    seen: Seen
+    has_erasures: bool = False  # what it said is to be erased first, here: these bytes are not what goes out
 
 
 @dataclass(frozen=True, slots=True)

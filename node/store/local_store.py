@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from node.store.local_erasing import LocalErasing
 from node.store.local_outbox import LocalOutbox
 from node.store.local_reading import LocalReading
+from node.store.local_recording import record
+from node.store.local_records import Found, Named, WrittenRows
 from node.store.local_tables import LOCAL_REVISION
 from node.store.local_transaction import SqlLocalTransaction
 from node.store.migration import bring_up_to_date, migrate
@@ -50,6 +53,10 @@ class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing):
     async def transaction(self) -> AsyncIterator[SqlLocalTransaction]:
         async with self.writing() as connection:
             yield SqlLocalTransaction(connection)
+
+    async def record(self, named: Named, judge: Callable[[Found], WrittenRows]) -> None:
+        async with self.turn:
+            await self.plain.write(partial(record, named=named, judge=judge))
 
 
 async def open_local_store(place: Path | str, *, create: bool = False) -> SqlLocalStore:

@@ -9,8 +9,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches, pack_state, unpack_state
-from node.store.local_erasing import erasure_rows
+from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches
 from node.store.local_receipt import (
     ACKNOWLEDGE,
     MOVE_SEEN,
@@ -18,9 +17,9 @@ from node.store.local_receipt import (
     seen_values,
     what_a_receipt_moves,
 )
+from node.store.local_recording import COMPLAINTS, held_complaints, statements_of
 from node.store.local_records import (
     Acknowledgement,
-    Answer,
     ChainEnd,
     HeldChange,
     HeldComplaint,
@@ -34,7 +33,6 @@ from node.store.local_records import (
     WrittenComplaint,
 )
 from node.store.local_tables import (
-    AnswerRow,
     ChangeRow,
     ChangeSetRow,
     ComplaintRow,
@@ -46,24 +44,13 @@ from node.store.local_tables import (
 )
 from sync_protocol.errors import Corrupt
 from sync_protocol.limits import INTEGER_MAX
-from sync_protocol.merkle import leaf_hash
-from sync_protocol.values import Digest, parse_timestamp
+from sync_protocol.values import Digest
 
 _COMPLAINT, _CHANGE, _SET = table_of(ComplaintRow), table_of(ChangeRow), table_of(ChangeSetRow)
-_FRAMES, _RECEIPT, _ANSWER = table_of(SetFramesRow), table_of(SetReceiptRow), table_of(AnswerRow)
+_FRAMES, _RECEIPT = table_of(SetFramesRow), table_of(SetReceiptRow)
 _ASIDE, _NODE = table_of(SetAsideRow), table_of(NodeRow)
 
 _LIVE: Final = _SET.c.status != SetStatus.WITHDRAWN
-_UPSERT_COMPLAINT: Final = (
-    "INSERT INTO complaint (key, tracking, source_system, source_id, state, rev, unit, received_at_ms,"
-    " changed_at_ms, packed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-    " state = excluded.state, rev = excluded.rev, unit = excluded.unit, changed_at_ms = excluded.changed_at_ms,"
-    " packed = excluded.packed"
-)
-_INSERT_CHANGE: Final = (
-    "INSERT INTO change (complaint_no, line, content)"
-    " VALUES (CASE WHEN ?1 IS NULL THEN 0 ELSE (SELECT no FROM complaint WHERE key = ?1) END, ?2, ?3)"
-)
 INSERT_SET: Final = (
     "INSERT INTO change_set (epoch, seq, digest, kid, first_no, last_no, changes, size, at_ms, manifest, status,"
     " attempts, hidden, erased, shown_again) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0) RETURNING id"
@@ -73,12 +60,6 @@ _CHAIN_END: Final = (
     "SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 AND seq <= ? ORDER BY seq DESC LIMIT 1"
 )
 LIVE_SET: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq = ? AND status <> 2"  # noqa: S608 - constants
-_COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
-_INSERT_ERASURE: Final = (
-    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf) DO NOTHING"
-)
-_ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
-_INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
 
 
 class SqlLocalTransaction:
@@ -90,34 +71,12 @@ class SqlLocalTransaction:
     async def complaints(self, keys: Collection[bytes]) -> dict[bytes, HeldComplaint]:
         found: dict[bytes, HeldComplaint] = {}
         for bunch in in_bunches(keys):
-            rows = await self._fetch(_COMPLAINTS, bunch)
-            found.update((key, HeldComplaint(no, key, unpack_state(packed), at_ms)) for no, key, packed, at_ms in rows)
+            found.update(held_complaints(await self._fetch(COMPLAINTS, bunch)))
         return found
 
-    async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        return await find_sources(self._connection, sources)
-
-    async def answers(self, keys: Collection[bytes]) -> dict[bytes, Answer]:
-        found: dict[bytes, Answer] = {}
-        for bunch in in_bunches(keys):
-            found.update((row[0], Answer(*row)) for row in await self._fetch(_ANSWERS, bunch))
-        return found
-
-    async def record(
-        self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange], answers: Sequence[Answer] = ()
-    ) -> None:
-        await self._many(_UPSERT_COMPLAINT, [_complaint_row(written) for written in complaints])
-        await self._many(_INSERT_CHANGE, [(change.key, change.line, change.content) for change in changes])
-        await self._many(_INSERT_ERASURE, [row for change in changes for row in erasure_rows(change)])
-        await self._many(_INSERT_ANSWER, [(a.key, a.body, a.answer, a.at_ms) for a in answers])
-
-    async def shown_leaves(self, key: bytes) -> set[bytes]:
-        query = (
-            select(_CHANGE.c.content)
-            .join(_COMPLAINT, _COMPLAINT.c.no == _CHANGE.c.complaint_no)
-            .where(_COMPLAINT.c.key == key, _CHANGE.c.content.is_not(None))
-        )
-        return {leaf_hash(row.content) for row in await self._rows(query)}
+    async def record(self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange]) -> None:
+        for statement, rows in statements_of(complaints, changes):
+            await self._many(statement, rows)
 
     async def last_no(self) -> int:
         given = await fetch(self._connection, "SELECT seq FROM sqlite_sequence WHERE name = 'change'")
@@ -219,23 +178,6 @@ class SqlLocalTransaction:
             raise RowConflict(str(error)) from None
 
 
-def _complaint_row(written: WrittenComplaint) -> tuple[Any, ...]:
-    state = written.state
-    source = state.source
-    return (
-        written.key,
-        state.tracking,
-        source.system if source else None,
-        source.id if source else None,
-        int(state.state),
-        state.rev,
-        state.unit,
-        parse_timestamp(state.received_at),
-        written.changed_at_ms,
-        pack_state(state),
-    )
-
-
 def set_values(signed: SignedSet, first_no: int, last_no: int) -> tuple[Any, ...]:
     """What INSERT_SET takes."""
     place = (signed.epoch, signed.seq, signed.digest, signed.kid)
@@ -267,6 +209,11 @@ def signed_before(epoch: int, seq: int) -> Corrupt:
         f"a set of epoch {epoch}, seq {seq} was signed before",
         next_step="Nothing was signed twice. Start the node again; if this stays, run `simpul node recover`.",
     )
+
+
+def frames_gone() -> Corrupt:
+    """Of a set that is asked for after its time."""
+    return Corrupt("the bytes of a set are not kept any more", next_step="Use a copy of the hub's export.")
 
 
 def not_enrolled() -> Corrupt:

@@ -1,9 +1,9 @@
-"""A plain SQLite connection in a thread of its own, for what the pusher asks at every step (node/local/ports.py).
+"""A plain SQLite connection in a thread of its own, for what every complaint costs (node/local/ports.py).
 
-A step is some tiny statements. The asynchronous driver changes threads for each of them and for each beginning and end
-of a transaction, which costs many times what SQLite does; here a question, or a whole transaction, is one change of
-threads. The settings are the writer's (sqlite.py); who writes holds the process's turn to write, so that within one
-process nobody waits by polling.
+Recording one, and each step of the pusher, is some tiny statements. The asynchronous driver changes threads for each of
+them and for each beginning and end of a transaction, which costs many times what SQLite does; here a question, or a
+whole transaction, is one change of threads. The settings are the writer's (sqlite.py); who writes holds the process's
+turn to write, so that within one process nobody waits by polling.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PlainConnection:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            for pragma in (*PRAGMAS, "synchronous=FULL"):
+            for pragma in (*PRAGMAS, "synchronous=FULL", "secure_delete=1"):
                 self._connection.execute(f"PRAGMA {pragma}")
         return self._connection
 

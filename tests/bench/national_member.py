@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,11 +18,12 @@ from node.local.recording import Command, Outcome
 from node.local.service import LocalService
 from node.settings import NodeSettings
 from node.settings_file import load_settings
-from node.store.local_records import Acknowledgement, ChainEnd, SignedSet
+from node.store.local_records import Acknowledgement, Cuttable, Outgoing, SignedSet, Signing
 from node.store.local_store import SqlLocalStore
 from node.wiring.local import NodeParts
 from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Refused
+from sync_protocol.outbox import OutboxView
 
 STOP_S = 5.0
 
@@ -37,19 +38,22 @@ class TimedStore(SqlLocalStore):
         self.moved = asyncio.Event()
         self._last_nos: dict[int, int] = {}
 
-    async def cut(self, end: ChainEnd, epoch: int, last_no: int, sign: Callable[[], SignedSet]) -> bool:
-        is_cut = await super().cut(end, epoch, last_no, sign)
-        if is_cut:
-            self._last_nos[end.seq + 1] = last_no
-        return is_cut
+    async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
+        def noting(held: Cuttable) -> tuple[SignedSet, int] | None:
+            found = sign(held)
+            if found is not None:
+                self._last_nos[found[0].seq] = found[1]
+            return found
 
-    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> bool:
-        is_kept = await super().acknowledge(receipt, schedule)
-        if is_kept:
+        return await super().cut(noting, limit, attempt)
+
+    async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> OutboxView | None:
+        after = await super().acknowledge(receipt, schedule)
+        if after is not None:
             self.last_no = self._last_nos.pop(receipt.seq)
             self.receipts.append((time.monotonic(), self.last_no, receipt.index))
             self.moved.set()
-        return is_kept
+        return after
 
 
 class Member:

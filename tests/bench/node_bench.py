@@ -97,7 +97,8 @@ async def bench_cutting(*, rounds: int, sets: int) -> float:
             begun = time.perf_counter()
             for _ in range(sets):
                 seq += 1
-                assert await cut_set(store, signer, Place(AGENCY, 1, seq), seq, target_changes=CHANGES_A_SET)
+                place = Place(AGENCY, 1, seq)
+                assert await cut_set(store, signer, place, seq, unsent=CHANGES_A_SET, target_changes=CHANGES_A_SET)
             if number:
                 rates.append(sets * CHANGES_A_SET / (time.perf_counter() - begun))
         return median(rates)

@@ -139,7 +139,7 @@ class Api:
         signed = SignedSet(
             1, end.seq + 1, Digest(bytes(32)), "kid", len(lines), len(lines), self.clock.now_ms(), "", b"", b""
         )
-        assert await self.store.cut(end, 1, last_no, lambda: signed)
+        assert await self.store.cut(lambda _: (signed, last_no), 0)
         receipt = Acknowledgement(end.seq + 1, signed.digest, index, b"", 0, 0, self.clock.now_ms(), None)
         await self.store.acknowledge(receipt, Schedule())
 

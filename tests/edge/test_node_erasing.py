@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from node.local.cutting import Place, cut_set
 from node.local.evidence import make_evidence
 from node.local.recording import Command
 from node.store.complaint_keys import complaint_key
@@ -20,7 +21,7 @@ from sync_protocol.values import b64u_encode
 from tests.edge.hub_lab import projected, running_hub
 from tests.edge.test_node_with_hub import live_node
 from tests.fakes.fake_hub import FakeHub
-from tests.fakes.node_lab import Node, copy_of, running_node
+from tests.fakes.node_lab import AGENCY, Node, copy_of, running_node
 
 LETTER = b"Lampu jalan padam."  # what `Node.received` says
 
@@ -128,10 +129,9 @@ async def test_an_old_backup_does_not_bring_an_erased_letter_back(tmp_path: Path
 async def test_a_withdrawn_set_does_not_keep_the_letter_either(tmp_path: Path, hub: FakeHub) -> None:
     async with running_node(tmp_path / "a", hub) as node:
         complaint = (await node.received()).complaint
-        await node.pusher.step()
-        while (await node.store.live_set(1)) is None:
-            await node.pusher.step()
         epoch = (await node.store.outbox()).epoch
+        place = Place(AGENCY, epoch, 1)
+        assert await cut_set(node.store, node.keys.current(), place, node.clock.now_ms(), unsent=1)  # never sent
         async with node.store.transaction() as transaction:
             await transaction.withdraw_sets(1)
             await transaction.set_epoch(epoch + 1)

@@ -13,6 +13,7 @@ import pytest
 from keys.key_directory import KeyDirectory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
+from node.local.cutting import Place, cut_set
 from node.local.enrolment import enrol_node
 from node.local.lease import DirectoryLease
 from node.local.pusher import SHOW_AGAIN_EVERY_MS, Pusher
@@ -196,7 +197,8 @@ async def test_lines_that_were_stripped_on_the_way_are_completed(tmp_path: Path)
     async with running_hub(tmp_path, clock=_now()) as lab, live_node(lab, tmp_path / "node") as node:
         await node.drain()
         await node.received()
-        await node.pusher.step()
+        place = Place(AGENCY, (await node.store.outbox()).epoch, 2)
+        assert await cut_set(node.store, node.pusher.keys.current(), place, lab.clock.at_ms, unsent=1)
         held = await node.store.live_set(2)
         assert held is not None
         head_frame, contents_frame = await node.store.set_frames(held.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,7 +17,7 @@ from node.local.status import node_status
 from sync_protocol.backoff import DAY_MS
 from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES
 from sync_protocol.halts import HaltReason
-from sync_protocol.outbox import CheckHead, Claim, Cut, Halted, Heartbeat, Idle, Push, Wait
+from sync_protocol.outbox import CheckHead, Claim, Cut, Halted, Heartbeat, Idle, Wait
 from sync_protocol.statement import Role
 from sync_protocol.values import format_timestamp
 from tests.fakes.fake_hub import FakeHub, Fault
@@ -32,7 +33,7 @@ async def test_a_process_compares_heads_before_it_signs_anything(tmp_path: Path,
     async with running_node(tmp_path / "a", hub) as node:
         await node.received()
         steps = await node.work()
-    assert [type(step) for step in steps] == [CheckHead, Claim, CheckHead, Cut, Push, Idle]
+    assert [type(step) for step in steps] == [CheckHead, Claim, CheckHead, Cut, Idle]
 
 
 async def test_a_recorded_change_reaches_the_log_with_its_content_and_a_receipt(tmp_path: Path, hub: FakeHub) -> None:
@@ -105,6 +106,36 @@ async def test_a_process_that_dies_after_any_step_is_continued_by_the_next(tmp_p
     assert len(node.lines()) == len(set(node.lines())) == 5
 
 
+class Died(BaseException):
+    """A process ends here, with whatever its database holds."""
+
+
+@pytest.mark.parametrize("reached_the_hub", [False, True])
+async def test_a_process_that_dies_between_cut_and_receipt_is_continued_by_the_next(
+    tmp_path: Path, hub: FakeHub, reached_the_hub: bool
+) -> None:
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.received()
+        real = node.link.push
+
+        async def dying(seq: int, body: bytes, from_size: int) -> NoReturn:
+            if reached_the_hub:
+                await real(seq, body, from_size)
+            raise Died
+
+        node.link.push = dying  # type: ignore[method-assign]
+        with pytest.raises(Died):
+            await node.work()
+        signed = (await node.store.outgoing(1)) or pytest.fail("the cut is not stored")
+    async with running_node(tmp_path / "a", hub, clock=node.clock, seed=2) as again:
+        steps = [type(step) for step in await again.work()]
+        assert isinstance(await again.settle(), Idle)
+        held = await again.store.live_set(1)
+    assert Cut not in steps[: steps.index(Wait)]
+    assert held is not None
+    assert (held.digest, len(again.lines())) == (signed.digest, 1)
+
+
 async def test_an_attempt_is_recorded_before_it_is_made(tmp_path: Path, hub: FakeHub) -> None:
     seen: list[int] = []
 
@@ -147,7 +178,7 @@ async def test_after_a_silence_of_fifteen_minutes_heads_are_compared_again(tmp_p
         await node.work()
         node.clock.at_ms += 16 * 60_000
         await node.received()
-        assert [type(step) for step in await node.work()] == [CheckHead, Cut, Push, Idle]
+        assert [type(step) for step in await node.work()] == [CheckHead, Cut, Idle]
 
 
 async def test_an_idle_node_signs_a_heartbeat_every_day(tmp_path: Path, hub: FakeHub) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from node.local.recording import Command, LocalRules, Minting, Outcome, RequestKey
 from node.local.service import BATCH_COMMANDS_MAX, WAITING_MAX, LocalService
 from node.store.complaint_keys import complaint_key
-from node.store.local_records import RowConflict
+from node.store.local_records import Found, Named, RowConflict, WrittenRows
 from node.store.local_store import SqlLocalStore, open_local_store
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.line import parse_change, parse_content
@@ -94,33 +94,19 @@ class CountingStore:
     poison: bytes | None = None
     failure: Exception = field(default_factory=lambda: RowConflict("poison"))
 
-    def transaction(self) -> Any:
+    async def record(self, named: Named, judge: Callable[[Found], WrittenRows]) -> None:
         self.transactions += 1
-        return self.store.transaction() if self.poison is None else Poisoned(self)
+
+        def poisoned(found: Found) -> WrittenRows:
+            written = judge(found)
+            if self.poison is not None and any(self.poison in (change.content or b"") for change in written.changes):
+                raise self.failure
+            return written
+
+        await self.store.record(named, poisoned)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
-
-
-class Poisoned:
-    def __init__(self, counting: CountingStore) -> None:
-        self._counting = counting
-        self._inner = counting.store.transaction()
-
-    async def __aenter__(self) -> Any:
-        transaction = await self._inner.__aenter__()
-        real, counting = transaction.record, self._counting
-
-        async def record(complaints: Any, changes: Any, answers: Any = ()) -> None:
-            if any(counting.poison in (change.content or b"") for change in changes):
-                raise counting.failure
-            await real(complaints, changes, answers)
-
-        transaction.record = record  # type: ignore[method-assign]
-        return transaction
-
-    async def __aexit__(self, *error: Any) -> Any:  # noqa: PYI036 - handed on as they came
-        return await self._inner.__aexit__(*error)
 
 
 async def test_a_row_that_the_store_will_not_take_fails_alone(store: SqlLocalStore) -> None:

@@ -8,6 +8,7 @@ from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_key
 from node.store.local_records import (
     Acknowledgement,
+    Cuttable,
     NodeIdentity,
     Seen,
     SignedSet,
@@ -57,7 +58,10 @@ def signed(epoch: int, seq: int, changes: int = 1) -> SignedSet:
 
 
 async def cut(store: LocalStore, seq: int, last_no: int, changes: int = 1, epoch: int = 1) -> bool:
-    return await store.cut(await store.chain_end(), epoch, last_no, lambda: signed(epoch, seq, changes))
+    def sign(held: Cuttable) -> tuple[SignedSet, int] | None:
+        return (signed(epoch, seq, changes), last_no) if (held.epoch, held.end.seq + 1) == (epoch, seq) else None
+
+    return await store.cut(sign, 0) is not None
 
 
 def receipt(seq: int, *, hidden: int = 0, seen: Seen | None = None, epoch: int = 1) -> Acknowledgement:

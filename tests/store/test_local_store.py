@@ -15,7 +15,10 @@ from node.store.local_records import (
     ApiToken,
     ChainEnd,
     ComplaintFilter,
+    Cuttable,
+    Found,
     HeldStatement,
+    Named,
     NodeIdentity,
     RowConflict,
     Seen,
@@ -24,6 +27,7 @@ from node.store.local_records import (
     SignedSet,
     WrittenChange,
     WrittenComplaint,
+    WrittenRows,
 )
 from node.store.local_store import open_local_store
 from sync_protocol.backoff import Schedule
@@ -31,6 +35,7 @@ from sync_protocol.change_types import Source
 from sync_protocol.complaint import State
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import Halt, HaltReason
+from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import ComplaintId, Digest, format_tracking
 from tests.store.local_samples import AGENCY, ENROLMENT, IDENTITY, SEEN, cut, key_of, receipt, record, signed, state_of
 
@@ -134,21 +139,43 @@ async def test_a_place_in_the_chain_is_signed_once(store: LocalStore) -> None:
     assert end == ChainEnd(0, 1, ENROLMENT, 0)
     calls: list[int] = []
 
-    def sign() -> SignedSet:
+    def sign(held: Cuttable) -> tuple[SignedSet, int] | None:
+        if held.end != end:
+            return None
         calls.append(1)
-        return signed(1, 1, 0)
+        return signed(1, 1, 0), 0
 
-    outcomes = await asyncio.gather(*(store.cut(end, 1, 0, sign) for _ in range(8)))
-    assert sorted(outcomes) == [False] * 7 + [True]
+    outcomes = await asyncio.gather(*(store.cut(sign, 0) for _ in range(8)))
+    assert sorted(outcome is not None for outcome in outcomes) == [False] * 7 + [True]
     assert len(calls) == 1
 
 
+async def test_what_is_cut_is_what_goes_out_with_its_attempt_counted(store: LocalStore) -> None:
+    await record(store, 1)
+    seen: list[Cuttable] = []
+
+    def sign(held: Cuttable) -> tuple[SignedSet, int]:
+        seen.append(held)
+        return signed(1, 1), 1
+
+    cut_now = await store.cut(sign, 10, Schedule(1, 10, 10, 20))
+    assert cut_now == await store.outgoing(1)
+    assert cut_now is not None
+    assert (cut_now.frames, cut_now.seen, cut_now.manifest) == (b"headcontents", SEEN, "jws")
+    assert seen[0].lines == [(1, b"line 1", b"content 1")]
+    held = await store.live_set(1)
+    assert held is not None
+    assert (held.attempts, (await store.outbox()).schedule) == (1, Schedule(1, 10, 10, 20))
+    assert await store.outgoing(2) is None
+
+
 async def test_a_failing_signature_leaves_no_set(store: LocalStore) -> None:
-    def sign() -> SignedSet:
+    def sign(_: Cuttable) -> tuple[SignedSet, int]:
         raise OSError("the key is gone")
 
     with pytest.raises(OSError, match="the key is gone"):
-        await store.cut(await store.chain_end(), 1, 0, sign)
+        await store.cut(sign, 0, Schedule(1, 10, 10, 20))
+    assert (await store.outbox()).schedule == Schedule()
     assert await store.live_set(1) is None
     assert await cut(store, 1, 0, changes=0)
 
@@ -159,8 +186,9 @@ async def test_a_receipt_moves_chain_checkpoint_and_schedule_together(store: Loc
     await store.record_attempt(Schedule(1, 10, 10, 20), 1)
     assert (await store.outbox()).schedule == Schedule(1, 10, 10, 20)
     newer = Seen(9, Digest(b"n" * 32), b"t" * 64, b"note 9")
-    await store.acknowledge(receipt(1, seen=newer), Schedule(attempted_at_ms=30))
+    after = await store.acknowledge(receipt(1, seen=newer), Schedule(attempted_at_ms=30))
     view = await store.outbox()
+    assert after == view
     held = await store.live_set(1)
     assert held is not None
     assert (held.status, held.attempts, held.index) == (SetStatus.ACKNOWLEDGED, 1, 11)
@@ -220,11 +248,12 @@ async def test_retention_keeps_young_sets_the_newest_and_all_unacknowledged(stor
     assert await store.set_frames(kept[4].id) == (b"head", b"contents")
     with pytest.raises(Corrupt):
         await store.set_frames(kept[0].id)
+    with pytest.raises(Corrupt):
+        await store.outgoing(1)
 
 
 async def keep(store: LocalStore, answer: Answer) -> None:
-    async with store.transaction() as transaction:
-        await transaction.record([], [], [answer])
+    await store.record(Named(), lambda _: WrittenRows(answers=[answer]))
 
 
 async def test_an_answer_is_kept_and_its_key_taken_once(store: LocalStore) -> None:
@@ -233,6 +262,48 @@ async def test_an_answer_is_kept_and_its_key_taken_once(store: LocalStore) -> No
     assert await store.answer(b"k" * 32) == answer
     with pytest.raises(RowConflict):
         await keep(store, answer)
+
+
+async def test_recording_finds_what_is_named_and_writes_what_is_made_of_it(store: LocalStore) -> None:
+    answer = Answer(b"k" * 32, b"b" * 32, b"{}", 1)
+    sourced = state_of(1, source=Source("77", "sp4n"))
+
+    def first(found: Found) -> WrittenRows:
+        assert found == Found({}, {}, {}, {key_of(1): set()})
+        written = WrittenComplaint(key_of(1), sourced, 7)
+        return WrittenRows([written], [WrittenChange(key_of(1), b"line 1", b"content 1")], [answer])
+
+    named = Named([key_of(1)], [answer.key, b"x" * 32], [("sp4n", "77"), ("sp4n", "78")], [key_of(1)])
+    await store.record(named, first)
+    found: list[Found] = []
+
+    def look(held: Found) -> WrittenRows:
+        found.append(held)
+        return WrittenRows()
+
+    await store.record(named, look)
+    await store.record(Named(sources=[("sp4n", "77")]), look)
+    assert found[0].complaints[key_of(1)].state == sourced
+    assert (found[0].answers, found[0].sources) == ({answer.key: answer}, {("sp4n", "77"): key_of(1)})
+    assert found[0].shown == {key_of(1): {leaf_hash(b"content 1")}}
+    assert found[1].complaints.keys() == {key_of(1)}
+
+
+async def test_a_judge_that_fails_leaves_nothing_and_the_next_is_heard(store: LocalStore) -> None:
+    def fail(_: Found) -> WrittenRows:
+        raise ZeroDivisionError
+
+    def of_nobody(_: Found) -> WrittenRows:
+        written = WrittenComplaint(key_of(1), state_of(1), 7)
+        return WrittenRows([written], [WrittenChange(key_of(2), b"line of nobody", None)])
+
+    with pytest.raises(ZeroDivisionError):
+        await store.record(Named(), fail)
+    with pytest.raises(RowConflict):
+        await store.record(Named(), of_nobody)
+    assert await store.complaint(key_of(1)) is None
+    await record(store, 1)
+    assert (await store.outbox()).unsent == 1
 
 
 async def test_numbers_of_changes_only_grow_even_after_changes_were_taken_out(store: LocalStore) -> None:
