@@ -15,6 +15,7 @@ The order of a rotation, and what a crash after each step leaves:
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from sync_protocol.statement import Role
 
 HUB_ROLES: Final = (Role.REGISTRAR, Role.LOG)
 NODE_ROLES: Final = (Role.AGENCY, Role.SEALING)
+_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 Key = TypeVar("Key", Ed25519Signer, SealingKey)
 
@@ -41,13 +43,17 @@ class KeyDirectory:
     def __init__(self, directory: Path, passphrase: str | None = None) -> None:
         self.directory = directory
         self._passphrase = passphrase
+        # A pusher looks for a pending key at every step: a look is one call of the kernel, and no path is put together.
+        self._paths = {role: directory / f"{role}.pem" for role in Role}
+        self._next_paths = {role: directory / f"{role}.next.pem" for role in Role}
+        self._next_names = {role: str(path) for role, path in self._next_paths.items()}
 
     def __repr__(self) -> str:
         return f"KeyDirectory({str(self.directory)!r})"
 
     def path(self, role: Role) -> Path:
         """Where the key in use lies."""
-        return self.directory / f"{role}.pem"
+        return self._paths[role]
 
     def has(self, role: Role) -> bool:
         """Whether there is a key in use."""
@@ -73,8 +79,7 @@ class KeyDirectory:
 
     def pending(self, role: Role) -> PrivateKey | None:
         """The key of a rotation that is under way, if there is one."""
-        path = self._next_path(role)
-        return self._load(role, path) if path.exists() else None
+        return self._load(role, self._next_path(role)) if _is_there(self._next_names[role]) else None
 
     def prepare_next(self, role: Role, random32: bytes) -> PrivateKey:
         """The key that is to follow: a new one, or the one that an interrupted rotation left."""
@@ -127,7 +132,7 @@ class KeyDirectory:
         return [self._load(role, path) for path in paths]
 
     def _next_path(self, role: Role) -> Path:
-        return self.directory / f"{role}.next.pem"
+        return self._next_paths[role]
 
     def _keep(self, role: Role, key: PrivateKey) -> None:
         """Give the key in use its name of before, too. A second time changes nothing."""
@@ -142,6 +147,17 @@ class KeyDirectory:
         if not isinstance(key, wanted):
             raise Refused("configuration", f"{path} does not hold the kind of key that the role {role} needs")
         return key
+
+
+def _is_there(name: str) -> bool:
+    """Whether a path leads to something. Raises OSError where that cannot be told."""
+    try:
+        os.stat(name)  # noqa: PTH116 - a Path would be three more calls at every step of every push
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
+        return False
+    return True
 
 
 def _make(role: Role, random32: bytes) -> PrivateKey:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from sync_protocol import ed25519
@@ -75,6 +76,11 @@ def parse_checkpoint_text(text: bytes | str) -> Checkpoint:
             text = text.decode("utf-8")
         except UnicodeDecodeError:
             raise malformed("a checkpoint is UTF-8", "checkpoint") from None
+    return _read_text(text)
+
+
+@lru_cache(maxsize=4)  # as in note.py: which size it claims is asked before it is opened
+def _read_text(text: str) -> Checkpoint:
     lines = text.split("\n")
     if len(lines) != 4 or lines[3]:
         raise malformed("a checkpoint has three lines: origin, size and root", "checkpoint")

@@ -73,17 +73,31 @@ def decompress_part(frame: bytes, limit: int = SET_MAX_BYTES) -> bytes:
     return part
 
 
-def decode_body(body: bytes, encoding: str | None) -> Parts:
+def stated_bytes(frame: bytes) -> int | None:
+    """What a zstd frame says that it holds, None if it does not say; no bytes hold nothing. Raises Refused(malformed).
+
+    `decompress_part` gives that much or refuses.
+    """
+    if not frame:
+        return 0
+    try:
+        return zstd.get_frame_info(frame).decompressed_size
+    except zstd.ZstdError:
+        raise _bad_frame() from None
+
+
+def decode_body(body: bytes, encoding: str | None, limit: int = SET_MAX_BYTES) -> Parts:
     """A set's two parts from the body of a message and its Content-Encoding (None: identity).
 
-    Raises Refused: too-large over a limit, unsupported-encoding, malformed for everything else that is not one of the
-    three forms, whole and alone. In gzip and identity the parts are told apart by the manifest, which is read for that.
+    Raises Refused: too-large over a limit (`limit` for what is decompressed), unsupported-encoding, malformed for
+    everything else that is not one of the three forms, whole and alone. In gzip and identity the parts are told apart
+    by the manifest, which is read for that.
     """
     match _encoding_of(body, encoding):
         case "zstd":
-            return _read_frames(body)
+            return _read_frames(body, limit)
         case "gzip":
-            return Parts(*split_parts(_gunzip(body)))
+            return Parts(*split_parts(_gunzip(body, limit)))
         case _:
             return Parts(*split_parts(body))
 
@@ -136,9 +150,9 @@ def _peek(decompressor: _Decompressor, body: bytes, limit: int) -> bytes:
     return held
 
 
-def _read_frames(body: bytes) -> Parts:
-    head, rest = _read_frame(body, SET_MAX_BYTES)
-    contents, after = _read_frame(rest, SET_MAX_BYTES - len(head)) if rest else (b"", b"")
+def _read_frames(body: bytes, limit: int) -> Parts:
+    head, rest = _read_frame(body, limit)
+    contents, after = _read_frame(rest, limit - len(head)) if rest else (b"", b"")
     if after:
         raise malformed("something follows the second zstd frame", "body")
     return Parts(head, contents, body[: len(body) - len(rest)], rest)
@@ -175,14 +189,14 @@ def _bad_frame() -> Refused:
     return malformed("damaged zstd frame, or one that wants a dictionary or more than 8 MiB of window", "body")
 
 
-def _gunzip(body: bytes) -> bytes:
+def _gunzip(body: bytes, limit: int) -> bytes:
     """What the one member of a gzip file holds."""
     decompressor = zlib.decompressobj(_GZIP_ONLY)
     try:
-        held = decompressor.decompress(body, SET_MAX_BYTES + 1)
+        held = decompressor.decompress(body, limit + 1)
     except zlib.error:
         raise malformed("damaged gzip", "body") from None
-    if len(held) > SET_MAX_BYTES:
+    if len(held) > limit:
         raise too_large("change set", SET_MAX_BYTES)
     if not decompressor.eof:
         raise malformed("the gzip member is cut short", "body")

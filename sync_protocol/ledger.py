@@ -6,6 +6,7 @@ before anything has changed.
 """
 
 from collections.abc import MutableMapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -213,6 +214,7 @@ class Ledger:
         return self.state_hash
 
 
+@lru_cache(maxsize=128)  # some 10 KiB each: for ledgers that live no longer than a set
 def _tails_of(owner: str) -> list[list[bytes]]:
     """By verdict and state; made once for an owner, because every change needs one."""
     name = bytes((len(owner),)) + owner.encode("ascii")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Self
 
@@ -23,6 +24,7 @@ ED25519_TYPE: Final = b"\x01"
 _VKEY_MAX: Final = KEY_NAME_MAX_BYTES + 1 + 8 + 1 + 44  # name + key id + base64 of 33 bytes
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")  # C2SP: none below 0x20 but LF
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
+_NOT_IN_NAME = re.compile(r"[+\s\x00-\x1f]")  # \s is every space of Unicode, as str.isspace() has it
 _SIGNATURE_START: Final = "— "  # U+2014, space
 
 
@@ -34,7 +36,7 @@ def check_key_name(name: str, where: str = "name") -> str:
         raise malformed("a key name is Unicode text", where) from None
     if not 0 < len(raw) <= KEY_NAME_MAX_BYTES:
         raise malformed(f"a key name has 1 to {KEY_NAME_MAX_BYTES} bytes", where)
-    if "+" in name or any(character.isspace() or character < " " for character in name):
+    if _NOT_IN_NAME.search(name):
         raise malformed("a key name holds no space, no control character and no plus sign", where)
     return name
 
@@ -117,9 +119,18 @@ def note_key_id(name: str, public_key: bytes) -> bytes:
 
 
 def parse_note(data: bytes) -> Note:
-    """Raises Refused: `too-large`, `malformed`."""
+    """Raises Refused: `too-large`, `malformed`.
+
+    The newest notes are remembered as they were read, byte for byte: one receipt's note is parsed with the receipt,
+    asked which size it claims, and opened.
+    """
     if len(data) > NOTE_MAX_BYTES:
         raise too_large("note", NOTE_MAX_BYTES)
+    return _read_note(bytes(data))
+
+
+@lru_cache(maxsize=4)  # the one in hand, and those of other threads; at most 2 MiB, should all be as long as can be
+def _read_note(data: bytes) -> Note:
     try:
         whole = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -163,24 +174,26 @@ def verify_note(data: bytes, vkeys: Sequence[VerifierKey]) -> OpenNote:
     note = parse_note(data)
     known = _by_hint(vkeys)
     message = note.text.encode()
-    good: list[tuple[VerifierKey, NoteSignature]] = []
+    good: dict[tuple[str, bytes], tuple[VerifierKey, NoteSignature]] = {}
     for line in note.signatures:
-        vkey = known.get((line.name, line.key_id))
+        hint = line.name, line.key_id
+        vkey = known.get(hint)
         if vkey is None:
             continue
-        if any(vkey == other for other, _ in good):
+        if hint in good:
             raise malformed("the same key signs the note twice", "signature")
         ed25519.verify(vkey.public_key, line.signature, message)
-        good.append((vkey, line))
+        good[hint] = vkey, line
     if not good:
         raise Refused("bad-signature", "none of the note's signatures is by a key that we know", where="note")
-    return OpenNote(note.text, note.signatures, tuple(good))
+    return OpenNote(note.text, note.signatures, tuple(good.values()))
 
 
 def _by_hint(vkeys: Sequence[VerifierKey]) -> dict[tuple[str, bytes], VerifierKey]:
     """Keys by (name, key id). The id has 32 bits and can be forged on purpose: two keys under one are refused."""
     known: dict[tuple[str, bytes], VerifierKey] = {}
     for vkey in vkeys:
-        if known.setdefault((vkey.name, vkey.key_id), vkey) != vkey:
+        first = known.setdefault((vkey.name, vkey.key_id), vkey)
+        if first is not vkey and first != vkey:
             raise malformed("two different known keys share a name and a key id", "vkey")
     return known

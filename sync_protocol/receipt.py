@@ -19,7 +19,7 @@ from sync_protocol.errors import malformed, too_large
 from sync_protocol.limits import LOG_ENTRY_MAX_BYTES, NOTE_MAX_BYTES, PROOF_HASHES_MAX
 from sync_protocol.merkle import HASH_BYTES, TREE_SIZE_MAX, leaf_hash, verify_inclusion
 from sync_protocol.note import VerifierKey, parse_note
-from sync_protocol.values import b64_decode, b64_encode
+from sync_protocol.values import b64_decode, b64_decode_all, b64_encode
 
 RECEIPT_FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
 EXTRA_MAX_BYTES: Final = 4_096  # Simpul writes none; a foreign hint has no reason to be longer than an entry
@@ -41,7 +41,7 @@ class Receipt:
             raise malformed("a log index is below 2^63", "index")
         if len(self.hashes) > PROOF_HASHES_MAX:
             raise too_large("proof", PROOF_HASHES_MAX, "hashes")
-        if any(len(part) != HASH_BYTES for part in self.hashes):
+        if not {HASH_BYTES}.issuperset(map(len, self.hashes)):
             raise malformed("every hash of a proof has 32 bytes", "proof")
         if self.extra is not None and not 0 < len(self.extra) <= EXTRA_MAX_BYTES:
             raise malformed(f"extra data, if any, has 1 to {EXTRA_MAX_BYTES} bytes", "extra")
@@ -64,7 +64,7 @@ def parse_receipt(data: bytes) -> Receipt:
         raise too_large("proof", PROOF_HASHES_MAX, "hashes")
     index = parse_decimal(lines[0][6:], "index")
     parse_note(note)
-    return Receipt(index, tuple(b64_decode(line, "proof") for line in lines[1:]), note, extra)
+    return Receipt(index, tuple(b64_decode_all(lines[1:], "proof")), note, extra)
 
 
 def format_receipt(receipt: Receipt) -> bytes:

@@ -137,14 +137,33 @@ def split_tile(data: bytes) -> list[bytes]:
     return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
 
 
+_BLOCK_HEIGHT: Final = 4
+_BLOCK_BYTES: Final = HASH_BYTES << _BLOCK_HEIGHT
+
+
 @lru_cache(maxsize=64)  # about 2 MiB: the right edge and the tiles that fresh receipts keep asking for
 def _pyramid(tile: bytes) -> tuple[list[bytes], ...]:
     """All complete subtrees inside a tile: element h holds those over 2^h of its hashes."""
-    rows = [split_tile(tile)]
+    if len(tile) <= _BLOCK_BYTES:
+        return _block(tile)
+    blocks = [_block(tile[at : at + _BLOCK_BYTES]) for at in range(0, len(tile), _BLOCK_BYTES)]
+    rows = [[node for block in blocks if h < len(block) for node in block[h]] for h in range(_BLOCK_HEIGHT + 1)]
+    return (*rows[:-1], *_rows_over(rows[-1]))
+
+
+@lru_cache(maxsize=1_024)  # half a MiB: a tile that grew by a leaf is the same in all its blocks but the last
+def _block(part: bytes) -> tuple[list[bytes], ...]:
+    """The same of the 16 hashes, or fewer, of a block."""
+    return tuple(_rows_over(split_tile(part)))
+
+
+def _rows_over(row: list[bytes]) -> list[list[bytes]]:
+    """A row of nodes, and all rows of complete subtrees over it."""
+    rows = [row]
     while len(rows[-1]) > 1:
         below = rows[-1]
         rows.append(pair_up(below[: len(below) & ~1]))
-    return tuple(rows)
+    return rows
 
 
 class TileTree:

@@ -28,7 +28,7 @@ from sync_protocol.tiles import Growth
 from sync_protocol.values import b64u_encode
 
 GROUP_MAX: Final = 64  # sets in one transaction; more would only make the first of them wait
-INLINE_MAX: Final = 2  # so many sets are judged faster than a thread is woken
+INLINE_MAX: Final = 16  # so many sets are judged again faster than a thread is woken
 
 _logger = structlog.get_logger("simpul.hub.log")
 
@@ -183,18 +183,17 @@ class Appender:
         growth = await self.log.tiles.grow(draft.follows, [leaf_hash(entry) for entry in draft.entries])
         checkpoint = self._sign(draft, growth)
         # A crash now leaves a signature in memory that nobody has seen: the next checkpoint of that size may differ.
-        await self.log.store.append(
-            Commit(
-                follows=draft.follows,
-                entries=draft.entries,
-                checkpoint=checkpoint,
-                tiles=growth.changed,
-                sets=draft.sets,
-                statements=draft.statements,
-                used_invitations=[draft.uses] if draft.uses else [],
-                forks=draft.forks,
-            )
+        commit = Commit(
+            follows=draft.follows,
+            entries=draft.entries,
+            checkpoint=checkpoint,
+            tiles=growth.changed,
+            sets=draft.sets,
+            statements=draft.statements,
+            used_invitations=[draft.uses] if draft.uses else [],
+            forks=draft.forks,
         )
+        await self.log.store.append(commit)
         # A crash now leaves the database one commit ahead of the lock: `HubLog.refresh` moves the lock on, and the
         # senders, who got no answer, repeat and get the same index.
         await self.log.lock.swap(self.log.published.note or None, checkpoint.note)
@@ -204,6 +203,7 @@ class Appender:
         for agency, stored in draft.stored_heads().items():
             self.log.heads.move(draft.heads[agency], stored)
         self.log.publish(checkpoint, growth.changed)
+        self.log.recent.add(commit)
         self._on_published(checkpoint)
         for new in draft.sets:
             digest = b64u_encode(new.stored.digest)[:12]

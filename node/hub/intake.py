@@ -2,7 +2,8 @@
 
 What is cheap is judged first: of a body only the manifest line is decompressed until it is known that a key of the
 agency signed it. What is heavy (decompressing, hashing) runs in `threads` threads, agencies in turns (turns.py), and
-nothing decompressed outlives its turn there: so many sets are in memory at a time, however many are sent. The
+nothing decompressed outlives its turn there: so many sets are in memory at a time, however many are sent. Only what is
+small is read at once, because changing threads would cost more than reading it. The
 judgement that counts is the appender's, under the lock.
 """
 
@@ -37,6 +38,9 @@ from sync_protocol.limits import SET_MAX_BYTES
 from sync_protocol.manifest import SignedManifest
 
 VERIFY_THREADS: Final = 2  # hashing long lines and decompressing let others run; more threads only take turns
+# A change or a few, as they come one by one: read in less time than it takes to wake a thread.
+SMALL_WIRE_BYTES: Final = 4 * 1024
+SMALL_SET_BYTES: Final = 32 * 1024  # decompressed; what says that it is small and is not goes to a thread
 MERGE_ATTEMPTS: Final = 4  # others may complete the same set at the same time
 
 
@@ -114,12 +118,15 @@ class Intake:
         received_at_ms = self._clock.now_ms()
         sent = _Body(body, encoding)
         del body
-        submission = await self._threads.run(caller, _peek, sent)
+        is_small = len(sent.wire) <= SMALL_WIRE_BYTES
+        submission = _peek(sent) if is_small else await self._threads.run(caller, _peek, sent)
         await self._know(submission)
         draft = Draft(self._log, self._registrar, received_at_ms)
         await draft.look_up([submission])
         item = SetItem(submission, url_agency, url_seq, b"", b"", 0, _UNREAD, received_at_ms)
-        held = await self._threads.run(caller, _judge_and_read, draft, item, sent)
+        held = _judge_and_read(draft, item, sent, SMALL_SET_BYTES) if is_small else None
+        if not is_small or _is_larger(item):
+            held = await self._threads.run(caller, _judge_and_read, draft, item, sent)
         del draft
         if held is not None and held.index < self._log.size:
             return await self._repeat(Place(held.index, self._log.published, is_new=False), sent, caller)
@@ -172,7 +179,7 @@ def _peek(sent: _Body) -> SignedManifest:
     return parse_manifest_line(peek_head(sent.wire, sent.encoding, MANIFEST_LINE_MAX_BYTES))
 
 
-def _judge_and_read(draft: Draft, item: SetItem, sent: _Body) -> Held | None:
+def _judge_and_read(draft: Draft, item: SetItem, sent: _Body, limit: int = SET_MAX_BYTES) -> Held | None:
     """A first judgement, and then the lines if it may go in. The set that is held, if this is a repeat of it.
 
     Raises Refused or Unavailable for what would be refused under any head.
@@ -180,17 +187,22 @@ def _judge_and_read(draft: Draft, item: SetItem, sent: _Body) -> Held | None:
     judgement = draft.judgement(item.submission, item.url_agency, item.url_seq)
     if isinstance(judgement, Duplicate):
         if judgement.held.index >= draft.follows:
-            _read_lines(item, sent)
+            _read_lines(item, sent, limit)
         return judgement.held
     if isinstance(judgement, Accept | Behind):  # sets that come before it may be waiting for the log right now
-        _read_lines(item, sent)
+        _read_lines(item, sent, limit)
     return None
 
 
-def _read_lines(item: SetItem, sent: _Body) -> None:
+def _is_larger(item: SetItem) -> bool:
+    """Whether it has more to decompress than a small set may have."""
+    return isinstance(item.fault, Refused) and item.fault.kind == "too-large"
+
+
+def _read_lines(item: SetItem, sent: _Body, limit: int) -> None:
     """Steps 10 and 11, done before the head is known: what is wrong is told only if nothing before it is."""
     try:
-        parts = decode_body(sent.wire, sent.encoding)
+        parts = decode_body(sent.wire, sent.encoding, limit)
         lines: VerifiedLines = verify_lines(ChangeSet(item.submission, parts.head, parts.contents))
     except Refused as refused:
         refused.__traceback__ = refused.__context__ = None  # they hold the lines, and the item holds the refusal

@@ -31,34 +31,65 @@ class Kept:
     place: int | None
 
 
-def read_kept(path: Path) -> Kept | None:
-    """The newest whole note, None if there is no file. Raises Corrupt, OSError."""
+class LockFile:
+    """The file at `path`. Parts of it that are as they were when they were last looked at are not checked again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._name = str(path)
+        self._known: list[tuple[bytes, Kept | None]] = [(b"", None), (b"", None)]
+
+    def read(self) -> Kept | None:
+        """The newest whole note, None if there is no file. Raises Corrupt, OSError."""
+        data = read_file(self._name)
+        if data is None:
+            return None
+        slots = [data[:SLOT_BYTES], data[SLOT_BYTES:]]
+        if not any(slot.startswith(_MAGIC) for slot in slots):
+            return Kept(data, 0, None)
+        whole = [kept for place, slot in enumerate(slots) if (kept := self._whole(slot, place)) is not None]
+        if not whole:
+            raise Corrupt(
+                f"the lock file {self._name} is damaged",
+                next_step="Do not start the hub, and do not remove the file (docs/operations.md, 'A restored hub').",
+            )
+        return max(whole, key=lambda kept: kept.number)
+
+    def write(self, before: Kept | None, note: bytes) -> None:
+        """`note` on the disk, in the place of what is `before`.
+
+        Raises OSError; then what was there may still be there.
+        """
+        number = before.number + 1 if before else 1
+        slot = _format_slot(number, note)
+        if len(slot) > SLOT_BYTES:
+            replace_file(self._path, note)
+        elif before is None or before.place is None:
+            replace_file(self._path, slot + bytes(SLOT_BYTES))
+        else:
+            _overwrite(self._name, slot, (1 - before.place) * SLOT_BYTES)
+
+    def _whole(self, slot: bytes, place: int) -> Kept | None:
+        known, kept = self._known[place]
+        if known != slot:
+            kept = _parse_slot(slot, place)
+            self._known[place] = (slot, kept)
+        return kept
+
+
+def read_file(name: str) -> bytes | None:
+    """All of it, None if there is none. Raises OSError."""
     try:
-        data = path.read_bytes()
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    slots = [data[:SLOT_BYTES], data[SLOT_BYTES:]]
-    if not any(slot.startswith(_MAGIC) for slot in slots):
-        return Kept(data, 0, None)
-    whole = [kept for place, slot in enumerate(slots) if (kept := _parse_slot(slot, place)) is not None]
-    if not whole:
-        raise Corrupt(
-            f"the lock file {path} is damaged",
-            next_step="Do not start the hub, and do not remove the file (docs/operations.md, 'A restored hub').",
-        )
-    return max(whole, key=lambda kept: kept.number)
-
-
-def write_kept(path: Path, before: Kept | None, note: bytes) -> None:
-    """`note` on the disk, in the place of what is `before`. Raises OSError; then what was there may still be there."""
-    number = before.number + 1 if before else 1
-    slot = _format_slot(number, note)
-    if len(slot) > SLOT_BYTES:
-        replace_file(path, note)
-    elif before is None or before.place is None:
-        replace_file(path, slot + bytes(SLOT_BYTES))
-    else:
-        _overwrite(path, slot, (1 - before.place) * SLOT_BYTES)
+    try:
+        parts = []
+        while part := os.read(descriptor, 4 * SLOT_BYTES):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _format_slot(number: int, note: bytes) -> bytes:
@@ -77,11 +108,11 @@ def _parse_slot(slot: bytes, place: int) -> Kept | None:
     return kept if _format_slot(number, kept.note) == slot else None
 
 
-def _overwrite(path: Path, slot: bytes, offset: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def _overwrite(name: str, slot: bytes, offset: int) -> None:
+    descriptor = os.open(name, os.O_WRONLY | os.O_CLOEXEC)
     try:
         if os.pwrite(descriptor, slot, offset) != len(slot):
-            raise OSError(errno.EIO, "the disk took only a part of it", str(path))
+            raise OSError(errno.EIO, "the disk took only a part of it", name)
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)

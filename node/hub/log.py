@@ -25,6 +25,7 @@ import structlog
 from node.hub.following import admit, check_checkpoint, follow_to
 from node.hub.heads import Heads
 from node.hub.ports import HubStore, LockStore
+from node.hub.recent import RecentLeaves
 from node.hub.tile_cache import TileCache
 from node.store.hub_records import StoredCheckpoint, StoredHead
 from sync_protocol.checkpoint import Checkpoint, parse_checkpoint_text
@@ -63,6 +64,7 @@ class HubLog:
         self.heads = Heads()
         self.published = EMPTY_LOG
         self.tiles = TileCache(store)
+        self.recent = RecentLeaves()
         self.recovering: str | None = None
         self.broken: Corrupt | None = None
         self.is_stale = False  # an append ended in an unknown way: read again before the next one

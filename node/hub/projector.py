@@ -14,7 +14,7 @@ from typing import Final
 
 from node.hub.deadlines import Deadlines
 from node.hub.erasing import carry_out
-from node.hub.folding import OpenBatch, fold_batch, open_batch
+from node.hub.folding import OpenBatch, fold_batch, is_small, open_batch
 from node.hub.log import HubLog
 from node.hub.ports import HubStore, ProjectionStore, Turn
 from node.ports import Clock
@@ -119,8 +119,11 @@ class Projector:
         if cursor.size >= end:
             return False
         batch = await self._batch_at(cursor.size, end)
-        states = await self._projection.load(list(batch.keys.values()))
-        step = await asyncio.to_thread(self._fold, batch, states, cursor)
+        states = await self._projection.load(list(batch.keys.values())) if batch.keys else {}
+        if batch.is_small:
+            step = self._fold(batch, states, cursor)
+        else:
+            step = await asyncio.to_thread(self._fold, batch, states, cursor)
         if step.cursor.size < end:  # while the database writes this one, the next is opened
             self._ahead = (step.cursor.size, asyncio.create_task(self._open(step.cursor.size, end)))
         for erasure in step.erasures:  # before the commit: a crash in between does it again, never not at all
@@ -144,8 +147,10 @@ class Projector:
         return await self._open(start, end)
 
     async def _open(self, start: int, end: int) -> OpenBatch:
-        leaves = await self._store.leaves(start, end, BATCH_BYTES)
-        return await asyncio.to_thread(open_batch, leaves)
+        leaves = self._log.recent.take(start, end, BATCH_BYTES)
+        if not leaves:
+            leaves = await self._store.leaves(start, end, BATCH_BYTES)
+        return open_batch(leaves) if is_small(leaves) else await asyncio.to_thread(open_batch, leaves)
 
     def _fold(self, batch: OpenBatch, states: dict[bytes, bytes], cursor: Cursor) -> ProjectionStep:
         self._cursor = None  # until the commit: what fails before it leaves roster and ticks half-way

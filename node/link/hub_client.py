@@ -18,7 +18,7 @@ from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused
 from sync_protocol.limits import PROOF_HASHES_MAX, WIRE_MAX_BYTES
 from sync_protocol.receipt import RECEIPT_MAX_BYTES
-from sync_protocol.values import b64_decode, b64u_encode
+from sync_protocol.values import b64_decode_all, b64u_encode
 from sync_protocol.wire import (
     ADMISSION_HEADER,
     ADMISSION_PASS_MAX,
@@ -41,6 +41,7 @@ from sync_protocol.wire import (
 ANSWER_MAX_BYTES: Final = 1024 * 1024  # receipts, notes, manifests: a few KiB each
 RECOVERY_MAX_BYTES: Final = BODY_MAX_BYTES
 _JSON: Final = {"Content-Type": "application/json"}
+_SET: Final = {"Content-Type": CHANGE_SET_MEDIA_TYPE, "Content-Encoding": "zstd"}
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -61,10 +62,8 @@ class HubClient:
         return _parse(await self._get(self._path("head"), signed=True), HeadAnswer)
 
     async def push(self, seq: int, body: bytes, from_size: int) -> Entered:
-        headers = {"Content-Type": CHANGE_SET_MEDIA_TYPE, "Content-Encoding": "zstd"}
-        if self._pass is not None:
-            headers[ADMISSION_HEADER] = self._pass
-        url = self._transport.url(self._path(f"change-sets/{seq}"), {"from": str(from_size)})
+        headers = _SET if self._pass is None else {**_SET, ADMISSION_HEADER: self._pass}
+        url = self._transport.url(self._path(f"change-sets/{seq}?from={from_size}"))
         answer = await self._transport.request(
             "PUT", url, max_bytes=ANSWER_MAX_BYTES, body=body, headers=lambda: headers
         )
@@ -84,10 +83,10 @@ class HubClient:
         return (await self._get(path, signed=True, max_bytes=RECEIPT_MAX_BYTES)).body
 
     async def consistency(self, from_size: int, to_size: int) -> list[bytes]:
-        query = {"from": str(from_size), "to": str(to_size)}
-        answer = _parse(await self._get("/v1/consistency", query=query), ConsistencyAnswer)
+        path = f"/v1/consistency?from={from_size}&to={to_size}"
+        answer = _parse(await self._get(path), ConsistencyAnswer)
         try:
-            return [b64_decode(text, "consistency") for text in answer.hashes[: PROOF_HASHES_MAX + 1]]
+            return b64_decode_all(answer.hashes[: PROOF_HASHES_MAX + 1], "consistency")
         except Refused as refused:
             unexpected(refused)
 
@@ -118,11 +117,10 @@ class HubClient:
         path: str,
         *,
         signed: bool = False,
-        query: Mapping[str, str] | None = None,
         max_bytes: int = ANSWER_MAX_BYTES,
         accept_encoding: str = "identity",
     ) -> Answer:
-        url = self._transport.url(path, query)
+        url = self._transport.url(path)
 
         def headers() -> Mapping[str, str]:
             signature = sign_request(self._signer(), "GET", str(url), now_ms=self._now_ms()) if signed else {}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Never
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
@@ -59,6 +60,22 @@ def check_base_url(text: str, *, allow_plain_http: bool) -> URL:
     return url
 
 
+def proxy_for(url: URL, proxies: Mapping[str, str] | None) -> URL | None:
+    """The proxy that leads to this address, if there is one: of those given, else of the environment.
+
+    A proxy leads outside, so there is none to a loopback address, nor, in the environment, to what `no_proxy` names.
+    One that is itself reached by TLS is not used. Raises ValueError for what is no address.
+    """
+    host = url.host or ""
+    if is_loopback(host) or (proxies is None and proxy_bypass(host)):
+        return None
+    address = (getproxies() if proxies is None else proxies).get(url.scheme)
+    if address is None:
+        return None
+    proxy = URL(address)
+    return None if proxy.scheme == "https" else proxy
+
+
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     """The system's CAs, or the given one alone. Raises Refused(configuration)."""
     try:
@@ -81,8 +98,12 @@ class Transport:
         ca_file: Path | None = None,
         allow_plain_http: bool = False,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        proxies: Mapping[str, str] | None = None,
     ) -> None:
+        """`proxies` are addresses by scheme; if None, those of the environment. On loopback there is never one."""
         self.base_url = check_base_url(base_url, allow_plain_http=allow_plain_http)
+        self._base = str(self.base_url).rstrip("/")
+        self._proxies = proxies
         self.clock = clock
         self.randomness = randomness
         # The system's CAs are a megabyte of memory and tens of milliseconds: not for a hub that is reached without TLS.
@@ -90,9 +111,9 @@ class Transport:
         self._timeout_s = answer_timeout_s
         self._session: aiohttp.ClientSession | None = None
 
-    def url(self, path: str, query: Mapping[str, str] | None = None) -> URL:
-        """Absolute; `path` begins with a slash and is encoded already."""
-        return URL(str(self.base_url).rstrip("/") + path, encoded=True).with_query(query or None)
+    def url(self, path: str) -> URL:
+        """Absolute; `path` begins with a slash, may end in a query, and is encoded already."""
+        return URL(self._base + path, encoded=True)
 
     async def request(
         self,
@@ -104,6 +125,20 @@ class Transport:
         headers: Callable[[], Mapping[str, str]] = dict,
     ) -> Answer:
         """A success. `headers` is called for each try, so that a signature is fresh and a nonce is new."""
+        try:
+            return await self._once(method, url, max_bytes, body, headers())
+        except Unavailable as away:
+            first = away
+        return await self._again(first, lambda: self._once(method, url, max_bytes, body, headers()))
+
+    async def close(self) -> None:
+        """Closes connections; a later request opens new ones."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _again(self, first: Unavailable, once: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What follows a first try that failed; that one is counted, and waited for, like the others."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Unavailable),
             stop=_is_outage,
@@ -113,14 +148,10 @@ class Transport:
         )
         async for attempt in retrying:
             with attempt:
-                return await self._once(method, url, max_bytes, body, headers())
+                if attempt.retry_state.attempt_number == 1:
+                    raise first
+                return await once()
         raise AssertionError("tenacity ends with an answer or an error")
-
-    async def close(self) -> None:
-        """Closes connections; a later request opens new ones."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     def _blip_wait_s(self, state: RetryCallState) -> float:
         return _blip_delay_s(state, self.randomness.fraction()) or 0.0
@@ -128,15 +159,17 @@ class Transport:
     async def _once(
         self, method: str, url: URL, max_bytes: int, body: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
+        sent = len(body or b"")
+        is_long = sent > ASK_FIRST_BYTES
         try:
             async with self._open_session().request(
                 method,
                 url,
-                data=None if body is None else BytesIO(body),
+                data=BytesIO(body) if body and is_long else body,  # a long one in pieces, so that others get a turn
                 headers=headers,
-                expect100=len(body or b"") > ASK_FIRST_BYTES,
+                expect100=is_long,
                 allow_redirects=False,
-                timeout=_patience(self._timeout_s, len(body or b""), max_bytes),
+                timeout=_patience(self._timeout_s, sent, max_bytes),
             ) as response:
                 data = await _read_bounded(response, max_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -158,7 +191,7 @@ class Transport:
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-                trust_env=not is_loopback(self.base_url.host or ""),  # a proxy from the environment leads outside
+                proxy=proxy_for(self.base_url, self._proxies),
             )
         return self._session
 
@@ -180,7 +213,7 @@ async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> byt
         raise Unreachable("the answer is larger than any that the hub gives")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         size += len(chunk)
         if size > max_bytes:
             raise Unreachable("the answer is larger than any that the hub gives")

@@ -21,7 +21,7 @@ from sync_protocol.merkle import verify_consistency
 from sync_protocol.note import VerifierKey
 from sync_protocol.receipt import parse_receipt, verify_receipt
 from sync_protocol.roster import Roster
-from sync_protocol.values import Digest, b64_decode
+from sync_protocol.values import Digest, b64_decode_all
 from sync_protocol.wire import Consistency, Entered, HeadAnswer, StatementLine
 
 
@@ -182,7 +182,7 @@ class Evidence:
     async def _growth(self, old_size: int, new_size: int, offered: Consistency | None) -> list[bytes]:
         if offered is not None and offered.from_size == old_size:
             try:
-                return [b64_decode(text, "consistency") for text in offered.hashes]
+                return b64_decode_all(offered.hashes, "consistency")
             except Refused as refused:
                 raise Contradiction(refused) from None
         return await self.link.consistency(old_size, new_size)

@@ -137,10 +137,11 @@ class LocalStore(Protocol):
         """Commits at the end; an exception undoes everything and goes on."""
         ...
 
-    async def record(self, named: Named, judge: Callable[[Found], WrittenRows]) -> None:
+    async def record(self, named: Named, judge: Callable[[Found], WrittenRows], *, few: bool = False) -> None:
         """One transaction, durable when this returns: what there is of what is named is found, judged, and written.
 
-        `judge` runs within it, in a thread; what it raises undoes everything. Raises RowConflict, with nothing
+        `judge` runs within it; what it raises undoes everything. It runs in a thread, or at once on the event loop
+        where there are `few` commands to judge. Raises RowConflict, with nothing
         written, for a change to a complaint that neither is written nor existed, and for an answer whose key is taken.
         """
         ...
@@ -193,7 +194,8 @@ class LocalStore(Protocol):
         ...
 
     async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
-        """One transaction, in which `sign` is called, in a thread, with what `cuttable(limit)` would give.
+        """One transaction, in which `sign` is called with what `cuttable(limit)` would give: in a thread, or for a
+        few changes at once on the event loop.
 
         The set that it makes is for `cuttable.epoch` and the seq after `cuttable.end`; it is stored, with `attempt` as
         of the push that follows at once. None, with nothing written, if `sign` makes none. Raises Corrupt, with

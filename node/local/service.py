@@ -23,7 +23,8 @@ from node.logs import words_of
 from node.store.local_records import Found, RowConflict, WrittenRows
 from sync_protocol.errors import Refused, Unavailable
 
-BATCH_COMMANDS_MAX: Final = 256  # judged in one go: about ten milliseconds during which nobody else is served
+BATCH_COMMANDS_MAX: Final = 256  # in one transaction: judged in about ten milliseconds, in which nobody else can write
+FEW_COMMANDS: Final = 4  # judged sooner than a thread wakes up
 WAITING_MAX: Final = 4_096  # callers that wait; more would wait longer than their own timeouts
 
 _logger = structlog.get_logger("simpul.node.service")
@@ -153,7 +154,7 @@ class LocalService:
             outcomes.extend(batch.outcomes)
             return batch.rows()
 
-        await self.store.record(names_in(commands), judge)
+        await self.store.record(names_in(commands), judge, few=len(commands) <= FEW_COMMANDS)
         return outcomes
 
 

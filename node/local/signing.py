@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from keys.key_directory import KeyDirectory
 from keys.signer import Ed25519Signer
@@ -16,11 +16,11 @@ class DirectoryKeys:
 
     def __init__(self, directory: KeyDirectory) -> None:
         self._directory = directory
+        self._name = str(directory.path(Role.AGENCY))
         self._known: tuple[tuple[int, int, int], Signer] | None = None
 
     def current(self) -> Signer:
-        path = self._directory.path(Role.AGENCY)
-        stamp = _stamp(path)
+        stamp = _stamp(self._name)
         if self._known is None or stamp is None or self._known[0] != stamp:
             signer = self._directory.signer(Role.AGENCY)
             self._known = None if stamp is None else (stamp, signer)
@@ -43,9 +43,9 @@ class DirectoryKeys:
         return {self.current().kid} | {key.kid for key in before if isinstance(key, Ed25519Signer)}
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(name: str) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        found = os.stat(name)  # noqa: PTH116 - as in KeyDirectory.pending
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_mode

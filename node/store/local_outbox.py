@@ -45,6 +45,7 @@ _WITH_HIDDEN: Final = (
     f"SELECT {SET_COLUMNS} FROM change_set"  # noqa: S608 - constants
     " WHERE status = 1 AND hidden > erased AND shown_again < ? ORDER BY seq LIMIT ?"
 )
+FEW_LINES: Final = 16  # of a cut: checked, hashed, signed and written in a millisecond
 _SCHEDULE: Final = "failures = ?, failing_since_ms = ?, attempted_at_ms = ?, next_attempt_at_ms = ?"
 _SET_SCHEDULE: Final = f"UPDATE node SET {_SCHEDULE}"  # noqa: S608 - constants
 _SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(?, hub_seen_at_ms)"
@@ -61,7 +62,7 @@ class LocalOutbox(LocalBase):
     """What the next step depends on, and what its outcome leaves."""
 
     async def outbox(self) -> OutboxView:
-        return await self.plain.read(_read_outbox)
+        return await self.plain.read(_read_outbox, small=True)
 
     async def claim_epoch(self, raised_from: int, epoch: int) -> bool:
         async with self.writing() as connection:
@@ -82,10 +83,10 @@ class LocalOutbox(LocalBase):
             return outgoing
 
         async with self.turn:
-            return await self.plain.write(write)
+            return await self.plain.write(write, small=0 < limit <= FEW_LINES)
 
     async def outgoing(self, seq: int) -> Outgoing | None:
-        return await self.plain.read(partial(read_outgoing, seq=seq))
+        return await self.plain.read(partial(read_outgoing, seq=seq), small=True)
 
     async def live_set(self, seq: int) -> HeldSet | None:
         found = await self.fetch(LIVE_SET, seq)
@@ -114,12 +115,13 @@ class LocalOutbox(LocalBase):
 
     async def record_attempt(self, schedule: Schedule, seq: int | None = None, *, shown_again: bool = False) -> None:
         async with self.turn:
-            await self.plain.write(partial(_count_attempt, schedule=schedule, seq=seq, shown_again=shown_again))
+            work = partial(_count_attempt, schedule=schedule, seq=seq, shown_again=shown_again)
+            await self.plain.write(work, small=True)
 
     async def set_schedule(self, schedule: Schedule, *, trouble: str | None, hub_seen_at_ms: int | None = None) -> None:
         values = (*_schedule_values(schedule), trouble, hub_seen_at_ms)
         async with self.turn:
-            await self.plain.write(lambda connection: connection.execute(_SET_OUTCOME, values))
+            await self.plain.write(lambda connection: connection.execute(_SET_OUTCOME, values), small=True)
 
     async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> OutboxView | None:
         def write(connection: sqlite3.Connection) -> OutboxView | None:
@@ -132,7 +134,7 @@ class LocalOutbox(LocalBase):
             return _read_outbox(connection)
 
         async with self.turn:
-            return await self.plain.write(write)
+            return await self.plain.write(write, small=True)
 
     async def seen(self) -> Seen:
         found = await self.fetch("SELECT seen_size, seen_root, seen_sig, seen_note FROM node")

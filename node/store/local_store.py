@@ -54,9 +54,9 @@ class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing):
         async with self.writing() as connection:
             yield SqlLocalTransaction(connection)
 
-    async def record(self, named: Named, judge: Callable[[Found], WrittenRows]) -> None:
+    async def record(self, named: Named, judge: Callable[[Found], WrittenRows], *, few: bool = False) -> None:
         async with self.turn:
-            await self.plain.write(partial(record, named=named, judge=judge))
+            await self.plain.write(partial(record, named=named, judge=judge), small=few)
 
 
 async def open_local_store(place: Path | str, *, create: bool = False) -> SqlLocalStore:

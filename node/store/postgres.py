@@ -25,8 +25,8 @@ HUB_SCHEMA: Final = "simpul_hub"
 PROJECTION_SCHEMA: Final = "simpul_projection"
 LOCK_SCHEMA: Final = "simpul_lock"
 
-WRITERS: Final = 2  # one appends; the other keeps a grant or an erasure from waiting for it
-READERS: Final = 4  # more would only queue for the same cores; a server has 100 connections for all hub processes
+WRITERS: Final = 1  # what is appended all the time has another (postgres_pool.py): a grant does not wait for it
+READERS: Final = 2  # more would only queue for the same cores; a server has 100 connections for all hub processes
 CONNECT_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0  # longer than any statement of ours; then the server or the line is gone
 POOL_TIMEOUT_S: Final = 60.0
@@ -63,11 +63,27 @@ def open_postgres(
     lost together, never one without those before it. A transaction of a reader sees one snapshot and cannot write.
     `settings` are of the server, for every connection.
     """
-    commit = {"synchronous_commit": "on" if durability == "FULL" else "off"}
     return (
-        _engine(url, schema, _WRITING | commit | dict(settings), connections=WRITERS),
-        _engine(url, schema, _READING | dict(settings), connections=READERS),
+        _engine(url, schema, writing_settings(durability, settings), connections=WRITERS),
+        open_readers(url, schema, settings=settings),
     )
+
+
+def open_readers(
+    url: str, schema: str, *, connections: int = READERS, settings: Mapping[str, str] = MappingProxyType({})
+) -> AsyncEngine:
+    """The second half of `open_postgres`."""
+    return _engine(url, schema, reading_settings(settings), connections=connections)
+
+
+def writing_settings(durability: Durability, settings: Mapping[str, str]) -> dict[str, str]:
+    """Of the server, for a connection that writes (`open_postgres`)."""
+    return _WRITING | {"synchronous_commit": "on" if durability == "FULL" else "off"} | dict(settings)
+
+
+def reading_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """Of the server, for a connection that cannot write."""
+    return _READING | dict(settings)
 
 
 def open_for_migration(url: str, schema: str) -> AsyncEngine:

@@ -17,6 +17,7 @@ from node.store.postgres import HUB_SCHEMA, connect_postgres
 
 CHANNEL: Final = "simpul_log"  # of this database: a database holds one hub
 RECONNECT_S: Final = 1.0
+APART_S: Final = 0.01  # of one word and the next: in a rush one tells of many commits
 CLOSE_S: Final = 2.0
 SIZE_DIGITS_MAX: Final = 19  # of a log of 2^63 leaves; anybody in this database may say anything
 
@@ -75,6 +76,7 @@ class PostgresAnnouncements:
             self._moved.clear()
             if self._size:
                 await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, str(self._size))
+                await self._clock.sleep(APART_S)
 
     def _on_word(self, _connection: Any, _process: int, _channel: str, word: str) -> None:
         if word.isascii() and word.isdigit() and len(word) <= SIZE_DIGITS_MAX:

@@ -7,17 +7,17 @@ same one at once, the second meets the first at the primary key of the log's nex
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import asyncpg
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from node.store.hub_append import CHANGE_SET_KIND, STATEMENT_KIND, has_rest, write_rest
 from node.store.hub_queries import SqlHubQueries
-from node.store.hub_records import Commit, LogLeaf, StoredSet
+from node.store.hub_records import Commit, GrownLeaf, LogLeaf, StoredCheckpoint, StoredHead, StoredSet
 from node.store.hub_store import HUB_DATABASE, not_the_newest
 from node.store.hub_tables import HUB_REVISION, TILE_LEVEL_SHIFT, CheckpointRow, table_of
 from node.store.postgres import (
@@ -29,7 +29,10 @@ from node.store.postgres import (
     make_schema,
     open_postgres,
 )
+from node.store.postgres_pool import DriverPool, open_pools
 
+APPENDERS: Final = 1  # appends of one process stand in line anyway
+FINDERS: Final = 2  # one reads leaves for the projector while the other finds sets; the engine's readers do the rest
 COPY_MIN_BYTES: Final = 1024 * 1024  # frames of a commit beyond which COPY is worth its four round trips
 LEAVES_MAX: Final = 4_096  # of one read, however small they are: the server adds up the sizes of that many
 
@@ -67,9 +70,14 @@ _LEAVES: Final = """
 SELECT idx, entry, frame FROM (
   SELECT e.idx, e.entry, c.frame, sum(octet_length(e.entry) + coalesce(octet_length(c.frame), 0))
     OVER (ORDER BY e.idx ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-  FROM log_entry e LEFT JOIN set_changes c ON c.idx = e.idx AND c.idx >= $1 AND c.idx < $2
+  FROM log_entry e LEFT JOIN set_changes c ON c.idx = e.idx
   WHERE e.idx >= $1 AND e.idx < $2) AS leaf
 WHERE coalesce(before, 0) < $3 ORDER BY idx
+"""
+_GROWN: Final = """
+SELECT e.idx, e.entry, s.agency, s.epoch, s.seq, s.digest, s.received_at_ms, c.size, c.follows, c.root, c.note, c.at_ms
+FROM log_entry e LEFT JOIN change_set s ON s.idx = e.idx LEFT JOIN checkpoint c ON c.size = e.idx + 1
+WHERE e.idx >= $1 AND e.idx < $2 ORDER BY e.idx
 """
 _FIND_SETS: Final = f"""
 SELECT {_SET_COLUMNS} FROM unnest($1::text[], $2::bigint[]) AS wanted (agency, seq) JOIN change_set USING (agency, seq)
@@ -79,22 +87,37 @@ SELECT {_SET_COLUMNS} FROM unnest($1::text[], $2::bigint[]) AS wanted (agency, s
 class PostgresHubStore(SqlHubQueries):
     """See HubStore. Any number of processes, on any number of machines, on the same database."""
 
-    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+    def __init__(self, writer: AsyncEngine, readers: AsyncEngine, appending: DriverPool, finding: DriverPool) -> None:
         super().__init__(writer, readers)
         # A query that is its own snapshot needs no BEGIN and no COMMIT: one round trip instead of three.
         self.single = readers.execution_options(isolation_level="AUTOCOMMIT")
+        # What is done for every set goes over these.
+        self.appending = appending
+        self.finding = finding
+
+    async def close(self) -> None:
+        await self.finding.close()
+        await self.appending.close()
+        await super().close()
 
     @classmethod
     async def create(cls, url: str) -> Self:
         """A new or older database brought to the newest schema. Raises Refused(configuration), Unavailable."""
         await make_schema(url, HUB_SCHEMA, "hub")
-        return cls(*open_postgres(url, HUB_SCHEMA))
+        return cls._open(url)
 
     @classmethod
     async def open(cls, url: str) -> Self:
         """An existing one; an older schema is brought forward. Raises also Corrupt if it has another schema."""
         await check_schema(url, HUB_SCHEMA, "hub", HUB_REVISION, HUB_DATABASE)
-        return cls(*open_postgres(url, HUB_SCHEMA))
+        return cls._open(url)
+
+    @classmethod
+    def _open(cls, url: str) -> Self:
+        return cls(
+            *open_postgres(url, HUB_SCHEMA),
+            *open_pools(url, HUB_SCHEMA, writers=APPENDERS, readers=FINDERS),
+        )
 
     @staticmethod
     async def exists(url: str) -> bool:
@@ -114,9 +137,8 @@ class PostgresHubStore(SqlHubQueries):
             raise
 
     async def _append_at_once(self, commit: Commit) -> None:
-        async with self.writer.connect() as connection:
-            driver = await driver_connection(connection)
-            told = await driver.execute(_APPEND, *_arguments(commit, with_frames=True))
+        arguments = _arguments(commit, with_frames=True)
+        told = await self.appending.write(lambda driver: driver.execute(_APPEND, *arguments))
         if told == _NOTHING_INSERTED:
             newest = await self.newest_checkpoint()
             raise not_the_newest(newest.size if newest else 0, commit.follows)
@@ -138,10 +160,15 @@ class PostgresHubStore(SqlHubQueries):
             await write_rest(connection, commit)
 
     async def read_rows(self, query: Any) -> Sequence[Any]:
-        async def read(connection: AsyncConnection) -> Sequence[Any]:
+        """Asked once more if the connection at hand was dead, as all are after a restart."""
+        try:
+            async with self.single.connect() as connection:
+                return (await connection.execute(query)).all()
+        except (DBAPIError, *LOST) as error:
+            if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                raise
+        async with self.single.connect() as connection:
             return (await connection.execute(query)).all()
-
-        return await self._read(read)
 
     async def find_sets(self, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], StoredSet]:
         rows = await self._fetch(_FIND_SETS, [agency for agency, _ in places], [seq for _, seq in places])
@@ -151,23 +178,24 @@ class PostgresHubStore(SqlHubQueries):
         rows = await self._fetch(_LEAVES, start, min(end, start + LEAVES_MAX), bytes_max)
         return [LogLeaf(*row.values()) for row in rows]
 
+    async def grown(self, start: int, end: int) -> list[GrownLeaf]:
+        return [_grown(*row.values()) for row in await self._fetch(_GROWN, start, end)]
+
     async def _fetch(self, query: str, *arguments: Any) -> Sequence[Any]:
-        async def fetch(connection: AsyncConnection) -> Sequence[Any]:
-            found: Sequence[Any] = await (await driver_connection(connection)).fetch(query, *arguments)
-            return found
+        found: Sequence[Any] = await self.finding.read(lambda driver: driver.fetch(query, *arguments))
+        return found
 
-        return await self._read(fetch)
 
-    async def _read(self, read: Callable[[AsyncConnection], Awaitable[Sequence[Any]]]) -> Sequence[Any]:
-        """What `read` finds; asked once more if the connection at hand was dead, as all are after a restart."""
-        try:
-            async with self.single.connect() as connection:
-                return await read(connection)
-        except (DBAPIError, *LOST) as error:
-            if isinstance(error, DBAPIError) and not error.connection_invalidated:
-                raise
-        async with self.single.connect() as connection:
-            return await read(connection)
+def _grown(index: int, entry: bytes, agency: str | None, *columns: Any) -> GrownLeaf:
+    """A row of `_GROWN`."""
+    of_set, of_checkpoint = columns[:4], columns[4:]
+    epoch, seq, digest, at_ms = of_set
+    return GrownLeaf(
+        index,
+        entry,
+        None if agency is None else StoredHead(agency, epoch, seq, digest, index, at_ms),
+        None if of_checkpoint[0] is None else StoredCheckpoint(*of_checkpoint),
+    )
 
 
 def _frame_bytes(commit: Commit) -> int:

@@ -1,59 +1,60 @@
 """The projection in PostgreSQL (schema `simpul_projection`): node/hub/ports.py ProjectionStore.
 
-New complaints go in by COPY, changed ones by one UPDATE over arrays. The cursor's row is moved first and holds off
-whoever else would move it: of two that commit the same step, the second waits, finds it moved and writes nothing.
-Durability is NORMAL: what a power cut takes from the end is folded again, from a cursor that went back with it.
+A step is one statement over arrays, and one round trip; only many new complaints go in by COPY. The cursor's row is
+moved first and holds off whoever else would move it: of two that commit the same step, the second waits, finds it moved
+and writes nothing. Durability is NORMAL: what a power cut takes from the end is folded again, from a cursor that went
+back with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final, Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from node.store.postgres import (
-    PROJECTION_SCHEMA,
-    create_schema,
-    driver_connection,
-    open_for_migration,
-    open_postgres,
-)
+from node.store.postgres import PROJECTION_SCHEMA, create_schema, open_for_migration, open_readers
+from node.store.postgres_pool import BY_INDEX, DriverPool, open_pools
 from node.store.projection_reading import ProjectionReading
 from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale
 from node.store.projection_store import bring_projection_up_to_date
 from node.store.projection_sums import with_sums
 
-COPY_FROM_ROWS: Final = 100  # fewer go in by one prepared statement, which asks the server once where COPY asks thrice
-# Every statement of ours finds its rows by an index. Without these the server, which does not know how long an array
-# will be, now and then reads a whole table instead.
-_BY_INDEX: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+COMMITTERS: Final = 1  # one projector is at work at a time
+LOADERS: Final = 2  # it loads, and somebody asks how far it came
+READERS: Final = 3  # for people's queries; more would only queue for the same cores
+COPY_FROM_ROWS: Final = 100  # fewer go in with the rest of the step, in one round trip where COPY takes four
 
-_MOVE: Final = "UPDATE cursor SET size = $2, state_hash = $3, updated_at_ms = $4 WHERE size = $1 RETURNING size"
+_CURSOR: Final = "SELECT size, state_hash, updated_at_ms FROM cursor WHERE id = 1"
 _LOAD: Final = "SELECT key, state FROM complaint WHERE key = ANY($1::bytea[])"
 _COLUMNS: Final = ("number", "key", "place", "state", "pointers")
-_BEAR: Final = """
-INSERT INTO complaint (number, key, place, state, pointers)
-SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[])
+# All parts wait for the cursor's row and then for having found it. They see the tables as they were before any of
+# them: no complaint stands in two. PostgreSQL commits the statement as a whole, in one round trip.
+_STEP: Final = """
+WITH moved AS (
+  UPDATE cursor SET size = $2, state_hash = $3, updated_at_ms = $4 WHERE id = 1 AND size = $1 RETURNING size),
+changed AS (
+  UPDATE complaint SET place = new.place, state = new.state, pointers = complaint.pointers || new.pointers
+  FROM moved, unnest($5::bytea[], $6::bigint[], $7::bytea[], $8::bytea[]) AS new (key, place, state, pointers)
+  WHERE complaint.key = new.key),
+born AS (
+  INSERT INTO complaint (number, key, place, state, pointers)
+  SELECT new.* FROM moved, unnest($9::bigint[], $10::bytea[], $11::bigint[], $12::bytea[], $13::bytea[]) AS new),
+refusals AS (
+  INSERT INTO refused (idx, position, agency, seq, change_id, verdict)
+  SELECT new.* FROM moved,
+    unnest($14::bigint[], $15::int[], $16::text[], $17::bigint[], $18::text[], $19::int[]) AS new),
+totals AS (
+  INSERT INTO total (figure, agency, key, class_, count)
+  SELECT new.* FROM moved, unnest($20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[]) AS new
+  ON CONFLICT (figure, agency, key, class_) DO UPDATE SET count = total.count + excluded.count),
+ticks AS (
+  INSERT INTO last_heard (agency, tick_ms) SELECT new.* FROM moved, unnest($25::text[], $26::bigint[]) AS new
+  ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms)
+SELECT size FROM moved
 """
-_CHANGE: Final = """
-UPDATE complaint SET place = new.place, state = new.state, pointers = complaint.pointers || new.pointers
-FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[]) AS new (key, place, state, pointers)
-WHERE complaint.key = new.key
-"""
-_REFUSE: Final = """
-INSERT INTO refused (idx, position, agency, seq, change_id, verdict)
-SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::bigint[], $5::text[], $6::int[])
-"""
-_ADD_TOTALS: Final = """
-INSERT INTO total (figure, agency, key, class_, count)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
-ON CONFLICT (figure, agency, key, class_) DO UPDATE SET count = total.count + excluded.count
-"""
-_HEAR: Final = """
-INSERT INTO last_heard (agency, tick_ms) SELECT * FROM unnest($1::text[], $2::bigint[])
-ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms
-"""
+_REWIND: Final = "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3"
 
 _Rows = Sequence[tuple[bytes, int, bytes, bytes]]
 
@@ -61,9 +62,10 @@ _Rows = Sequence[tuple[bytes, int, bytes, bytes]]
 class PostgresProjectionStore(ProjectionReading):
     """See ProjectionStore."""
 
-    def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
+    def __init__(self, readers: AsyncEngine, committing: DriverPool, loading: DriverPool) -> None:
         super().__init__(readers)
-        self.writer = writer
+        self.committing = committing
+        self.loading = loading
 
     @classmethod
     async def create_or_open(cls, url: str) -> Self:
@@ -71,8 +73,10 @@ class PostgresProjectionStore(ProjectionReading):
 
         Raises Refused(configuration) for a wrong URL or missing rights, Corrupt if a later program made the schema.
         """
-        writer, readers = open_postgres(url, PROJECTION_SCHEMA, durability="NORMAL", settings=_BY_INDEX)
-        store = cls(writer, readers)
+        store = cls(
+            open_readers(url, PROJECTION_SCHEMA, connections=READERS, settings=BY_INDEX),
+            *open_pools(url, PROJECTION_SCHEMA, writers=COMMITTERS, readers=LOADERS, durability="NORMAL"),
+        )
         try:
             await create_schema(url, PROJECTION_SCHEMA)
             await _bring_up_to_date(url)
@@ -82,41 +86,24 @@ class PostgresProjectionStore(ProjectionReading):
         return store
 
     async def close(self) -> None:
+        await self.loading.close()
+        await self.committing.close()
         await self.readers.dispose()
-        await self.writer.dispose()
+
+    async def cursor(self) -> Cursor:
+        return Cursor(*await self.loading.read(lambda driver: driver.fetchrow(_CURSOR)))
 
     async def load(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        async with self.readers.connect() as connection:
-            driver = await driver_connection(connection)
-            return dict(await driver.fetch(_LOAD, keys))
+        return dict(await self.loading.read(lambda driver: driver.fetch(_LOAD, keys)))
 
     async def commit(self, step: ProjectionStep) -> None:
-        cursor = step.cursor
-        async with self.writer.connect() as connection:
-            driver = await driver_connection(connection)
-            async with driver.transaction():
-                moved = await driver.fetchval(_MOVE, step.begins, cursor.size, cursor.state_hash, cursor.updated_at_ms)
-                if moved is None:
-                    raise step_is_stale(step)
-                if step.born:
-                    await _bear(driver, step.born)
-                if step.changed:
-                    await driver.execute(_CHANGE, *zip(*step.changed, strict=True))
-                await _write_registers(driver, step)
+        work = _write_at_once if len(step.born) < COPY_FROM_ROWS else _write_with_copy
+        if not await self.committing.write(partial(work, step=step)):
+            raise step_is_stale(step)
 
     async def clear(self) -> None:
         """A query that is under way may see the tables empty already."""
-        empty = Cursor()
-        async with self.writer.connect() as connection:
-            driver = await driver_connection(connection)
-            async with driver.transaction():
-                await driver.execute(
-                    "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3",
-                    empty.size,
-                    empty.state_hash,
-                    empty.updated_at_ms,
-                )
-                await driver.execute("TRUNCATE complaint, refused, total, last_heard")
+        await self.committing.write(_clear)
 
 
 async def _bring_up_to_date(url: str) -> None:
@@ -127,23 +114,48 @@ async def _bring_up_to_date(url: str) -> None:
         await engine.dispose()
 
 
-async def _bear(driver: Any, born: _Rows) -> None:
-    rows = [
+async def _write_at_once(driver: Any, step: ProjectionStep) -> bool:
+    """False if the cursor is elsewhere; nothing was written then."""
+    return await driver.fetchval(_STEP, *_arguments(step, _numbered(step.born))) is not None
+
+
+async def _write_with_copy(driver: Any, step: ProjectionStep) -> bool:
+    async with driver.transaction():
+        has_moved = await driver.fetchval(_STEP, *_arguments(step, [])) is not None
+        if has_moved:
+            await driver.copy_records_to_table("complaint", records=_numbered(step.born), columns=_COLUMNS)
+    return has_moved
+
+
+async def _clear(driver: Any) -> None:
+    empty = Cursor()
+    async with driver.transaction():
+        # A step locks its tables before it comes to the cursor's row: it shall wait before the first of them.
+        await driver.execute("LOCK TABLE cursor IN SHARE ROW EXCLUSIVE MODE")
+        await driver.execute(_REWIND, empty.size, empty.state_hash, empty.updated_at_ms)
+        await driver.execute("TRUNCATE complaint, refused, total, last_heard")
+
+
+def _numbered(born: _Rows) -> list[tuple[int, bytes, int, bytes, bytes]]:
+    return [
         (int.from_bytes(pointers[:POINTER_BYTES], "big"), key, place, state, pointers)
         for key, place, state, pointers in born
     ]
-    if len(rows) < COPY_FROM_ROWS:
-        await driver.execute(_BEAR, *zip(*rows, strict=True))
-    else:
-        await driver.copy_records_to_table("complaint", records=rows, columns=_COLUMNS)
 
 
-async def _write_registers(driver: Any, step: ProjectionStep) -> None:
-    """Refused changes, totals and ticks."""
-    if step.refused:
-        columns = [(r.index, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in step.refused]
-        await driver.execute(_REFUSE, *zip(*columns, strict=True))
-    if step.totals:
-        await driver.execute(_ADD_TOTALS, *zip(*with_sums(step.totals), strict=True))
-    if step.last_heard:
-        await driver.execute(_HEAR, list(step.last_heard), list(step.last_heard.values()))
+def _arguments(step: ProjectionStep, born: Sequence[tuple[int, bytes, int, bytes, bytes]]) -> list[Any]:
+    """Of `_STEP`: where the cursor is and shall be, then columns of each part."""
+    cursor = step.cursor
+    refused = [(r.index, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in step.refused]
+    return [
+        *(step.begins, cursor.size, cursor.state_hash, cursor.updated_at_ms),
+        *_columns(4, step.changed),
+        *_columns(5, born),
+        *_columns(6, refused),
+        *_columns(5, with_sums(step.totals)),
+        *(list(step.last_heard), list(step.last_heard.values())),
+    ]
+
+
+def _columns(width: int, rows: Sequence[tuple[Any, ...]]) -> Iterable[Sequence[Any]]:
+    return zip(*rows, strict=True) if rows else [()] * width

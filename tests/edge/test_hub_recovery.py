@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node.hub.lock_file import read_kept
+from node.hub.lock_file import LockFile
 from sync_protocol.change_set import ChangeSet
 from sync_protocol.wire import RecoveryRequest, SeqRange
 from tests.edge.hub_lab import Agency, Answer, Lab, LabClock, options_for, running_hub
@@ -164,7 +164,7 @@ def recovery_of(history: History, lab: Lab, checkpoint: bytes) -> tuple[bytes, d
 
 def newest_of(history: History) -> bytes:
     """The note that the lock store holds."""
-    kept = read_kept(history.root / "lock" / "checkpoint")
+    kept = LockFile(history.root / "lock" / "checkpoint").read()
     assert kept is not None
     return kept.note
 

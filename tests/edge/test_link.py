@@ -15,11 +15,12 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from http_message_signatures import HTTPMessageVerifier, InvalidSignature, MappingKeyResolver, algorithms
+from yarl import URL
 
 from keys.signer import Ed25519Signer
 from node.link.errors import Unreachable
 from node.link.hub_client import HubClient
-from node.link.transport import Transport, check_base_url
+from node.link.transport import Transport, check_base_url, proxy_for
 from node.system import SystemClock, SystemRandomness
 from sync_protocol.backoff import BLIP_ATTEMPTS_MAX
 from sync_protocol.errors import Refused, Unavailable
@@ -181,6 +182,36 @@ async def test_a_blip_is_tried_again_and_forgotten() -> None:
         assert (await link.describe()).size == 3
 
 
+async def test_each_try_is_signed_anew_and_after_the_last_the_hubs_word_is_told() -> None:
+    nonces: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        (result,) = _verify("POST", str(request.url), dict(request.headers), await request.read())
+        nonces.append(result.nonce)
+        return problem(Unavailable(f"no. {len(nonces)}"))
+
+    request = RecoveryRequest(
+        agency="33.75", checkpoint="c", receipts=[], statements=[], seqs=SeqRange(from_seq=1, to_seq=2)
+    )
+    async with serving(handler) as url, linked(url) as link:
+        with pytest.raises(Unavailable, match=f"no. {BLIP_ATTEMPTS_MAX}"):
+            await link.recover(request)
+    assert len(set(nonces)) == len(nonces) == BLIP_ATTEMPTS_MAX
+
+
+async def test_a_refusal_after_a_blip_is_told_and_not_tried_again() -> None:
+    calls: list[int] = []
+
+    async def handler(_: web.Request) -> web.Response:
+        calls.append(1)
+        return problem(Unavailable("x") if len(calls) == 1 else Refused("unknown-agency", "x"))
+
+    async with serving(handler) as url, linked(url) as link:
+        with pytest.raises(Refused):
+            await link.head()
+    assert len(calls) == 2
+
+
 async def test_an_outage_ends_with_what_the_hub_wished_for() -> None:
     calls: list[int] = []
 
@@ -309,6 +340,32 @@ async def test_a_hub_that_does_not_answer_in_time_is_unreachable() -> None:
     async with serving(handler) as url, linked(url, answer_timeout_s=0.05) as link:
         with pytest.raises(Unreachable, match="too long"):
             await link.describe()
+
+
+async def test_a_hub_outside_is_reached_by_the_proxy_and_one_on_this_machine_never() -> None:
+    asked: list[tuple[str, str, str | None]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append((request.raw_path, request.headers["Host"], request.headers.get("Proxy-Authorization")))
+        return web.json_response(HUB)
+
+    async with serving(handler) as url:
+        proxies = {"http": url.replace("//", "//user:word@")}
+        async with linked("http://hub.example/simpul", allow_plain_http=True, proxies=proxies) as link:
+            await link.describe()
+        async with linked(url, proxies={"http": "http://127.0.0.1:9"}) as link:
+            await link.describe()
+    assert asked == [
+        ("http://hub.example/simpul/v1/hub", "hub.example", "Basic dXNlcjp3b3Jk"),
+        ("/v1/hub", url.removeprefix("http://"), None),
+    ]
+
+
+def test_a_proxy_is_for_its_scheme_and_one_behind_tls_is_not_used() -> None:
+    proxies = {"http": "http://plain.example:3128", "https": "https://tls.example"}
+    assert proxy_for(URL("http://hub.example"), proxies) == URL("http://plain.example:3128")
+    assert proxy_for(URL("https://hub.example"), proxies) is None
+    assert proxy_for(URL("https://hub.example"), {"http": "http://plain.example"}) is None
 
 
 @pytest.mark.parametrize(

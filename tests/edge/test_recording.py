@@ -94,7 +94,7 @@ class CountingStore:
     poison: bytes | None = None
     failure: Exception = field(default_factory=lambda: RowConflict("poison"))
 
-    async def record(self, named: Named, judge: Callable[[Found], WrittenRows]) -> None:
+    async def record(self, named: Named, judge: Callable[[Found], WrittenRows], *, few: bool = False) -> None:
         self.transactions += 1
 
         def poisoned(found: Found) -> WrittenRows:
@@ -103,7 +103,7 @@ class CountingStore:
                 raise self.failure
             return written
 
-        await self.store.record(named, poisoned)
+        await self.store.record(named, poisoned, few=few)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)

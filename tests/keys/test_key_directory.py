@@ -47,6 +47,25 @@ def test_an_interrupted_rotation_goes_on_with_the_same_new_key(keys: KeyDirector
     assert keys.prepare_next(Role.AGENCY, seed(3)).public_key == first.public_key
 
 
+def test_what_waits_is_what_a_path_leads_to(keys: KeyDirectory) -> None:
+    assert keys.pending(Role.AGENCY) is None  # not even a directory
+    keys.create(Role.AGENCY, seed(1))
+    link = keys.directory / "agency.next.pem"
+    for target in ("nowhere.pem", link.name):  # nothing, and a link to itself
+        link.symlink_to(target)
+        assert keys.pending(Role.AGENCY) is None
+        link.unlink()
+    link.symlink_to("agency.pem")
+    with pytest.raises(Refused) as caught:
+        keys.pending(Role.AGENCY)
+    assert caught.value.kind == "unsafe-key-file"
+
+
+def test_what_cannot_be_looked_for_is_not_taken_for_absent(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"):
+        KeyDirectory(tmp_path / ("k" * 300)).pending(Role.AGENCY)
+
+
 def test_promoting_twice_is_promoting_once(keys: KeyDirectory) -> None:
     keys.create(Role.AGENCY, seed(1))
     new = keys.prepare_next(Role.AGENCY, seed(2))

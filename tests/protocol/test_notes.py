@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from sync_protocol.note import (
     Note,
     NoteSignature,
     VerifierKey,
+    check_key_name,
     format_note,
     note_key_id,
     parse_note,
@@ -201,6 +204,30 @@ def test_a_key_has_a_name_that_cannot_be_misread(name: str) -> None:
         vkey_for(name, LOG.public_key)
     with pytest.raises(Refused):
         Checkpoint(name, 0, EMPTY_ROOT)
+
+
+def test_of_all_characters_just_spaces_controls_plus_and_surrogates_are_in_no_key_name() -> None:
+    refused: list[str] = []
+    allowed: list[str] = []
+    for character in map(chr, range(sys.maxunicode + 1)):
+        is_surrogate = "\ud800" <= character <= "\udfff"
+        odd = is_surrogate or character.isspace() or character < " " or character == "+"
+        (refused if odd else allowed).append(character)
+    for character in refused:
+        with pytest.raises(Refused):
+            check_key_name(f"a{character}b")
+    for start in range(0, len(allowed), 60):
+        check_key_name("".join(allowed[start : start + 60]))
+
+
+def test_a_note_that_was_opened_before_is_opened_again_only_by_a_key_that_signed_it() -> None:
+    note = sample_checkpoint(12)
+    for _ in range(2):
+        assert open_checkpoint(note, [LOG.vkey()], ORIGIN).checkpoint.size == 12
+        with pytest.raises(Refused, match="none of the note's signatures"):
+            open_checkpoint(note, [OTHER.vkey()], ORIGIN)
+        with pytest.raises(Refused):
+            open_checkpoint(note, [LOG.vkey("another.example/log")], "another.example/log")
 
 
 def test_a_verifier_key_has_one_spelling() -> None:

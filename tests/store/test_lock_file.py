@@ -10,17 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.hub.lock_file import SLOT_BYTES, read_kept, write_kept
+from node.hub.lock_file import SLOT_BYTES, LockFile
 from sync_protocol.errors import Corrupt
 
 
 def note_in(path: Path) -> bytes | None:
-    kept = read_kept(path)
+    kept = LockFile(path).read()
     return None if kept is None else kept.note
 
 
 def put(path: Path, note: bytes) -> None:
-    write_kept(path, read_kept(path), note)
+    file = LockFile(path)
+    file.write(file.read(), note)
 
 
 @given(st.lists(st.one_of(st.binary(max_size=300), st.binary(min_size=4_000, max_size=4_200)), min_size=1, max_size=12))
@@ -32,6 +33,25 @@ def test_every_note_that_was_put_is_the_one_that_is_read(
     for note in notes:
         put(path, note)
         assert note_in(path) == note
+
+
+def test_one_reader_sees_every_note_that_another_process_puts_and_every_damage(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    reader = LockFile(path)
+    assert reader.read() is None
+    for note in (b"one", b"two", b"n" * 5_000, b"three", b"four", b"five"):
+        put(path, note)
+        for _ in range(2):
+            kept = reader.read()
+            assert kept is not None
+            assert kept.note == note
+    path.write_bytes(path.read_bytes().replace(b"five", b"5ive"))
+    kept = reader.read()
+    assert kept is not None
+    assert kept.note == b"four"
+    path.write_bytes(path.read_bytes().replace(b"four", b"4our"))
+    with pytest.raises(Corrupt, match="damaged"):
+        reader.read()
 
 
 @given(torn_at=st.integers(0, SLOT_BYTES), count=st.integers(1, 5), rubbish=st.binary(min_size=1, max_size=8))
@@ -76,7 +96,7 @@ def test_a_file_without_a_whole_slot_is_no_empty_lock(tmp_path: Path) -> None:
     put(path, b"one")
     path.write_bytes(path.read_bytes().replace(b"one", b"two"))
     with pytest.raises(Corrupt, match="damaged"):
-        read_kept(path)
+        LockFile(path).read()
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -86,11 +106,11 @@ def test_a_disk_that_takes_only_half_of_a_slot_is_an_error_and_changes_nothing(t
         put(path, b"note %d" % number)
     script = (
         "import pathlib, resource, sys\n"
-        "from node.hub.lock_file import read_kept, write_kept\n"
-        "path = pathlib.Path(sys.argv[1])\n"
-        "kept = read_kept(path)\n"
+        "from node.hub.lock_file import LockFile\n"
+        "file = LockFile(pathlib.Path(sys.argv[1]))\n"
+        "kept = file.read()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"  # a write beyond is cut short, or fails
-        "write_kept(path, kept, b'new')\n"
+        "file.write(kept, b'new')\n"
     )
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=False)
     assert done.returncode == 1

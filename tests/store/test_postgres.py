@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
@@ -24,6 +25,7 @@ from node.store.postgres import (
 )
 from node.store.postgres_hub import PostgresHubStore
 from node.store.postgres_lock import PostgresLockStore
+from node.store.postgres_pool import Work
 from node.store.postgres_url import is_same_database, shown_url
 from sync_protocol.errors import Refused, Unavailable
 from tests.postgres import driver_dsn
@@ -214,6 +216,8 @@ async def test_a_hub_that_runs_says_that_its_database_is_away_and_not_where_it_i
         for work in (
             store.heads,
             store.forks,
+            partial(store.find_sets, [("33.75", 1)]),
+            partial(store.leaves, 0, 1, 100),
             lock.read,
             lock.proof,
             partial(store.append, commit_of(0, a_set(0, "33.75", 1))),
@@ -246,10 +250,20 @@ async def test_a_server_that_was_restarted_fails_no_read_and_no_append_after_it(
         )
         await connection.close()
         assert len(await store.heads()) == 1
+        assert len(await store.leaves(0, 9, 100)) == 1
         await store.append(commit_of(1, a_set(1, "33.75", 2)))
         assert [head.seq for head in await store.heads()] == [2]
     finally:
         await store.close()
+
+
+def listen_to(sent: list[str]) -> Work[None]:
+    """Work that notes from now on what is asked over its connection."""
+
+    async def listen(driver: Any) -> None:
+        driver.add_query_logger(lambda record: sent.append(record.query))
+
+    return listen
 
 
 async def test_an_append_of_any_number_of_sets_is_one_statement(postgres_url: str) -> None:
@@ -257,11 +271,11 @@ async def test_an_append_of_any_number_of_sets_is_one_statement(postgres_url: st
     sent: list[str] = []
     try:
         await store.append(commit_of(0, a_set(0, "33.75", 1)))  # the driver asks once what the types are
-        async with store.writer.connect() as connection:
-            (await driver_connection(connection)).add_query_logger(lambda record: sent.append(record.query))
+        await store.appending.write(listen_to(sent))
         for size, count in ((1, 1), (2, 64), (66, 64)):
             sets = [a_set(size + n, f"{n:02d}.01", size + 1) for n in range(count)]
             await store.append(commit_of(size, *sets))
+        await asyncio.sleep(0)  # the driver tells after it has answered
         assert len(sent) == 3
         assert all("INSERT INTO checkpoint" in query for query in sent)
     finally:
