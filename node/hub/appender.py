@@ -28,6 +28,7 @@ from sync_protocol.tiles import Growth
 from sync_protocol.values import b64u_encode
 
 GROUP_MAX: Final = 64  # sets in one transaction; more would only make the first of them wait
+ROUND_S: Final = 0.006  # at least, from one append to the next: what is alone goes at once, in a rush sets share one
 INLINE_MAX: Final = 16  # so many sets are judged again faster than a thread is woken
 
 _logger = structlog.get_logger("simpul.hub.log")
@@ -105,7 +106,11 @@ class Appender:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                begun_s = self._clock.monotonic_s()
                 await self._append(self._next_group())
+                left_s = begun_s + ROUND_S - self._clock.monotonic_s()
+                if left_s > 0 and not self._is_stopping:
+                    await self._clock.sleep(left_s)
 
     def _next_group(self) -> list[Item]:
         """Sets until the first statement, which comes along as the last; sets of one agency in order of seq."""

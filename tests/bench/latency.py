@@ -28,7 +28,7 @@ from tests.bench.national_hub import NationalHub, Watched
 from tests.bench.national_measures import cpu_s
 from tests.postgres import driver_dsn
 
-LOOK_S: Final = 0.003
+LOOK_S: Final = 0.005
 _CURSOR: Final = "SELECT size FROM simpul_projection.cursor"
 
 
