@@ -19,10 +19,16 @@ _M_TRIM_THRESHOLD: Final = -1  # <malloc.h>
 _M_MMAP_THRESHOLD: Final = -3
 
 
-def settle_memory() -> None:
-    """Once, when everything is loaded. Where the C library has no `mallopt`, its ways stay as they are."""
+def settle_objects() -> None:
+    """Once, when everything is loaded: what is there stays, and is not looked through for cycles any more."""
+    gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+def settle_memory() -> None:
+    """The same, and free memory is kept. Where the C library has no `mallopt`, its ways stay as they are."""
+    settle_objects()
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, KEPT_FREE_BYTES)

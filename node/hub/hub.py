@@ -73,7 +73,7 @@ class Hub:
             self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock, options.verify_threads
         )
         self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
-        self.leader = Leader(self.log, self.projector, ports.leading, clock)
+        self.leader = Leader(self.log, self.projector, ports.leading, clock, is_rushed=lambda: self.intake.waiting > 0)
         self._announcements.listen(lambda _size: self.leader.wake())
         self._clockwork = Clockwork(
             self.log,

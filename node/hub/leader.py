@@ -9,6 +9,7 @@ moved the projection stands in line again.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -22,18 +23,33 @@ from sync_protocol.errors import Corrupt, Refused
 
 PAUSE_AFTER_FAILURE_S: Final = 2.0
 ROUND_S: Final = 0.015  # at least, from one look at the log to the next
+# Receipts first: while large sets wait to be taken in, folding stands still for so long at most, and then catches up.
+GIVE_WAY_S: Final = 15.0
+GIVE_WAY_LOOK_S: Final = 0.05
 
 _logger = structlog.get_logger("simpul.hub.projector")
 
 
 class Leader:
-    """Runs the projector where its turn has come. Belongs to one event loop."""
+    """Runs the projector where its turn has come. Belongs to one event loop.
 
-    def __init__(self, log: HubLog, projector: Projector, leading: Turn, clock: Clock) -> None:
+    `is_rushed`: whether this process has sets to take in that wait for a thread.
+    """
+
+    def __init__(
+        self,
+        log: HubLog,
+        projector: Projector,
+        leading: Turn,
+        clock: Clock,
+        *,
+        is_rushed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._log = log
         self._projector = projector
         self._leading = leading
         self._clock = clock
+        self._is_rushed = is_rushed
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_leading = False
@@ -80,12 +96,20 @@ class Leader:
             self._wake.clear()
             await self._log.follow()
             begun_s = self._clock.monotonic_s()
+            await self._give_way()
             while await self._projector.step_in_turn():
-                pass
+                await self._give_way(begun_s)
             self._projector.trouble = None
             await self._wake.wait()
             # What is alone is folded at once; in a rush many sets share the cost of a step.
             await self._clock.sleep(max(0.0, begun_s + ROUND_S - self._clock.monotonic_s()))
+
+    async def _give_way(self, since_s: float | None = None) -> None:
+        """While others hurry, until GIVE_WAY_S have gone by `since_s` (None: now). What is folded at night or alone
+        never waits; in a rush the nodes have their receipts sooner, and the figures come right behind."""
+        until_s = (self._clock.monotonic_s() if since_s is None else since_s) + GIVE_WAY_S
+        while self._is_rushed() and self._clock.monotonic_s() < until_s:
+            await self._clock.sleep(GIVE_WAY_LOOK_S)
 
     async def _rest_after(self, error: Exception, how: str) -> None:
         self._projector.begin_again(f"the projector {how}: {words_of(error)}")

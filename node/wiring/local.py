@@ -29,6 +29,7 @@ from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
 from node.logs import configure_logs
+from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
@@ -173,6 +174,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
         application = build_app(service, parts.store, parts.clock, parts.randomness)
+        settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
         url = await stack.enter_async_context(

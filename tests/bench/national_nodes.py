@@ -24,6 +24,7 @@ from node.config_data import config_file
 from node.local.generator import Generator, parse_shapes
 from node.local.recording import Outcome
 from node.logs import configure_logs
+from node.memory import settle_objects
 from node.store.local_store import open_local_store
 from node.wiring import local as local_wiring
 from tests.bench.national_measures import WireCount
@@ -82,6 +83,7 @@ class Nodes:
                 Generator(shapes, Chance(zlib.crc32(agency.encode())), place_name=str(agency), area=area)
             )
         self._watching = asyncio.create_task(self._watch())
+        settle_objects()  # as `simpul node serve` does
         await asyncio.gather(*(member.until_first_receipt() for member in self.members))
         return {"seconds": time.monotonic() - begun, **self._report(None)}
 

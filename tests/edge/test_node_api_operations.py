@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
@@ -89,17 +88,15 @@ async def test_a_content_line_that_is_gone_reads_as_nothing_said(api: Api) -> No
 
 async def test_a_full_disk_is_said_with_the_next_step_and_the_same_request_goes_through_later(api: Api) -> None:
     body = dict(COMPLAINT) | {"text": "x" * 19_000}
-    async with api.store.writer.begin() as writer:
-        pages = (await writer.execute(text("PRAGMA page_count"))).scalar_one()
-        await writer.execute(text(f"PRAGMA max_page_count = {pages}"))
+    [(pages,)] = await api.store.plain.fetch("PRAGMA page_count")
+    await api.store.plain.fetch(f"PRAGMA max_page_count = {pages}")
     answer = await api.post("/v1/complaints", body, key="k")
     assert (answer.status, answer.kind) == (503, "disk-full")
     assert "Make room" in answer.body["next"]
     assert int(answer.headers["Retry-After"]) > 0
     assert await api.stored_changes() == []
     assert (await api.get("/v1/complaints")).status == 200
-    async with api.store.writer.begin() as writer:
-        await writer.execute(text("PRAGMA max_page_count = 1000000"))
+    await api.store.plain.fetch("PRAGMA max_page_count = 1000000")
     assert (await api.post("/v1/complaints", body, key="k")).status == 201
     assert len(await api.stored_changes()) == 1
 
