@@ -13,6 +13,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from node.store.sqlite import BUSY_TIMEOUT_S, PRAGMAS
@@ -22,7 +23,15 @@ AT_ONCE_MAX_S: Final = 0.003
 _WEIGHT: Final = 0.1  # of the newest piece of work in what they usually take
 _ERROR_CODE: Final = 0xFF  # SQLite's extended codes say the code in their last byte
 
+#: Commits on the event loop between two times that the write-ahead log is written back: some 10 MiB of it.
+WRITE_BACK_EVERY: Final = 256
+LOG_MAX_FRAMES: Final = 4_096  # pages of 8 KiB in it, beyond which writing back stops the writers for a moment
+
 T = TypeVar("T")
+
+
+class _Busy(Exception):
+    """Another process holds what is wanted."""
 
 
 class PlainConnection:
@@ -38,6 +47,7 @@ class PlainConnection:
         self._in_thread: sqlite3.Connection | None = None
         self._at_hand: sqlite3.Connection | None = None
         self._usual_s = 0.0
+        self._commits = 0  # on the event loop since the log was last written back
 
     async def read(self, work: Callable[[sqlite3.Connection], T], *, small: bool = False) -> T:
         """What `work` answers; each of its statements sees the newest commit."""
@@ -61,13 +71,9 @@ class PlainConnection:
 
     async def _done(self, work: Callable[[sqlite3.Connection], T], *, writes: bool, small: bool) -> T:
         now_s = asyncio.get_running_loop().time
-        if small and self._usual_s < AT_ONCE_MAX_S and self._begin_at_once(writes=writes):
-            assert self._at_hand is not None
-            begun_s = now_s()
-            try:
-                return _finish(self._at_hand, work, writes=writes)
-            finally:
-                self._note(now_s() - begun_s)
+        if small and self._usual_s < AT_ONCE_MAX_S:
+            with suppress(_Busy):
+                return self._at_once(work, now_s, writes=writes)
         took_s = 0.0
 
         def in_thread() -> T:
@@ -85,18 +91,34 @@ class PlainConnection:
             self._note(took_s)
         return answer
 
-    def _begin_at_once(self, *, writes: bool) -> bool:
-        """False if another process writes just now: who waits for it must not keep the event loop waiting."""
-        if self._at_hand is None:
-            self._at_hand = _connect(self._path, timeout_s=0)
+    def _at_once(self, work: Callable[[sqlite3.Connection], T], now_s: Callable[[], float], *, writes: bool) -> T:
+        """Raises _Busy, having done nothing, if another process is in the way: a thread waits for that."""
+        begun_s = now_s()
         try:
+            if self._at_hand is None:
+                self._at_hand = _connect(self._path, timeout_s=0)
+                # Writing the log back into the file is long; it is done in the thread.
+                self._at_hand.execute("PRAGMA wal_autocheckpoint = 0")
             if writes:
                 self._at_hand.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & _ERROR_CODE != sqlite3.SQLITE_BUSY:
-                raise
-            return False
-        return True
+            raise _busy_or(error) from None
+        try:
+            answer = _finish(self._at_hand, work, writes=writes)
+        except sqlite3.OperationalError as error:
+            raise (error if writes else _busy_or(error)) from None
+        finally:
+            self._note(now_s() - begun_s)
+        if writes:
+            self._write_back()
+        return answer
+
+    def _write_back(self) -> None:
+        """Now and then, without waiting for it: commits go on meanwhile, and a failure is the next one's to mend."""
+        self._commits += 1
+        if self._commits >= WRITE_BACK_EVERY:
+            self._commits = 0
+            self._thread.submit(lambda: _write_back(self._open()))
 
     def _note(self, took_s: float) -> None:
         self._usual_s += (took_s - self._usual_s) * _WEIGHT
@@ -112,6 +134,18 @@ class PlainConnection:
     def _close(self) -> None:
         if self._in_thread is not None:
             self._in_thread.close()
+
+
+def _write_back(connection: sqlite3.Connection) -> None:
+    """Beside the writers; a log that they never give time to begin anew is written back while they wait in line."""
+    _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if frames > LOG_MAX_FRAMES:
+        connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+
+
+def _busy_or(error: sqlite3.OperationalError) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0)  # some are of the module, not of SQLite
+    return _Busy() if code & _ERROR_CODE == sqlite3.SQLITE_BUSY else error
 
 
 def _connect(path: str, *, timeout_s: float) -> sqlite3.Connection:

@@ -42,12 +42,12 @@ def received_pair(agency: str, number: int, chance: random.Random) -> Pair:
     complaint = f"{agency}:{make_uuid7(at_ms, chance.getrandbits(74))}"
     at = format_timestamp(at_ms)
     letters = "".join(chance.choices(LETTERS, k=12))
-    prefix = agency.replace(".", "")
+    prefix, area = agency.replace(".", "").replace("-", "")[-6:].upper(), agency if agency[0].isdigit() else "31"
     check = tracking_check_character(prefix + letters)
     tracking = f"{prefix}-{letters[:4]}-{letters[4:8]}-{letters[8:]}-{check}"
     line = (
         f'{{"actor":{{"role":"officer","unit":"{131393 + number % 40}"}},"at":"{at}","complaint":"{complaint}",'
-        f'"content":1,"data":{{"area":"{agency}","category":"{CATEGORIES[number % 8]}","channel":"web",'
+        f'"content":1,"data":{{"area":"{area}","category":"{CATEGORIES[number % 8]}","channel":"web",'
         f'"class":"{CLASSES[number % 4]}","received_at":"{at}","tracking":"{tracking}","visibility":"anonymous"}},'
         f'"id":"{change_id}","rev":1,"type":"received"}}'
     )

@@ -1,20 +1,22 @@
-"""The pusher's plain connection: whole transactions or none, in turns with the writer (plain_connection.py)."""
+"""Plain connections: whole transactions or none, in turns with the writer, at once where that is quick."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from node.store.local_base import fetch
 from node.store.local_store import SqlLocalStore
-from node.store.plain_connection import PlainConnection
+from node.store.plain_connection import AT_ONCE_MAX_S, LOG_MAX_FRAMES, WRITE_BACK_EVERY, PlainConnection
 
 
 def make(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE note (word TEXT)")
+    connection.execute("CREATE TABLE note (word TEXT NOT NULL)")
 
 
 def note_and_fail(connection: sqlite3.Connection) -> None:
@@ -64,3 +66,91 @@ async def test_plain_writes_wait_for_the_writers_transaction_without_polling(tmp
         assert order == ["writer", "plain"]
     finally:
         await store.close()
+
+
+async def test_small_work_on_a_quick_disk_is_done_without_a_thread(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"))
+    here = threading.get_ident()
+    try:
+        await plain.write(make)
+        assert await plain.write(lambda _: threading.get_ident(), small=True) == here
+        assert await plain.read(lambda _: threading.get_ident(), small=True) == here
+        assert await plain.write(lambda _: threading.get_ident()) != here
+    finally:
+        await plain.close()
+
+
+async def test_a_disk_that_became_slow_is_waited_for_in_a_thread_and_trusted_again_later(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"))
+    here = threading.get_ident()
+
+    def slow(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO note VALUES ('slow')")
+        time.sleep(20 * AT_ONCE_MAX_S)
+        return threading.get_ident()
+
+    try:
+        await plain.write(make)
+        assert await plain.write(slow, small=True) == here
+        assert await plain.write(slow, small=True) != here
+        seen = [await plain.write(lambda _: threading.get_ident(), small=True) for _ in range(100)]
+        assert seen[0] != here
+        assert seen[-1] == here
+    finally:
+        await plain.close()
+
+
+async def test_another_process_that_writes_keeps_nobody_but_the_caller_waiting(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"))
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None, check_same_thread=False)
+    turns = 0
+    try:
+        await plain.write(make)
+        await plain.write(lambda connection: connection.execute("INSERT INTO note VALUES ('first')"), small=True)
+        other.execute("BEGIN IMMEDIATE")
+        asyncio.get_running_loop().call_later(0.2, other.execute, "COMMIT")
+        waiting = asyncio.create_task(
+            plain.write(lambda connection: connection.execute("INSERT INTO note VALUES ('second')"), small=True)
+        )
+        while not waiting.done():
+            turns += 1
+            await asyncio.sleep(0.01)
+        await waiting
+        assert turns > 5
+        assert await plain.fetch("SELECT count(*) FROM note") == [(2,)]
+    finally:
+        other.close()
+        await plain.close()
+
+
+async def test_small_work_that_fails_leaves_nothing_and_is_not_tried_twice(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"))
+    calls: list[int] = []
+
+    def failing(connection: sqlite3.Connection) -> None:
+        calls.append(1)
+        note_and_fail(connection)
+
+    try:
+        await plain.write(make)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            await plain.write(failing, small=True)
+        with pytest.raises(sqlite3.IntegrityError):
+            await plain.write(lambda connection: connection.execute("INSERT INTO note VALUES (NULL)"), small=True)
+        assert calls == [1]
+        assert await plain.fetch("SELECT count(*) FROM note") == [(0,)]
+    finally:
+        await plain.close()
+
+
+async def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"))
+    word = "x" * 8_000
+    try:
+        await plain.write(make)
+        for _ in range(16 * WRITE_BACK_EVERY):  # without a pause: 12,000 frames
+            await plain.write(lambda connection: connection.execute("INSERT INTO note VALUES (?)", (word,)), small=True)
+        assert (tmp_path / "a.db-wal").stat().st_size < 2 * LOG_MAX_FRAMES * 8_192
+        assert (tmp_path / "a.db").stat().st_size > WRITE_BACK_EVERY * 8_000
+    finally:
+        await plain.close()
