@@ -1,6 +1,6 @@
 """Kill -9 of the processes of one hub at random moments, while several nodes push (issue 3, done when 5).
 
-    python -m tests.edge.process_kills --kills 50 --processes 3 [--nodes 3] [--changes 6000] [--seed N]
+    python -m tests.edge.process_kills --kills 50 --processes 3 [--nodes 3] [--changes 12000] [--seed N]
 
 A hub on a real PostgreSQL serves with several processes. What is killed is one of them, the one that projects, their
 parent, or a pushing node. A watcher asks for the checkpoint all the while, each time over a new connection, so that it
@@ -38,7 +38,7 @@ from tests.edge.whole_way import ORIGIN, SAMARINDA, HubDirectory, NodeDirectory,
 from tests.postgres import fresh_database, running_server
 
 AGENCIES: Final = (SAMARINDA, "33.75", "35.71", "31.71", "73.71")
-SETS_PER_KILL: Final = 60  # that there is something left to push when the last kill comes
+SETS_PER_KILL: Final = 240  # that there is something left to push when the last kill comes
 LONGEST_LIFE_S: Final = 0.3
 DRAIN_S: Final = 120
 TAKE_OVER_S: Final = 5.0
@@ -164,7 +164,7 @@ class ProcessKills:
             os.kill(self.chance.choice(self.children()), signal.SIGKILL)
 
     def kill_leader(self) -> None:
-        leaders = self.leaders()
+        leaders = wait_for("a leader", self.leaders, within_s=DRAIN_S, every_s=0.02)
         with suppress(ProcessLookupError):
             os.kill(leaders[-1], signal.SIGKILL)
         killed_at = time.monotonic()
@@ -297,7 +297,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--changes", type=int, default=6_000)
+    parser.add_argument("--changes", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--lock-database", action="store_true", help="lock store and turns in PostgreSQL, not in files")
     asked = vars(parser.parse_args())
