@@ -24,6 +24,7 @@ from rich.table import Table
 from node.wiring import hub as hub_wiring
 from sync_protocol.values import AgencyId
 from tests.bench.growth_log import disk_bytes, grow, hear_all, measure_opened, measure_serving
+from tests.bench.growth_queries import QUERIES, measure_queries
 from tests.bench.growth_signers import Signers, enrol
 from tests.bench.machine import leaf_hash_us, machine, note
 from tests.bench.national import COUNTRY, agencies, database
@@ -56,10 +57,12 @@ async def measure(
             note(f"measuring at {held:,}")
             serving = await measure_serving(hub, signers, chosen.rounds)
             opened_found = await measure_opened(hub.directory, serving["backlog"])
+            queries = await measure_queries(hub, signers.agencies[0])
             held += serving["backlog"]
             disk = await disk_bytes(hub.directory, url)
             more = {"changes": held, "disk_bytes_a_change": disk / held, "leaf_hash_us": round(leaf_hash_us(), 2)}
             found[str(size)] = measured = {**more, "grown_per_s": grown / seconds, **serving, **opened_found}
+            measured["queries_ms"] = queries
             note(json.dumps(measured))  # what an interrupted run found stays to be read
         return found
     finally:
@@ -112,6 +115,9 @@ def show(document: dict[str, Any]) -> None:
             rates = name.endswith("_per_s") and values[0]
             cells = [f"{value:{form}}" + (f" ({value / values[0]:.2f})" if rates else "") for value in values]
             table.add_row(words, *cells)
+        for name in QUERIES:
+            spreads = [found["queries_ms"][name] for found in by_size.values()]
+            table.add_row(f"{name}, p50 / p99, ms", *(f"{each['p50']:,.1f} / {each['p99']:,.1f}" for each in spreads))
         Console().print(table)
 
 
