@@ -16,6 +16,7 @@ JWS_MAX_BYTES: Final = 4_096  # manifest and statement: 256 log entries stay und
 FORK_JWS_MAX_BYTES: Final = 16_384  # carries two manifests and their base64
 LOG_ENTRY_MAX_BYTES: Final = 65_535  # a u16 length prefix in C2SP entry bundles
 JSON_DEPTH_MAX: Final = 4  # nothing legal nests deeper
+JSON_VALUES_MAX: Final = 131_072  # a page of 20,000 refused changes has 80,000; a million `{}` are 70 MiB
 EPOCH_STEP_MAX: Final = 2**32  # a node raises by 2**20 at most; a stolen key must not use up all epochs in one set
 INTEGER_MAX: Final = 2**53 - 1  # what every JSON reader keeps exactly
 COMPLAINT_CHANGES_MAX: Final = 4_096  # the history of one complaint stays one page of memory
