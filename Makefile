@@ -16,7 +16,7 @@ FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock bench bench-national bench-growth clean
+.PHONY: help setup demo test fuzz check lock bench bench-national bench-growth clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ demo: $(READY) ## hub and three cities on this machine, from complaint to audit;
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+fuzz: $(READY) ## every reader of foreign bytes under fire, five minutes (ARGS="--minutes 60 --target note"); with atheris if installed
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(READY) ## format, lint, types, layers and the fast tests: run it before every commit
 	@$(BIN)/ruff format --check . >&2

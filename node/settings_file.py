@@ -164,7 +164,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         _wrong(f"{path} is over {SETTINGS_MAX_BYTES} bytes", "Restore it from a backup; settings are a page long.")
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib lets a number of 5,000 digits and deep nesting out as such
         _wrong(f"{path} is not TOML: {error}", "Correct that place: text stands in quotes, true and false do not.")
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from sync_protocol.checkpoint import verify_seen
 from sync_protocol.errors import Refused, Unavailable, malformed
+from sync_protocol.limits import EPOCH_STEP_MAX
 from sync_protocol.manifest import SignedManifest
 from sync_protocol.problems import Recovering
 from sync_protocol.roster import Roster
@@ -171,12 +172,17 @@ def judge(view: IntakeView, submission: SignedManifest, url_agency: str, url_seq
 
 
 def judge_place(head: Head, held: Held | None, submission: SignedManifest) -> Behind | Forked | Superseded | None:
-    """Steps 7 to 9: None if the set follows the head. `held` is what stands at its seq, if anything does."""
+    """Steps 7 to 9: None if the set follows the head. `held` is what stands at its seq, if anything does.
+
+    Raises Refused(malformed) for an epoch that is out of reach.
+    """
     manifest = submission.manifest
     if held is not None and held.manifest.manifest.epoch == manifest.epoch:
         return Forked(submission, held.manifest, is_evidence=True)
     if manifest.epoch < head.epoch:
         return Superseded(head)
+    if manifest.epoch > head.epoch + EPOCH_STEP_MAX:
+        raise malformed(f"an epoch is raised by {EPOCH_STEP_MAX} at most", "epoch")
     if manifest.seq <= head.seq:
         return Forked(submission, held.manifest if held else head.manifest, is_evidence=False)
     if manifest.seq > head.seq + 1:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
+from typing import Final
+
 from sync_protocol.errors import malformed, too_large
 from sync_protocol.hidden_lines import has_hidden_line
 from sync_protocol.limits import CONTENT_LINE_MAX_BYTES
 from sync_protocol.line import check_line_bytes
+
+_PIECE_BYTES: Final = 1024 * 1024
 
 
 def check_change_block(block: bytes, changes: int) -> list[bytes]:
@@ -33,11 +38,21 @@ def check_content_block(block: bytes, lines_max: int) -> list[bytes]:
         raise too_large("content line", CONTENT_LINE_MAX_BYTES)
     if b"\r" in block:
         raise malformed("a content line holds a CR", "content lines")
+    _check_utf8(block)
+    return lines
+
+
+def _check_utf8(block: bytes) -> None:
+    """In pieces: one letter of four bytes makes four bytes of every other as well, of the text that is thrown away."""
+    if block.isascii():
+        return
+    decode = getincrementaldecoder("utf-8")().decode
     try:
-        block.decode("utf-8")
+        for start in range(0, len(block), _PIECE_BYTES):
+            decode(block[start : start + _PIECE_BYTES])
+        decode(b"", final=True)
     except UnicodeDecodeError:
         raise malformed("a content line is not UTF-8", "content lines") from None
-    return lines
 
 
 def _check_no_empty_line(lines: list[bytes], where: str) -> None:

@@ -63,7 +63,7 @@ def check_uuids(complaint: str, change_id: str) -> None:
     """A complaint id and a change id, looked at together because every line has both."""
     minted, uuid = complaint[:-37], complaint[-37:]
     shape = (uuid + change_id).encode().translate(_HEX_DIGITS)  # every hexadecimal digit becomes 0
-    if shape != _TWO_UUIDS or uuid[15] != "7" or change_id[14] != "7":
+    if len(change_id) != 36 or shape != _TWO_UUIDS or uuid[15] != "7" or change_id[14] != "7":
         raise malformed("not UUIDv7s in lower case", "id")
     if uuid[20] not in "89ab" or change_id[19] not in "89ab":
         raise malformed("not UUIDs of the RFC 9562 variant", "id")

@@ -1,4 +1,4 @@
-"""JSON with one meaning: UTF-8, no duplicate keys, integers only, bounded nesting (protocol §1.1).
+"""JSON with one meaning: UTF-8, no duplicate keys, integers only, bounded nesting and number of values (protocol §1.1).
 
 For the small documents that are signed or steer something (JWS headers and payloads, bodies of calls). Change lines
 have their own, faster reader; content lines are not decoded on the way.
@@ -10,12 +10,12 @@ import json
 import re
 from typing import Any, Final, NoReturn
 
-from sync_protocol.errors import Refused, malformed
-from sync_protocol.limits import INTEGER_MAX, JSON_DEPTH_MAX
+from sync_protocol.errors import Refused, malformed, too_large
+from sync_protocol.limits import INTEGER_MAX, JSON_DEPTH_MAX, JSON_VALUES_MAX
 
 _INTEGER_DIGITS_MAX: Final = 17  # a sign and the sixteen digits of 2**53 - 1
-# Takes an unterminated string to the end as well, so that no input makes the search start over at every quote.
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+# Of a text without escapes. Takes an unterminated string to the end, so that no quote makes the search start over.
+_STRING: Final = re.compile(rb'"[^"]*+"?')
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 
 
@@ -24,13 +24,13 @@ def parse_object(data: bytes, *, where: str, depth_max: int = JSON_DEPTH_MAX) ->
 
     The caller bounds the length of `data` first; time is linear in it. The object itself is depth 1. Raises
     Refused(malformed) with `where` for anything else: not UTF-8, BOM, duplicate keys at any depth, floats, NaN, numbers
-    beyond ±(2**53 - 1), "-0", lone surrogates, deeper nesting.
+    beyond ±(2**53 - 1), "-0", lone surrogates, deeper nesting; Refused(too-large) beyond JSON_VALUES_MAX values.
     """
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise malformed("not UTF-8", where) from None
-    _check_depth(data, depth_max, where)
+    _check_shape(data, depth_max, where)
     try:
         value = _DECODER.decode(text)
     except Refused as refused:
@@ -56,12 +56,19 @@ def format_object(members: dict[str, Any]) -> bytes:
         raise malformed("cannot be written as JSON") from None
 
 
-def _check_depth(data: bytes, depth_max: int, where: str) -> None:
-    """Before decoding, because the decoder recurses."""
-    if data.count(b"{") + data.count(b"[") <= depth_max:
+def _check_shape(data: bytes, depth_max: int, where: str) -> None:
+    """Before decoding, because the decoder recurses, and makes objects of what takes two bytes here."""
+    opened, commas = data.count(b"{") + data.count(b"["), data.count(b",")
+    if opened <= depth_max and commas <= JSON_VALUES_MAX:
         return
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') > 4 * JSON_VALUES_MAX:  # a member has a name and a value
+        raise too_large(where, JSON_VALUES_MAX, "values")
+    bare = _STRING.sub(b"", bare)
+    if bare.count(b"{") + bare.count(b"[") + bare.count(b",") > JSON_VALUES_MAX:
+        raise too_large(where, JSON_VALUES_MAX, "values")
     depth = 0
-    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
+    for bracket in _BRACKET.finditer(bare):
         if bracket.group() in b"[{":
             depth += 1
             if depth > depth_max:

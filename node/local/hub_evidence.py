@@ -21,7 +21,7 @@ from sync_protocol.merkle import verify_consistency
 from sync_protocol.note import VerifierKey
 from sync_protocol.receipt import parse_receipt, verify_receipt
 from sync_protocol.roster import Roster
-from sync_protocol.values import Digest, b64_decode_all
+from sync_protocol.values import Digest, b64_decode_all, parse_integer
 from sync_protocol.wire import Consistency, Entered, HeadAnswer, StatementLine
 
 
@@ -55,7 +55,7 @@ def roster_of(statements: Sequence[HeldStatement]) -> Roster:
 def held_statement(line: StatementLine) -> HeldStatement:
     """A statement as it is stored. Raises Refused."""
     jws = parse_jws(line.statement, max_bytes=FORK_JWS_MAX_BYTES)
-    return HeldStatement(line.index, jws.digest, jws.text, line.receipt)
+    return HeldStatement(parse_integer(line.index, "index"), jws.digest, jws.text, line.receipt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,7 @@ class Evidence:
         try:
             digest = Digest.parse(answer.digest)
             if answer.manifest is None:
+                _check_beginning(answer)
                 return HubHead(answer.epoch, 0, digest, is_ours=True), newer
             signed = parse_manifest(answer.manifest)
             self._check_head(answer, signed, digest, agency)
@@ -186,3 +187,9 @@ class Evidence:
             except Refused as refused:
                 raise Contradiction(refused) from None
         return await self.link.consistency(old_size, new_size)
+
+
+def _check_beginning(answer: HeadAnswer) -> None:
+    """Of a chain without a set nobody signed anything, and an epoch that a node has raised is never given back."""
+    if (answer.epoch, answer.seq) != (1, 0):
+        raise Refused("malformed", "a chain without a set stands at epoch 1 and seq 0", where="epoch")

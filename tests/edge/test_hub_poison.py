@@ -21,6 +21,29 @@ async def test_lines_that_name_impossible_complaints_are_folded_and_the_next_set
         assert totals["refused/33.75/malformed/"] == 7
 
 
+async def test_attack_two_ids_that_are_cut_apart_at_another_place_do_not_stop_the_fold(
+    tmp_path: Path,
+) -> None:
+    """Together they look like two ids; reading a letter that the shorter one does not have stopped every fold."""
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaint, change_id = agency.complaint(), agency.uuid()
+        line = agency.change(complaint, "noted", rev=1)
+        both = complaint.removeprefix("33.75") + change_id
+        poison = [
+            line.replace(complaint.encode(), both[:cut].encode()).replace(
+                line[line.index(b'"id":"') + 6 :][:36], both[cut:].encode()
+            )
+            for cut in range(1, 37)
+        ]
+        await agency.push_new([*poison, agency.received(agency.complaint())])
+        await projected(lab)
+        assert lab.hub.projector.trouble is None
+        _, totals = await lab.hub.projection.totals()
+        assert totals["refused/33.75/malformed/"] == len(poison)
+        assert totals["applied/33.75//"] == 1
+
+
 async def test_heartbeats_and_sets_without_meaning_move_the_cursor(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as lab:
         agency = await lab.enrol("33.75")

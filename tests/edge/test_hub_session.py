@@ -10,6 +10,7 @@ import pytest
 
 from node.local.hub_evidence import Contradiction
 from node.local.hub_session import HubSession
+from sync_protocol.limits import INTEGER_MAX
 from sync_protocol.statement import Tick, sign_statement
 from sync_protocol.wire import StatementLine
 from tests.fakes.fake_hub import AT_MS, FakeHub
@@ -50,6 +51,7 @@ CHANGES: dict[str, Callable[[Lines], Lines]] = {
         *lines[:-1],
         msgspec.structs.replace(lines[-1], receipt=lines[0].receipt),
     ],
+    "no place": lambda lines: [*lines[:-1], msgspec.structs.replace(lines[-1], index=-1)],
     "another place": lambda lines: [*lines[:-1], msgspec.structs.replace(lines[-1], index=9)],
 }
 
@@ -60,8 +62,21 @@ async def test_a_statement_that_is_not_proved_to_be_in_the_log_is_not_kept(name:
     before = await node.store.statements()
     with pytest.raises(Contradiction) as caught:
         await session_of(node, CHANGES[name]).refresh()
-    assert caught.value.refused.kind == "bad-proof"
+    assert caught.value.refused.kind == ("malformed" if name == "no place" else "bad-proof")
     assert await node.store.statements() == before
+
+
+async def test_attack_a_hub_cannot_make_a_node_raise_its_epoch_to_the_last_number(tmp_path: Path) -> None:
+    """Of a head without a manifest nobody signed anything: it stands at epoch 1, whatever the hub says."""
+    async with running_node(tmp_path / "b", FakeHub.found()) as node:
+        answer = await node.link.head()
+        evidence = await HubSession(node.store, node.link, node.keys, AGENCY).evidence()
+        assert answer.manifest is None
+        for lie in ({"epoch": INTEGER_MAX}, {"epoch": -1}, {"seq": 1}):
+            with pytest.raises(Contradiction):
+                await evidence.head(msgspec.structs.replace(answer, **lie), AGENCY, await node.store.seen(), set())
+        head, _ = await evidence.head(answer, AGENCY, await node.store.seen(), set())
+        assert (head.epoch, head.seq) == (1, 0)
 
 
 async def test_a_statement_out_of_another_history_of_the_log_is_not_kept(node: Node) -> None:

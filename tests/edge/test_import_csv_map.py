@@ -118,6 +118,12 @@ def test_a_wrong_map_is_refused_with_the_place(old: str, new: str, named: str) -
     assert caught.value.kind == "configuration"
 
 
+@pytest.mark.parametrize("value", ["9" * 5_000, "[" * 5_000, "{a=" * 5_000], ids=["digits", "lists", "tables"])
+def test_a_map_with_a_value_that_no_reader_takes_is_refused(value: str) -> None:
+    with pytest.raises(Refused, match="not TOML"):
+        parse_map(f"x = {value}".encode())
+
+
 def test_a_column_that_the_file_lacks_or_doubles_is_named_before_anything_is_read(tmp_path: Path) -> None:
     file, map_file = table(tmp_path, "1", text=MAP.replace('"Catatan"', '"Keterangan"'))
     with pytest.raises(Refused, match="Keterangan"):

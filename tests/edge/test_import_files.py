@@ -231,6 +231,17 @@ def test_flipped_bytes_in_a_workbook_raise_nothing_but_refused(tmp_path: Path) -
         whole[position] ^= 0x10
 
 
+def test_a_workbook_whose_parts_lie_before_its_beginning_is_refused(tmp_path: Path) -> None:
+    """The place of the table of contents is off, and with it every part's: the first would begin at -1000."""
+    whole = bytearray(write_xlsx(tmp_path / "a.xlsx", [sp4n_row(1)]).read_bytes())
+    end = whole.rindex(b"PK\x05\x06") + 16
+    whole[end : end + 4] = (int.from_bytes(whole[end : end + 4], "little") + 1_000).to_bytes(4, "little")
+    path = tmp_path / "b.xlsx"
+    path.write_bytes(whole)
+    with pytest.raises(Refused, match="damaged"):
+        read_all(path)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     noise=st.binary(min_size=1, max_size=40)

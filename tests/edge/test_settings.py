@@ -133,6 +133,8 @@ def test_a_missing_setting_a_missing_file_and_broken_toml_are_said_plainly(tmp_p
     assert "setting vkey is missing" in refusal(tmp_path, toml({**NODE, "vkey": None}).replace("vkey = None\n", ""))
     assert "is not TOML" in refusal(tmp_path, "role = hub\n")
     assert "role" in refusal(tmp_path, "")
+    assert "is not TOML" in refusal(tmp_path, "port = " + "9" * 5_000)
+    assert "is not TOML" in refusal(tmp_path, "port = " + "[" * 5_000)
     with pytest.raises(Refused, match="no directory of a hub or a node") as caught:
         load_settings(tmp_path / "elsewhere")
     assert "simpul hub init" in str(caught.value.members["next"])

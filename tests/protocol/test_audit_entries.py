@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from sync_protocol.audit import LogAudit
 from sync_protocol.jws import sign_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
+from sync_protocol.values import Digest
 from tests.protocol.audit_samples import SampleLog, audited
 from tests.protocol.federation_samples import PEKALONGAN, REGISTRAR
 from tests.protocol.log_samples import LOG, FixedSigner
@@ -54,3 +57,14 @@ def test_a_revocation_that_disputes_nothing_is_silent() -> None:
         audit.read_entry(entry)
     audit.close(log.note(), LOG.vkey())
     assert audit.unproven == []
+
+
+def test_attack_a_split_view_is_convicted_by_what_an_agency_countersigned() -> None:
+    """The hub showed this agency another log of the same size, signed: the agency's next set carries the proof."""
+    log = SampleLog.founded(PEKALONGAN)
+    other_root = Digest(sha256(b"the root of another history").digest())
+    log.put(log.federation.manifest(PEKALONGAN, seen_root=other_root))
+    assert audited(log.entries, log.note(), LOG.vkey()) == ["split-view"]
+    ahead = SampleLog.founded(PEKALONGAN)
+    ahead.put(ahead.federation.manifest(PEKALONGAN, seen_size=9))
+    assert audited(ahead.entries, ahead.note(), LOG.vkey()) == ["split-view"]

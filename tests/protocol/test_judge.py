@@ -20,6 +20,7 @@ from sync_protocol.intake import (
     Superseded,
     judge,
 )
+from sync_protocol.limits import EPOCH_STEP_MAX, INTEGER_MAX
 from sync_protocol.manifest import SignedManifest, parse_manifest
 from sync_protocol.problems import Recovering
 from sync_protocol.values import AgencyId, Digest, b64u_encode
@@ -137,6 +138,17 @@ def test_a_lower_epoch_is_superseded(hub: Hub) -> None:
     head = hub.chain(2, epoch=3)[-1]
     answer = hub.judge(hub.federation.manifest(PEKALONGAN, 3, head.digest, epoch=2))
     assert answer == Superseded(hub.heads[PEKALONGAN])
+
+
+def test_attack_a_stolen_key_cannot_use_up_all_epochs_in_one_set(hub: Hub) -> None:
+    """Above the largest number no node could ever raise its epoch again, whoever holds the key."""
+    head = hub.chain(2, epoch=3)[-1]
+    highest = hub.federation.manifest(PEKALONGAN, 3, head.digest, epoch=3 + EPOCH_STEP_MAX)
+    assert isinstance(hub.judge(highest), Accept)
+    for epoch in (4 + EPOCH_STEP_MAX, INTEGER_MAX):
+        with pytest.raises(Refused) as caught:
+            hub.judge(hub.federation.manifest(PEKALONGAN, 3, head.digest, epoch=epoch))
+        assert (caught.value.kind, caught.value.where) == ("malformed", "epoch")
 
 
 def test_a_lower_epoch_at_an_accepted_place_is_superseded_too(hub: Hub) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_protocol.errors import Refused
-from sync_protocol.limits import INTEGER_MAX
+from sync_protocol.limits import INTEGER_MAX, JSON_VALUES_MAX
 from sync_protocol.strict_json import format_object, parse_object
 
 REFUSED: dict[str, bytes] = {
@@ -50,7 +50,7 @@ REFUSED: dict[str, bytes] = {
     "lone backslash at the end": b'{"a":"x\\',
     "five deep": b'{"a":{"a":{"a":{"a":{}}}}}',
     "five deep in lists": b'{"a":[[[[]]]]}',
-    "a hundred thousand deep": b'{"a":' + b"[" * 100_000,
+    "fifty thousand deep": b'{"a":' + b"[" * 50_000,
     "vertical tab as blank": b'{"a":\x0b1}',
 }
 
@@ -64,6 +64,21 @@ def test_refuses(name: str) -> None:
 
 def test_brackets_inside_strings_do_not_count_as_nesting() -> None:
     assert parse_object(b'{"a":"[[[[[[{{{{{{\\"[[[["}', where="x") == {"a": '[[[[[[{{{{{{"[[[['}
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"0", b'""', b'"\\\\"', b"{"])
+def test_more_values_than_any_document_has_are_too_large_before_they_are_made(value: bytes) -> None:
+    hostile = b'{"a":[' + (value + b",") * (JSON_VALUES_MAX + 1) + b"0]}"
+    with pytest.raises(Refused) as refused:
+        parse_object(hostile, where="x")
+    assert refused.value.kind == "too-large"
+
+
+def test_as_many_values_as_a_document_may_have_are_read_and_commas_in_texts_do_not_count() -> None:
+    members = {"a": [0] * (JSON_VALUES_MAX - 3), "b": "," * JSON_VALUES_MAX, "c": '"' * 10}
+    assert parse_object(format_object(members), where="x") == members
+    with pytest.raises(Refused):
+        parse_object(format_object({**members, "d": 0}), where="x")
 
 
 def test_four_deep_is_the_deepest() -> None:

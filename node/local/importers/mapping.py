@@ -114,7 +114,7 @@ def parse_map(text: bytes) -> ColumnMap:
     try:
         document = tomllib.loads(text.decode("utf-8-sig"))
         column_map = msgspec.convert(document, ColumnMap)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as problem:
+    except (ValueError, RecursionError) as problem:  # also for a number of 5,000 digits, which tomllib lets out as such
         raise unusable(f"it is not TOML in UTF-8 ({problem})", _EXAMPLE) from None
     except msgspec.ValidationError as problem:
         raise unusable(str(problem), _EXAMPLE) from None

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time
+from errno import EINVAL
 from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import ParseError
@@ -78,15 +79,16 @@ def _check_package(path: Path) -> None:
                 if part.file_size > max(RATIO_FREE_BYTES, RATIO_MAX * part.compress_size):
                     raise unusable(f"{path.name} is packed like a zip bomb ({part.filename})", _SAVE_AGAIN)
                 _check_prologue(package, part, path)
-    except _DAMAGE as problem:
+    except (*_DAMAGE, OSError) as problem:
+        if isinstance(problem, OSError) and problem.errno != EINVAL:  # that: a part before the beginning of the file
+            raise
         raise unusable(f"{path.name} is a damaged or encrypted XLSX file ({problem})", _SAVE_AGAIN) from None
 
 
 def _check_prologue(package: zipfile.ZipFile, part: zipfile.ZipInfo, path: Path) -> None:
-    if not part.filename.lower().endswith((".xml", ".rels", ".vml")):
-        return
+    is_xml = part.filename.lower().endswith((".xml", ".rels", ".vml"))
     with package.open(part) as file:
-        start = file.read(PROLOGUE_BYTES).replace(b"\x00", b"")
+        start = file.read(PROLOGUE_BYTES).replace(b"\x00", b"") if is_xml else b""
     if b"<!DOCTYPE" in start or b"<!ENTITY" in start:
         raise unusable(f"{path.name} declares XML entities, which no spreadsheet program writes", _SAVE_AGAIN)
 
