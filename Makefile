@@ -4,6 +4,7 @@
 PYTHON ?= python3
 UV ?= uv
 ARGS ?=
+SEEDS ?= 200
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -16,7 +17,7 @@ FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz check lock bench bench-national bench-growth clean
+.PHONY: help setup demo test sim fuzz check lock bench bench-national bench-growth clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,9 @@ check: $(READY) ## format, lint, types, layers and the fast tests: run it before
 	@$(BIN)/mypy >&2
 	@$(BIN)/lint-imports >&2
 	@$(BIN)/python -m pytest -n 2 -m "not slow" $(FAST) >&2
+
+sim: $(READY) ## many simulated federations with everything that goes wrong: SEEDS=2000; one again: ARGS="--seed 7 --trace"
+	@$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
 
 lock: ## pin all dependencies with hashes again (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv on the PATH, or: make lock UV=path/to/uv" >&2; exit 1; }

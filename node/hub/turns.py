@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -199,7 +199,9 @@ class FairThreads:
     def _begin(self, loop: asyncio.AbstractEventLoop, job: _Job) -> None:
         self._running[job.account] += 1
         self._free -= 1
-        self._pool.submit(job.work).add_done_callback(partial(self._finished, loop, job.account, job.done))
+        # Through the loop, which thereby decides what a thread is: a simulation has none.
+        working = loop.run_in_executor(self._pool, job.work)
+        working.add_done_callback(partial(self._settle, loop, job.account, job.done))
 
     def _may(self, account: Account, now_s: float) -> bool:
         most = self._threads
@@ -207,14 +209,8 @@ class FairThreads:
             most -= 1
         return self._running[account] < most
 
-    def _finished(
-        self, loop: asyncio.AbstractEventLoop, account: Account, done: asyncio.Future[Any], future: Future[Any]
-    ) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._settle, loop, account, done, future)
-
     def _settle(
-        self, loop: asyncio.AbstractEventLoop, account: Account, done: asyncio.Future[Any], future: Future[Any]
+        self, loop: asyncio.AbstractEventLoop, account: Account, done: asyncio.Future[Any], future: asyncio.Future[Any]
     ) -> None:
         self._free += 1
         self._running[account] -= 1

@@ -85,6 +85,10 @@ class SigningKeys(Protocol):
         """Puts the pending key into use, after the hub's receipt. Repeatable."""
         ...
 
+    def discard_pending(self) -> None:
+        """Forgets the key that was to follow. Repeatable."""
+        ...
+
     def kids(self) -> set[str]:
         """Every key that this node ever held."""
         ...

@@ -1,10 +1,13 @@
 """Rotating the agency's key (protocol §5.2, §10.5): drained first, then old key and new key both say so.
 
 The new key was made and stored before (keys/key_directory.py). A crash after the hub took the statement finds out from
-the hub's statements that the new key speaks already, and puts it into use.
+the hub's statements that the new key speaks already, and puts it into use. One that spoke and does so no more is given
+up: a rotation is then asked for anew.
 """
 
 from __future__ import annotations
+
+import structlog
 
 from keys.ceremony import rotate_agency
 from node.local.hub_evidence import Contradiction, held_statement
@@ -16,6 +19,8 @@ from sync_protocol.statement import HeadRef
 from sync_protocol.values import AgencyId
 from sync_protocol.wire import StatementLine
 
+log = structlog.get_logger("simpul.pusher")
+
 
 async def rotate_key(store: LocalStore, hub: HubSession, keys: SigningKeys, agency: AgencyId, now_ms: int) -> None:
     """One attempt. Raises Refused and Unavailable from the link, Contradiction, and what the keys raise."""
@@ -25,6 +30,12 @@ async def rotate_key(store: LocalStore, hub: HubSession, keys: SigningKeys, agen
     roster = await hub.refresh()
     record = _record(roster.agency(agency), agency)
     if record.kid != new.kid:
+        if roster.key(new.kid) is not None:
+            # A key enters the log once, ever: a copy of this directory used it, and it was followed or ended since. To
+            # ask again with it would be refused for ever, and nothing would be pushed.
+            log.warning("rotation.given_up", agency=agency, kid=new.kid)
+            keys.discard_pending()
+            return
         old = keys.current()
         if record.kid != old.kid:
             raise Refused("revoked-key", "the key in use does not speak for this agency any more")

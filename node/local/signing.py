@@ -38,6 +38,9 @@ class DirectoryKeys:
         self._known = None
         return self.current()
 
+    def discard_pending(self) -> None:
+        self._directory.discard_pending(Role.AGENCY)
+
     def kids(self) -> set[str]:
         before = self._directory.history(Role.AGENCY)
         return {self.current().kid} | {key.kid for key in before if isinstance(key, Ed25519Signer)}

@@ -15,16 +15,21 @@ from node.store.hub_records import Fork, Grant, GrownLeaf, Invitation, LogLeaf
 from node.store.hub_store import SqlHubStore
 from node.store.postgres_hub import PostgresHubStore
 from sync_protocol.errors import Corrupt, Unavailable
+from tests.sim.disk import Disk, Mount
+from tests.sim.memory_hub import HubState, MemoryHubStore
 from tests.store.hub_samples import a_set, a_statement, checkpoint, commit_of
 
 Opener = Callable[[], Awaitable[HubStore]]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Opener, Opener]:
     """How to create and how to open one and the same database."""
     if request.param == "sqlite":
         return partial(SqlHubStore.create, tmp_path / "hub.db"), partial(SqlHubStore.open, tmp_path / "hub.db")
+    if request.param == "memory":  # the simulation's
+        mount = Mount(Disk("log", HubState()))
+        return partial(MemoryHubStore.create, mount), partial(MemoryHubStore.open, mount)
     url = request.getfixturevalue("postgres_url")
     return partial(PostgresHubStore.create, url), partial(PostgresHubStore.open, url)
 

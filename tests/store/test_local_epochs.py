@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,16 +13,16 @@ from node.store.local_records import (
     Seen,
     SetStatus,
 )
-from node.store.local_store import open_local_store
 from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Corrupt
 from sync_protocol.values import Digest
+from tests.store.conftest import LocalOpener
 from tests.store.local_samples import IDENTITY, SEEN, cut, receipt, record
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
-    opened = await open_local_store(tmp_path / "local.db", create=True)
+async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
+    opened = await local_opener()
     await opened.enrol(IDENTITY, [], SEEN)
     yield opened
     await opened.close()

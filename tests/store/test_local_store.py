@@ -1,10 +1,9 @@
-"""The contract of LocalStore (node/local/ports.py), on SQLite: what services may rely on."""
+"""The contract of LocalStore (node/local/ports.py), run on every implementation: what services may rely on."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,6 @@ from node.store.local_records import (
     WrittenComplaint,
     WrittenRows,
 )
-from node.store.local_store import open_local_store
 from sync_protocol.backoff import Schedule
 from sync_protocol.change_types import Source
 from sync_protocol.complaint import State
@@ -37,12 +35,13 @@ from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import ComplaintId, Digest, format_tracking
+from tests.store.conftest import LocalOpener
 from tests.store.local_samples import AGENCY, ENROLMENT, IDENTITY, SEEN, cut, key_of, receipt, record, signed, state_of
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
-    opened = await open_local_store(tmp_path / "local.db", create=True)
+async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
+    opened = await local_opener()
     await opened.enrol(IDENTITY, [], SEEN)
     yield opened
     await opened.close()
@@ -362,16 +361,18 @@ async def test_what_was_set_aside_is_kept_with_its_words(store: LocalStore) -> N
 @pytest.mark.parametrize(
     "ask", [LocalStore.outbox, LocalStore.chain_end, LocalStore.seen], ids=["outbox", "chain end", "seen"]
 )
-async def test_before_the_enrolment_there_is_no_chain(tmp_path: Path, ask: Callable[[LocalStore], object]) -> None:
-    opened = await open_local_store(tmp_path / "fresh.db", create=True)
+async def test_before_the_enrolment_there_is_no_chain(
+    local_opener: LocalOpener, ask: Callable[[LocalStore], object]
+) -> None:
+    opened = await local_opener()
     name = ask.__name__
     with pytest.raises(Corrupt, match="not enrolled"):
         await getattr(opened, name)()
     await opened.close()
 
 
-async def test_two_processes_on_one_file_wait_for_each_other(tmp_path: Path, store: LocalStore) -> None:
-    other = await open_local_store(tmp_path / "local.db")
+async def test_two_processes_on_one_file_wait_for_each_other(local_opener: LocalOpener, store: LocalStore) -> None:
+    other = await local_opener()
 
     async def many(one: LocalStore, first: int) -> None:
         for number in range(first, first + 20):

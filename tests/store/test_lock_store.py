@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from node.hub.ports import LockStore, Turn
 from node.store.postgres_lock import APPENDING, LEADING, PROJECTING, PostgresLockStore, PostgresTurn
 from sync_protocol.errors import Corrupt
 from tests.postgres import driver_dsn
+from tests.sim.disk import Disk, Mount
+from tests.sim.memory_locks import LockState, MemoryLockStore, MemoryTurn
+from tests.sim.process import Process
 
 LockOpener = Callable[[], Awaitable[LockStore]]
 TurnOpener = Callable[[int], Turn]
@@ -42,7 +46,7 @@ HOLDERS = {  # what another process does that holds the lock until it is killed
 }
 
 
-@pytest.fixture(params=["files", "postgresql"])
+@pytest.fixture(params=["files", "postgresql", "memory"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -50,12 +54,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def where(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The folder or the database of this test."""
-    return str(tmp_path if kind == "files" else request.getfixturevalue("postgres_url"))
+    return str(request.getfixturevalue("postgres_url") if kind == "postgresql" else tmp_path)
 
 
 @pytest.fixture
 def opener(kind: str, where: str) -> LockOpener:
-    """Opens one and the same lock store, as another process would."""
+    """Opens one and the same lock store, as another process would; the one in memory is the simulation's."""
+    disk, place = Disk("lock", LockState()), asyncio.Lock()
+
+    async def open_memory() -> LockStore:
+        return MemoryLockStore(Mount(disk), place)
 
     async def open_files() -> LockStore:
         return FileLockStore(Path(where) / "lock")
@@ -63,7 +71,7 @@ def opener(kind: str, where: str) -> LockOpener:
     async def open_postgres() -> LockStore:
         return await PostgresLockStore.create_or_open(where)
 
-    return open_files if kind == "files" else open_postgres
+    return {"files": open_files, "postgresql": open_postgres, "memory": open_memory}[kind]
 
 
 @pytest.fixture
@@ -85,6 +93,9 @@ async def other(opener: LockOpener) -> AsyncIterator[LockStore]:
 def turn_opener(kind: str, where: str) -> TurnOpener:
     if kind == "files":
         return lambda number: FileTurn(Path(where) / "lock" / f"{number}.lock")
+    if kind == "memory":
+        places: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        return lambda number: MemoryTurn(places[number], Process("test"))
     return lambda number: PostgresTurn(where, number)
 
 
@@ -200,6 +211,7 @@ async def test_a_holder_that_is_cancelled_lets_go(lock: LockStore, other: LockSt
         await lock.swap(b"mine", b"again")
 
 
+@pytest.mark.parametrize("kind", ["files", "postgresql"], indirect=True)
 async def test_a_process_that_dies_lets_go_at_once(lock: LockStore, kind: str, where: str) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDERS[kind], where, stdout=subprocess.PIPE)
     assert process.stdout is not None

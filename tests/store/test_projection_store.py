@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ from node.store.projection_records import (
 )
 from node.store.projection_store import SqlProjectionStore
 from sync_protocol.errors import Unavailable
+from tests.sim.disk import Disk, Mount
+from tests.sim.memory_projection import MemoryProjectionStore, ProjectionState
+
+Opener = Callable[[], Awaitable[ProjectionStore]]
 
 FIRST = complaint_key("33.75:01890a5d-ac96-774b-bcce-b302099a8057")
 SECOND = complaint_key("kementerian-panrb:01890a5d-ac96-774b-bcce-b302099a8058")
@@ -34,23 +39,25 @@ def step_to(size: int, begins: int = 0) -> ProjectionStep:
     return ProjectionStep(begins, Cursor(size, bytes([size]) * 32, 1_000 + size))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where one projection is: a path, or a URL."""
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Opens one and the same projection, as another process would; the one in memory is the simulation's."""
     if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres_url"))
-    return str(tmp_path / "projection.db")
+        url = str(request.getfixturevalue("postgres_url"))
+        return partial(PostgresProjectionStore.create_or_open, url)
+    if request.param == "sqlite":
+        return partial(SqlProjectionStore.create_or_open, tmp_path / "projection.db")
+    disk = Disk("projection", ProjectionState())
 
+    async def in_memory() -> ProjectionStore:
+        return MemoryProjectionStore(Mount(disk))
 
-async def open_at(place: str) -> ProjectionStore:
-    if place.startswith("postgresql"):
-        return await PostgresProjectionStore.create_or_open(place)
-    return await SqlProjectionStore.create_or_open(Path(place))
+    return in_memory
 
 
 @pytest.fixture
-async def store(place: str) -> AsyncIterator[ProjectionStore]:
-    opened = await open_at(place)
+async def store(opener: Opener) -> AsyncIterator[ProjectionStore]:
+    opened = await opener()
     yield opened
     await opened.close()
 
@@ -123,8 +130,8 @@ async def test_a_step_from_elsewhere_writes_nothing(store: ProjectionStore) -> N
     assert await store.totals() == (step_to(4).cursor, {})
 
 
-async def test_of_two_projectors_with_the_same_step_one_wins(store: ProjectionStore, place: str) -> None:
-    other = await open_at(place)
+async def test_of_two_projectors_with_the_same_step_one_wins(store: ProjectionStore, opener: Opener) -> None:
+    other = await opener()
     try:
         for size in range(1, 9):
             row = ComplaintRow(size.to_bytes(16, "big") + b"33", size, b"x", pointer(size, 0))
@@ -187,8 +194,8 @@ async def test_clearing_leaves_nothing(store: ProjectionStore) -> None:
     assert await store.load([FIRST]) == {FIRST: b"x"}
 
 
-async def test_what_was_committed_is_there_after_opening_again(store: ProjectionStore, place: str) -> None:
+async def test_what_was_committed_is_there_after_opening_again(store: ProjectionStore, opener: Opener) -> None:
     await store.commit(replace(step_to(1), born=[ComplaintRow(FIRST, 1, b"x", pointer(0, 0))]))
-    again = await open_at(place)
+    again = await opener()
     assert await again.load([FIRST]) == {FIRST: b"x"}
     await again.close()

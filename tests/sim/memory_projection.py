@@ -1,0 +1,149 @@
+"""The hub's query tables in memory (node/hub/ports.py ProjectionStore), with a step boundary at each transaction.
+
+It passes the contract suite that the databases pass (tests/store/test_projection_store.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from node.store.complaint_place import SLOT_MAX, place_of, slot_at
+from node.store.projection_reading import SUMMED
+from node.store.projection_records import (
+    ComplaintRow,
+    Cursor,
+    ProjectionStep,
+    RefusedChange,
+    TotalRow,
+    TotalsWanted,
+    step_is_stale,
+)
+from node.store.projection_sums import COMPLAINTS, OPEN_STATES, PLAIN
+from tests.sim.disk import Mount
+from tests.sim.memory_hub import UniqueViolation
+
+
+@dataclass
+class ProjectionState:
+    """Complaints by key, figures by name."""
+
+    cursor: Cursor = field(default_factory=Cursor)
+    complaints: dict[bytes, ComplaintRow] = field(default_factory=dict)
+    refused: list[RefusedChange] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+    heard: dict[str, int | None] = field(default_factory=dict)
+
+    def copy(self) -> ProjectionState:
+        rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard))
+        return ProjectionState(self.cursor, *rows)
+
+    def add_rows(self, step: ProjectionStep) -> None:
+        """Everything of a step but the cursor."""
+        for row in step.born:
+            if row[0] in self.complaints:
+                raise UniqueViolation("unique: a complaint is born twice")
+            self.complaints[row[0]] = ComplaintRow(*row)
+        for key, place, state, pointers in step.changed:
+            before = self.complaints[key]
+            self.complaints[key] = ComplaintRow(key, place, state, before.pointers + pointers)
+        self.refused += step.refused
+        for name, count in step.totals.items():
+            self.totals[name] = self.totals.get(name, 0) + count
+        self.heard.update(step.last_heard)
+
+
+class MemoryProjectionStore:
+    """See ProjectionStore. One process's view of a disk."""
+
+    def __init__(self, mount: Mount[ProjectionState]) -> None:
+        self._mount = mount
+
+    async def cursor(self) -> Cursor:
+        return (await self._mount.read()).cursor
+
+    async def load(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        complaints = (await self._mount.read()).complaints
+        return {key: complaints[key].state for key in keys if key in complaints}
+
+    async def commit(self, step: ProjectionStep) -> None:
+        async with self._mount.writing("commit") as draft:
+            if draft.cursor.size != step.begins:
+                raise step_is_stale(step)
+            draft.add_rows(step)
+            draft.cursor = step.cursor
+
+    async def complaint(self, key: bytes) -> tuple[Cursor, ComplaintRow | None]:
+        state = await self._mount.read()
+        return state.cursor, state.complaints.get(key)
+
+    async def complaints_of(
+        self, agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        state = await self._mount.read()
+        ranges = [(place_of(agency, one, 0), place_of(agency, one, SLOT_MAX)) for one in states]
+        rows = [row for row in state.complaints.values() if any(a <= row.place <= b for a, b in ranges)]
+        ordered = sorted(rows, key=lambda row: (slot_at(row.place), row.number))
+        return state.cursor, [row for row in ordered if after is None or (slot_at(row.place), row.number) > after][
+            :limit
+        ]
+
+    async def figures(self, wanted: TotalsWanted) -> tuple[Cursor, list[TotalRow]]:
+        state = await self._mount.read()
+        sums: dict[tuple[str, str, str, str], int] = {}
+        for name, count in state.totals.items():
+            figure, agency, key, class_ = name.split("/")
+            if figure not in (PLAIN if wanted.figure is None else (wanted.figure,)):
+                continue
+            if wanted.agencies is not None and not wanted.agencies[0] <= agency <= wanted.agencies[1]:
+                continue
+            if wanted.key not in (None, key) or wanted.class_ not in (None, class_):
+                continue
+            summed = wanted.summed
+            words = (
+                figure,
+                SUMMED if "agency" in summed else agency,
+                SUMMED if "key" in summed else key,
+                SUMMED if "class_" in summed else class_,
+            )
+            sums[words] = sums.get(words, 0) + count
+        return state.cursor, [TotalRow(*words, sums[words]) for words in sorted(sums)]
+
+    async def totals_json(self) -> tuple[Cursor, bytes]:
+        cursor, totals = await self.totals()
+        return cursor, msgspec.json.encode({name: count for name, count in totals.items() if count})
+
+    async def open_complaints(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for name, count in (await self._mount.read()).totals.items():
+            figure, agency, key, _ = name.split("/")
+            if figure == COMPLAINTS and key in OPEN_STATES:
+                counts[agency] = counts.get(agency, 0) + count
+        return counts
+
+    async def heard(self) -> tuple[Cursor, dict[str, int | None]]:
+        state = await self._mount.read()
+        return state.cursor, dict(state.heard)
+
+    async def totals(self) -> tuple[Cursor, dict[str, int]]:
+        state = await self._mount.read()
+        return state.cursor, dict(state.totals)
+
+    async def last_heard(self) -> dict[str, int | None]:
+        return dict((await self._mount.read()).heard)
+
+    async def refused(self, agency: str, from_seq: int, to_seq: int) -> list[RefusedChange]:
+        held = (await self._mount.read()).refused
+        found = [one for one in held if one.agency == agency and from_seq <= one.seq <= to_seq]
+        return sorted(found, key=lambda one: (one.index, one.position))
+
+    async def clear(self) -> None:
+        async with self._mount.writing("clear") as draft:
+            empty = ProjectionState()
+            draft.cursor, draft.complaints, draft.refused = empty.cursor, empty.complaints, empty.refused
+            draft.totals, draft.heard = empty.totals, empty.heard
+
+    async def close(self) -> None:
+        """Nothing is open."""
