@@ -62,7 +62,11 @@ class Recut:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Cut a set from unsent changes, sign it for this place, store its bytes: one transaction, unique (epoch, seq)."""
+    """Cut a set from unsent changes, sign it for this place, store its bytes: one transaction, unique (epoch, seq).
+
+    If the schedule allows it, the attempt may be stored with it and the push follow at once; else, or if the process
+    dies in between, the next step is `Push`.
+    """
 
     epoch: int
     seq: int

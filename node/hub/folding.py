@@ -1,4 +1,4 @@
-"""Leaves of the log folded into one step of the projection (protocol §9). Plain functions, run in a thread.
+"""Leaves of the log folded into one step of the projection (protocol §9). Plain functions, run in a thread for many.
 
 A batch of sets is opened, the complaints that it names are fetched in one go, the batch is folded by the same Ledger
 that an auditor uses, and what it changed is packed into one step.
@@ -51,6 +51,7 @@ _encoder: Final = msgspec.msgpack.Encoder(enc_hook=str)  # AgencyId and its like
 _decoder: Final = msgspec.msgpack.Decoder(PackedState)
 SMALL_LEAVES: Final = 16
 SMALL_BYTES: Final = 32 * 1024  # decompressed
+SMALL_LINES: Final = 64
 _ERASED_LINE: Final = b'"type":"erased"}\n'  # how the line of an `erased` ends, and no other line
 
 
@@ -91,14 +92,22 @@ def unpack_state(packed: bytes) -> PackedState:
 
 
 def is_small(leaves: Sequence[LogLeaf]) -> bool:
-    """Whether opening and folding them takes less time than changing threads: a few changes, as they come singly."""
-    size = 0
+    """Whether opening and folding them takes less time than changing threads: a few changes, as they come singly.
+
+    Counted in bytes and in lines, of which a set may have many short ones. What does not say how large it is, is large.
+    """
+    size = lines = 0
     for leaf in leaves if len(leaves) <= SMALL_LEAVES else ():
+        if leaf.changes_frame is None:
+            return False
         try:
-            size += SMALL_BYTES + 1 if leaf.changes_frame is None else stated_bytes(leaf.changes_frame) or SMALL_BYTES
+            size += stated_bytes(leaf.changes_frame) or SMALL_BYTES + 1
+            lines += decompress_part(leaf.changes_frame, SMALL_BYTES).count(b"\n") if size <= SMALL_BYTES else 0
         except Refused:
             return False
-    return 0 < size <= SMALL_BYTES
+        if size > SMALL_BYTES or lines > SMALL_LINES:
+            return False
+    return size > 0
 
 
 def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:

@@ -41,6 +41,7 @@ VERIFY_THREADS: Final = 2  # hashing long lines and decompressing let others run
 # A change or a few, as they come one by one: read in less time than it takes to wake a thread.
 SMALL_WIRE_BYTES: Final = 4 * 1024
 SMALL_SET_BYTES: Final = 32 * 1024  # decompressed; what says that it is small and is not goes to a thread
+SMALL_SET_LEAVES: Final = 64  # lines cost as much as bytes
 MERGE_ATTEMPTS: Final = 4  # others may complete the same set at the same time
 
 
@@ -124,8 +125,10 @@ class Intake:
         draft = Draft(self._log, self._registrar, received_at_ms)
         await draft.look_up([submission])
         item = SetItem(submission, url_agency, url_seq, b"", b"", 0, _UNREAD, received_at_ms)
+        is_small = is_small and submission.manifest.size <= SMALL_SET_LEAVES
         held = _judge_and_read(draft, item, sent, SMALL_SET_BYTES) if is_small else None
         if not is_small or _is_larger(item):
+            item.fault = _UNREAD
             held = await self._threads.run(caller, _judge_and_read, draft, item, sent)
         del draft
         if held is not None and held.index < self._log.size:

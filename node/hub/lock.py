@@ -16,10 +16,10 @@ from typing import Final
 
 from node.hub.file_turn import FileTurn
 from node.hub.lock_file import LockFile, read_file, replace_file
+from node.pace import Pace
 from sync_protocol.errors import Corrupt
 
 AT_ONCE_MAX_S: Final = 0.001  # what writing the note may take on the event loop, usually
-_WEIGHT: Final = 0.1  # of the newest in what it usually takes
 
 
 class FileLockStore:
@@ -32,7 +32,7 @@ class FileLockStore:
         self._proof_path = folder / "proof"
         self._proof_name = str(self._proof_path)
         self._held = False
-        self._usual_s = 0.0
+        self._pace = Pace(AT_ONCE_MAX_S)
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[None]:
@@ -61,7 +61,7 @@ class FileLockStore:
     async def swap(self, expected: bytes | None, note: bytes) -> None:
         self._check_held()
         now_s = asyncio.get_running_loop().time
-        if self._usual_s < AT_ONCE_MAX_S:  # a page on a disk that answers at once: sooner than a thread is woken
+        if self._pace.is_quick:  # a page on a disk that answers at once: sooner than a thread is woken
             self._swap(expected, note, now_s)
         else:
             await asyncio.to_thread(self._swap, expected, note, now_s)
@@ -75,7 +75,7 @@ class FileLockStore:
             )
         begun_s = now_s()
         self._file.write(before, note)
-        self._usual_s += (now_s() - begun_s - self._usual_s) * _WEIGHT
+        self._pace.note(now_s() - begun_s)
 
     def close(self) -> None:
         """Gives the descriptor back."""

@@ -78,7 +78,7 @@ async def cut_set(
         ready = drafted or _drafted(held)
         return _sign(ready, signer, place, held, now_ms), ready.last_no
 
-    return await store.cut(sign, limit, attempt)
+    return await store.cut(sign, limit, attempt, few=drafted is None)
 
 
 async def _drafted_beside(cuttable: Cuttable) -> _Drafted:
@@ -142,7 +142,7 @@ def _compress_contents(contents: Sequence[bytes]) -> bytes:
 
 
 def _sign(drafted: _Drafted, signer: Signer, place: Place, cuttable: Cuttable, now_ms: int) -> SignedSet:
-    """Runs in a thread, within the store's transaction."""
+    """Within the store's transaction."""
     end, seen = cuttable.end, cuttable.seen
     change_set = build_change_set(
         drafted.draft,

@@ -193,13 +193,15 @@ class LocalStore(Protocol):
         """The end of the chain, the newest checkpoint, and at most `limit` unsent changes in order, as raw bytes."""
         ...
 
-    async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
-        """One transaction, in which `sign` is called with what `cuttable(limit)` would give: in a thread, or for a
-        few changes at once on the event loop.
+    async def cut(
+        self, sign: Signing, limit: int, attempt: Schedule | None = None, *, few: bool = False
+    ) -> Outgoing | None:
+        """One transaction, in which `sign` is called with what `cuttable(limit)` would give.
 
-        The set that it makes is for `cuttable.epoch` and the seq after `cuttable.end`; it is stored, with `attempt` as
-        of the push that follows at once. None, with nothing written, if `sign` makes none. Raises Corrupt, with
-        nothing signed, if a set was signed for this place before, live or withdrawn.
+        It is called in a thread, or at once on the event loop where there are `few` changes. The set that it makes is
+        for `cuttable.epoch` and the seq after `cuttable.end`; it is stored, with `attempt` as of the push that follows
+        at once. None, with nothing written, if `sign` makes none. Raises Corrupt, with nothing signed, if a set was
+        signed for this place before, live or withdrawn.
         """
         ...
 

@@ -374,6 +374,7 @@ class PushSteps:
             self._show_again_at_ms = now_ms + SHOW_AGAIN_EVERY_MS
             for held in await self.store.sets_with_hidden(SHOW_AGAIN_MAX, 1):
                 await self._attempt(view, "push", partial(self._push, held.seq), seq=held.seq, again=True)
+            self._after = None  # this step is followed by a rest, and what is recorded meanwhile would not be in it
         if now_ms >= self._retire_at_ms:
             self._retire_at_ms = now_ms + RETIRE_EVERY_MS
             await self.store.retire_sets(now_ms - self._keep_ms, self._keep_sets)

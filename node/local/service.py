@@ -126,7 +126,7 @@ class LocalService:
         except Exception as error:  # noqa: BLE001 - handed to those who wait
             _fail(jobs, error)
         except BaseException:
-            _fail(jobs, Unavailable("this node is stopping", retry_after_s=5))
+            _fail(jobs, Unavailable("this node is stopping, and may have recorded it: ask again", retry_after_s=5))
             raise
         else:
             if any(command.type == "erased" for job in jobs for command in job.commands):
@@ -154,7 +154,9 @@ class LocalService:
             outcomes.extend(batch.outcomes)
             return batch.rows()
 
-        await self.store.record(names_in(commands), judge, few=len(commands) <= FEW_COMMANDS)
+        named = names_in(commands)
+        # Erasing looks through all that was ever said in a complaint.
+        await self.store.record(named, judge, few=len(commands) <= FEW_COMMANDS and not named.erasing)
         return outcomes
 
 

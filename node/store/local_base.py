@@ -32,7 +32,7 @@ _unpack = msgspec.msgpack.Decoder(ComplaintState).decode
 
 
 class LocalBase:
-    """One writer connection, some readers, and one for the pusher; any number of processes on the same file."""
+    """One writer connection, some readers, and plain ones for the hot paths; any number of processes on one file."""
 
     def __init__(self, writer: AsyncEngine, readers: AsyncEngine) -> None:
         self.writer = writer

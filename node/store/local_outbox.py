@@ -45,7 +45,6 @@ _WITH_HIDDEN: Final = (
     f"SELECT {SET_COLUMNS} FROM change_set"  # noqa: S608 - constants
     " WHERE status = 1 AND hidden > erased AND shown_again < ? ORDER BY seq LIMIT ?"
 )
-FEW_LINES: Final = 16  # of a cut: checked, hashed, signed and written in a millisecond
 _SCHEDULE: Final = "failures = ?, failing_since_ms = ?, attempted_at_ms = ?, next_attempt_at_ms = ?"
 _SET_SCHEDULE: Final = f"UPDATE node SET {_SCHEDULE}"  # noqa: S608 - constants
 _SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(?, hub_seen_at_ms)"
@@ -75,7 +74,9 @@ class LocalOutbox(LocalBase):
     async def cuttable(self, limit: int) -> Cuttable:
         return await self.plain.read(partial(read_cuttable, limit=limit))
 
-    async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
+    async def cut(
+        self, sign: Signing, limit: int, attempt: Schedule | None = None, *, few: bool = False
+    ) -> Outgoing | None:
         def write(connection: sqlite3.Connection) -> Outgoing | None:
             outgoing = write_cut(connection, limit, sign)
             if outgoing is not None and attempt is not None:
@@ -83,7 +84,7 @@ class LocalOutbox(LocalBase):
             return outgoing
 
         async with self.turn:
-            return await self.plain.write(write, small=0 < limit <= FEW_LINES)
+            return await self.plain.write(write, small=few)
 
     async def outgoing(self, seq: int) -> Outgoing | None:
         return await self.plain.read(partial(read_outgoing, seq=seq), small=True)

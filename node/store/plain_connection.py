@@ -12,22 +12,28 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+import structlog
+
+from node.logs import words_of
+from node.pace import Pace
 from node.store.sqlite import BUSY_TIMEOUT_S, PRAGMAS
 
 #: What a small piece of work may take on the event loop, usually. A slower disk is waited for in a thread.
 AT_ONCE_MAX_S: Final = 0.003
-_WEIGHT: Final = 0.1  # of the newest piece of work in what they usually take
 _ERROR_CODE: Final = 0xFF  # SQLite's extended codes say the code in their last byte
 
 #: Commits on the event loop between two times that the write-ahead log is written back: some 10 MiB of it.
 WRITE_BACK_EVERY: Final = 256
+RESTART_WAIT_MS: Final = 50
 LOG_MAX_FRAMES: Final = 4_096  # pages of 8 KiB in it, beyond which writing back stops the writers for a moment
 
 T = TypeVar("T")
+
+_logger = structlog.get_logger("simpul.node.store")
 
 
 class _Busy(Exception):
@@ -41,12 +47,12 @@ class PlainConnection:
     statements, and may be done at once.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, at_once_max_s: float = AT_ONCE_MAX_S) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="plain")
         self._in_thread: sqlite3.Connection | None = None
         self._at_hand: sqlite3.Connection | None = None
-        self._usual_s = 0.0
+        self._pace = {writes: Pace(at_once_max_s) for writes in (False, True)}  # a commit waits for the disk
         self._commits = 0  # on the event loop since the log was last written back
 
     async def read(self, work: Callable[[sqlite3.Connection], T], *, small: bool = False) -> T:
@@ -71,7 +77,7 @@ class PlainConnection:
 
     async def _done(self, work: Callable[[sqlite3.Connection], T], *, writes: bool, small: bool) -> T:
         now_s = asyncio.get_running_loop().time
-        if small and self._usual_s < AT_ONCE_MAX_S:
+        if small and self._pace[writes].is_quick:
             with suppress(_Busy):
                 return self._at_once(work, now_s, writes=writes)
         took_s = 0.0
@@ -88,7 +94,7 @@ class PlainConnection:
 
         answer = await self._run(in_thread)
         if small:
-            self._note(took_s)
+            self._pace[writes].note(took_s)
         return answer
 
     def _at_once(self, work: Callable[[sqlite3.Connection], T], now_s: Callable[[], float], *, writes: bool) -> T:
@@ -108,23 +114,26 @@ class PlainConnection:
         except sqlite3.OperationalError as error:
             raise (error if writes else _busy_or(error)) from None
         finally:
-            self._note(now_s() - begun_s)
+            self._pace[writes].note(now_s() - begun_s)
         if writes:
-            self._write_back()
+            self._count_commit()
         return answer
 
-    def _write_back(self) -> None:
-        """Now and then, without waiting for it: commits go on meanwhile, and a failure is the next one's to mend."""
+    def _count_commit(self) -> None:
+        """Now and then the log is written back, without waiting for it: commits go on meanwhile."""
         self._commits += 1
         if self._commits >= WRITE_BACK_EVERY:
             self._commits = 0
-            self._thread.submit(lambda: _write_back(self._open()))
-
-    def _note(self, took_s: float) -> None:
-        self._usual_s += (took_s - self._usual_s) * _WEIGHT
+            self._thread.submit(lambda: _write_back(self._open())).add_done_callback(_tell_failure)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """Whoever is cancelled meanwhile waits for the end of it: nobody else may take the turn before."""
+        running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
 
     def _open(self) -> sqlite3.Connection:
         if self._in_thread is None:
@@ -137,10 +146,22 @@ class PlainConnection:
 
 
 def _write_back(connection: sqlite3.Connection) -> None:
-    """Beside the writers; a log that they never give time to begin anew is written back while they wait in line."""
+    """Beside the writers. A log that they never give time to begin anew is written back while they wait, which is
+    given up at once where somebody is reading: it holds all of them up."""
     _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     if frames > LOG_MAX_FRAMES:
-        connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        connection.execute(f"PRAGMA busy_timeout = {RESTART_WAIT_MS}")
+        try:
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+
+
+def _tell_failure(done: Future[None]) -> None:
+    """The next time may mend it; a log that grows for ever is to be heard of."""
+    error = done.exception() if not done.cancelled() else None
+    if error is not None:
+        _logger.warning("writing back failed", error=words_of(error))
 
 
 def _busy_or(error: sqlite3.OperationalError) -> Exception:
@@ -150,8 +171,12 @@ def _busy_or(error: sqlite3.OperationalError) -> Exception:
 
 def _connect(path: str, *, timeout_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
-    for pragma in (*PRAGMAS, "synchronous=FULL", "secure_delete=1"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in (*PRAGMAS, "synchronous=FULL", "secure_delete=1"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -75,6 +75,8 @@ class DriverPool:
         try:
             try:
                 return await self._run(work, self._at_hand() or await self._new())
+            except (TimeoutError, asyncpg.QueryCanceledError):
+                raise  # the server is there, and has enough to do
             except LOST:
                 pass
             return await self._run(work, await self._new())

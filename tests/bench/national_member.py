@@ -38,14 +38,16 @@ class TimedStore(SqlLocalStore):
         self.moved = asyncio.Event()
         self._last_nos: dict[int, int] = {}
 
-    async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
+    async def cut(
+        self, sign: Signing, limit: int, attempt: Schedule | None = None, *, few: bool = False
+    ) -> Outgoing | None:
         def noting(held: Cuttable) -> tuple[SignedSet, int] | None:
             found = sign(held)
             if found is not None:
                 self._last_nos[found[0].seq] = found[1]
             return found
 
-        return await super().cut(noting, limit, attempt)
+        return await super().cut(noting, limit, attempt, few=few)
 
     async def acknowledge(self, receipt: Acknowledgement, schedule: Schedule) -> OutboxView | None:
         after = await super().acknowledge(receipt, schedule)

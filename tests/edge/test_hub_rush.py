@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
+from node.hub import intake as intake_module
+from node.hub.folding import SMALL_LEAVES, is_small
+from node.hub.intake import SMALL_SET_LEAVES, SMALL_WIRE_BYTES
 from node.hub.leader import GIVE_WAY_S, Leader
 from node.hub.projector import Projector
 from node.hub.recent import RecentLeaves
+from node.store.hub_records import LogLeaf
+from sync_protocol.compression import compress_frames, zstd
 from tests.edge.hub_lab import projected, running_hub
 from tests.store.hub_samples import a_set, a_statement, commit_of
 
@@ -140,3 +148,50 @@ async def test_single_sets_in_a_rush_share_commits_and_are_all_folded(tmp_path: 
         assert len({answer.json["checkpoint"] for answer in answers}) < len(sets)
         await projected(lab)
         assert lab.hub.projector.cursor.size == lab.hub.log.size
+
+
+def leaf_of(lines: list[bytes], *, states_its_size: bool = True) -> LogLeaf:
+    options: dict[int, int] = {zstd.CompressionParameter.content_size_flag: int(states_its_size)}
+    frame = zstd.compress(b"\n".join([b'{"manifest":"x"}', *lines, b""]), options=options)
+    return LogLeaf(0, b"entry", frame)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "small"),
+    [
+        ([leaf_of([b"x" * 400])], True),
+        ([leaf_of([b"x" * 400])] * SMALL_LEAVES, True),
+        ([leaf_of([b"x" * 400])] * (SMALL_LEAVES + 1), False),
+        ([leaf_of([b"x"] * 15_000)], False),  # 600 bytes, and hundreds of milliseconds
+        ([leaf_of([b"x" * 2_000] * 20)], False),
+        ([leaf_of([b"x" * 400], states_its_size=False)], False),
+        ([LogLeaf(0, b"statement", None)], False),
+        ([LogLeaf(0, b"entry", b"no frame")], False),
+        ([], False),
+    ],
+)
+def test_only_a_few_short_lines_are_folded_at_once(leaves: list[LogLeaf], small: bool) -> None:
+    assert is_small(leaves) is small
+
+
+async def test_many_short_lines_in_a_few_bytes_are_read_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+    async with running_hub(tmp_path, projector=False) as lab:
+        agency = await lab.enrol("33.75")
+        verify = intake_module.__dict__["verify_lines"]
+
+        def watched(change_set: Any) -> Any:
+            seen.add(threading.current_thread().name)
+            return verify(change_set)
+
+        monkeypatch.setitem(intake_module.__dict__, "verify_lines", watched)
+        for lines in ([b"x"] * (SMALL_SET_LEAVES + 1), [b"x"] * 3):
+            seen.clear()
+            change_set = agency.cut(lines, [])
+            assert len(b"".join(compress_frames(change_set.head, change_set.contents))) <= SMALL_WIRE_BYTES
+            answer = await agency.push(change_set)
+            assert answer.status == 201
+            agency.took(change_set)
+            assert (threading.main_thread().name in seen) is (len(lines) == 3)

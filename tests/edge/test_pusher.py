@@ -315,6 +315,19 @@ async def test_content_stripped_on_the_way_is_shown_again(tmp_path: Path, hub: F
     assert b"Lampu jalan padam." in hub.sets[AGENCY, 1].change_set.contents
 
 
+async def test_what_is_recorded_while_lines_are_shown_again_goes_out_with_the_next_step(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    hub.strips_contents = True
+    async with running_node(tmp_path / "a", hub) as node:
+        await node.received()
+        await node.work()
+        node.clock.at_ms += SHOW_AGAIN_EVERY_MS
+        assert isinstance(await node.pusher.step(), Idle)  # which shows them again
+        await node.received()
+        assert isinstance(await node.pusher.step(), Cut)
+
+
 async def test_a_receipt_that_proves_nothing_is_not_stored_and_twice_is_a_halt(tmp_path: Path, hub: FakeHub) -> None:
     async with running_node(tmp_path / "a", hub) as node:
         await node.work()

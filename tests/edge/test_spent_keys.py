@@ -27,7 +27,7 @@ async def test_a_pending_key_that_a_copy_used_is_given_up_and_the_node_goes_on(t
     async with running_node(tmp_path / "node", hub, seed=3) as node:
         assert isinstance(await node.settle(), Halted)
         fresh = {"agency": AGENCY, "vkey": hub.vkey, "token": "fresh"}
-        await enrol_node(node.store, node.link, keys, node.clock, node.randomness, **fresh)
+        await enrol_node(node.store, node.link, keys, node.clock, node.randomness, **fresh)  # type: ignore[arg-type]
         await node.received()
         assert isinstance(await node.settle(), Idle)
         assert keys.pending(Role.AGENCY) is None

@@ -168,7 +168,14 @@ class MemoryLocalStore:
     async def cuttable(self, limit: int) -> Cuttable:
         return _cuttable(await self._mount.read(), limit)
 
-    async def cut(self, sign: Signing, limit: int, attempt: Schedule | None = None) -> Outgoing | None:
+    async def cut(
+        self,
+        sign: Signing,
+        limit: int,
+        attempt: Schedule | None = None,
+        *,
+        few: bool = False,
+    ) -> Outgoing | None:
         async with self._mount.writing("cut") as draft:
             cuttable = _cuttable(draft, limit)
             draft.check_free(cuttable.epoch, cuttable.end.seq + 1)

@@ -143,14 +143,80 @@ async def test_small_work_that_fails_leaves_nothing_and_is_not_tried_twice(tmp_p
         await plain.close()
 
 
-async def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+async def test_looking_often_does_not_make_a_slow_disk_look_quick(tmp_path: Path) -> None:
     plain = PlainConnection(str(tmp_path / "a.db"))
-    word = "x" * 8_000
+    here = threading.get_ident()
+
+    def slow(_: sqlite3.Connection) -> int:
+        time.sleep(5 * AT_ONCE_MAX_S)
+        return threading.get_ident()
+
     try:
         await plain.write(make)
-        for _ in range(16 * WRITE_BACK_EVERY):  # without a pause: 12,000 frames
-            await plain.write(lambda connection: connection.execute("INSERT INTO note VALUES (?)", (word,)), small=True)
+        where = []
+        for _ in range(20):
+            for _ in range(10):
+                await plain.fetch("SELECT count(*) FROM note")
+            where.append(await plain.write(slow, small=True))
+        assert where.count(here) < 10
+        assert where[-1] != here
+    finally:
+        await plain.close()
+
+
+async def test_who_is_cancelled_while_a_thread_writes_waits_for_the_end_of_it(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"))
+    ended: list[str] = []
+
+    def slow(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO note VALUES ('late')")
+        time.sleep(0.2)
+        ended.append("work")
+
+    try:
+        await plain.write(make)
+        writing = asyncio.create_task(plain.write(slow))
+        await asyncio.sleep(0.05)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert ended == ["work"]
+        assert await plain.fetch("SELECT word FROM note") == [("late",)]
+    finally:
+        await plain.close()
+
+
+async def fill(plain: PlainConnection, commits: int) -> float:
+    """Writes without a pause; the longest that one took, in seconds."""
+    word, longest_s = "x" * 8_000, 0.0
+    for _ in range(commits):
+        begun_s = time.monotonic()
+        await plain.write(lambda connection: connection.execute("INSERT INTO note VALUES (?)", (word,)), small=True)
+        longest_s = max(longest_s, time.monotonic() - begun_s)
+    return longest_s
+
+
+@pytest.mark.slow
+async def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"), at_once_max_s=60)
+    try:
+        await plain.write(make)
+        await fill(plain, 16 * WRITE_BACK_EVERY)  # 12,000 frames
         assert (tmp_path / "a.db-wal").stat().st_size < 2 * LOG_MAX_FRAMES * 8_192
         assert (tmp_path / "a.db").stat().st_size > WRITE_BACK_EVERY * 8_000
     finally:
+        await plain.close()
+
+
+@pytest.mark.slow
+async def test_somebody_who_reads_for_long_holds_nobody_up(tmp_path: Path) -> None:
+    plain = PlainConnection(str(tmp_path / "a.db"), at_once_max_s=60)
+    reader = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    try:
+        await plain.write(make)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM note").fetchall()
+        assert await fill(plain, 8 * WRITE_BACK_EVERY) < 5
+    finally:
+        reader.close()
         await plain.close()
