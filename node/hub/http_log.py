@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from node.hub.health import hub_health
 from node.hub.http_requests import HUB, json_answer, query_integer
 from node.hub.hub import Hub
 from node.hub.status import agency_lines
@@ -89,8 +90,7 @@ async def get_agencies(request: web.Request) -> web.Response:
 
 
 async def get_health(request: web.Request) -> web.Response:
-    """`GET /healthz`: 200 while sets are taken in, 503 otherwise; how far the projection is."""
+    """`GET /healthz`: 200 while what comes in is signed, published and folded, 503 otherwise (architecture G9)."""
     hub = request.app[HUB]
     hub.log.check_signing()
-    cursor = hub.projector.cursor
-    return json_answer({"ok": True, "size": hub.log.size, "projected_to": cursor.size, "waiting": hub.appender.waiting})
+    return json_answer(await hub_health(hub))
