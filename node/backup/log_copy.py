@@ -2,7 +2,7 @@
 
 Not the tiles' word and not the rows': all leaves are hashed again, in one walk along the log. They must lead to the
 signed root, every stored hash tile must be what they make, and the statements among them must make a roster whose log
-key signed the checkpoint. About two seconds for a million leaves.
+key signed the checkpoint. About five seconds for a million leaves.
 """
 
 from __future__ import annotations

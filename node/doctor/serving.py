@@ -26,7 +26,10 @@ async def check_serving(host: str, port: int, *, is_tls: bool) -> Finding:
         ):
             status, body = answer.status, await answer.content.read(ANSWER_MAX_BYTES)
     except (OSError, aiohttp.ClientError, TimeoutError):
-        step = Words("Start it, or leave it so if a timer pushes.", "Jalankan, atau biarkan bila timer yang mengirim.")
+        step = Words(
+            "Start `serve` (a node may push from a timer instead). If it listens elsewhere, set host and port.",
+            "Jalankan `serve` (node boleh mengirim lewat timer). Bila alamatnya lain, setel host dan port.",
+        )
         return warn("serving", Words(f"nobody serves at {url}", f"tidak ada yang melayani di {url}"), step)
     if status == 200:
         return ok("serving", Words(f"{url} is healthy", f"{url} sehat"))

@@ -173,13 +173,11 @@ async def _of_tls(parts: NodeParts) -> Finding | None:
 async def _of_hub(directory: Path, settings: HubSettings) -> list[Finding]:
     async with opened_hub(directory) as hub:
         log, now_ms = hub.log, hub.clock.now_ms()
+        note = await hub.lock.read()
+        await log.follow()  # takes in what that note leads to: others append meanwhile
         findings = [hub_checks.check_signing(log.recovering, log.size)]
         if log.recovering is None:
-            note = await hub.lock.read()
-            await log.follow()  # so that the lock is not ahead of us merely because it was read later
-            findings.append(
-                hub_checks.check_lock(None if note is None else min(claimed_size(note), log.size), log.size)
-            )
+            findings.append(hub_checks.check_lock(None if note is None else claimed_size(note), log.size))
         findings += _of_hub_keys(hub)
         cursor = await hub.projection.cursor()
         behind = max(0, log.size - cursor.size)

@@ -20,6 +20,8 @@ from tests.edge.test_hub_on_postgresql import PASSWORD, discreet, query, with_pa
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end
 from tests.postgres import fresh_database
 
+pytestmark = pytest.mark.slow  # whole ways, each with a database or two
+
 WITH_PASSPHRASE = {"SIMPUL_BACKUP_PASSPHRASE": "kuda lumping batik tulis"}
 TABLES = sorted(table.name for table in HubTable.metadata.sorted_tables)
 IN_A_FILE = "sqlite+aiosqlite:///hub.db"

@@ -21,6 +21,7 @@ from node.serving import listening
 from node.wiring.doctor import hub_doctor, node_doctor
 from sync_protocol.statement import Role
 from sync_protocol.values import format_timestamp
+from tests.edge.certificates import make_certificate
 from tests.edge.hub_lab import ORIGIN, LabClock, options_for, projected, running_hub
 from tests.edge.import_support import sp4n_row, write_csv
 from tests.edge.program import script, simpul, start, told
@@ -339,3 +340,30 @@ def test_a_hub_that_serves_but_is_not_healthy_is_found(hub: Path) -> None:
         assert "behind the log" in details(document, "serving")
     finally:
         end(served.server)
+
+
+def test_a_certificate_that_ran_out_is_named_by_both_doctors(tmp_path: Path) -> None:
+    """A hub that serves TLS by itself: first with a good certificate, then with one that nobody renewed."""
+    certificate, key = make_certificate(tmp_path / "tls", "localhost")
+    hub = HubDirectory.make(tmp_path / "hub", SIMPUL_TLS_CERT=str(certificate), SIMPUL_TLS_KEY=str(key))
+    port = hub.serve().port
+    node = tmp_path / "node"
+    try:
+        url = f"https://localhost:{port}"
+        words = ("--hub", url, "--vkey", hub.vkey, "--agency", "33.75", "--token", hub.invite("33.75"))
+        told("node", "enrol", node, *words, "--ca-file", certificate)
+        amend(node, f"port = {free_port()}")
+        assert levels(node_document(node, 0))["tls"] == "ok"
+        amend(hub.directory, f"port = {port}")
+        own = levels(told("hub", "doctor", hub.directory, env=hub.env))
+        assert (own["tls"], own["serving"]) == ("ok", "ok")
+        make_certificate(tmp_path / "tls", "localhost", days=-1)
+        assert hub.server is not None
+        hub.server.stop()
+        hub.restart()
+        document = node_document(node, 1)
+        assert "expired" in details(document, "tls")
+        assert levels(document)["hub"] == "fail"
+        assert "does not hold today" in details(told("hub", "doctor", hub.directory, env=hub.env, code=1), "tls")
+    finally:
+        end(hub.server)
