@@ -20,7 +20,10 @@ ASK_AGAIN_S: Final = 60.0
 
 
 class HubHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """`GET /healthz`. Ages in seconds: of the newest checkpoint, and of what has waited longest for the fold."""
+    """`GET /healthz`. Ages in seconds: of the newest checkpoint, and of what has waited longest for the fold.
+
+    The same members, `ok` being false, stand in the problem that a hub which is not healthy answers.
+    """
 
     ok: bool
     size: int
@@ -31,11 +34,11 @@ class HubHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def hub_health(hub: Hub) -> HubHealth:
-    """Raises Unavailable where something has stood still for too long; whether the hub signs was asked before."""
+    """How fresh everything is; whether that is fresh enough is `sickness`, whether the hub signs was asked before."""
     cursor = await hub.projection.cursor()  # as stored: the projector forgets its own while it folds
     now_ms, size = hub.clock.now_ms(), hub.log.size
     waiting = await hub.store.checkpoint_covering(cursor.size) if cursor.size < size else None
-    found = HubHealth(
+    return HubHealth(
         ok=True,
         size=size,
         projected_to=cursor.size,
@@ -43,12 +46,15 @@ async def hub_health(hub: Hub) -> HubHealth:
         published_age_s=max(0, now_ms - hub.log.published.at_ms) / 1000,
         projection_age_s=0.0 if waiting is None else max(0, now_ms - waiting.at_ms) / 1000,
     )
-    longest_s = TICKS * hub.options.tick_interval_s + MARGIN_S
-    if found.published_age_s > longest_s:
+
+
+def sickness(found: HubHealth, hub: Hub) -> Unavailable | None:
+    """What has stood still for too long; None in a healthy hub."""
+    if found.published_age_s > TICKS * hub.options.tick_interval_s + MARGIN_S:
         detail = f"nothing was published for {found.published_age_s:.0f} s, not even a tick"
-        raise Unavailable(detail, retry_after_s=ASK_AGAIN_S)
+        return Unavailable(detail, retry_after_s=ASK_AGAIN_S)
     if found.projection_age_s > hub.options.projected_after_s:
         trouble = f": {hub.projector.trouble}" if hub.projector.trouble else ""
         detail = f"the query tables are {found.projection_age_s:.0f} s behind the log{trouble}"
-        raise Unavailable(detail, retry_after_s=ASK_AGAIN_S)
-    return found
+        return Unavailable(detail, retry_after_s=ASK_AGAIN_S)
+    return None

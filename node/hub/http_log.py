@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
-from node.hub.health import hub_health
-from node.hub.http_requests import HUB, json_answer, query_integer
+from node.hub.health import hub_health, sickness
+from node.hub.http_requests import HUB, json_answer, problem_answer, query_integer
 from node.hub.hub import Hub
 from node.hub.status import agency_lines
 from sync_protocol.errors import Refused
@@ -93,4 +94,6 @@ async def get_health(request: web.Request) -> web.Response:
     """`GET /healthz`: 200 while what comes in is signed, published and folded, 503 otherwise (architecture G9)."""
     hub = request.app[HUB]
     hub.log.check_signing()
-    return json_answer(await hub_health(hub))
+    found = await hub_health(hub)
+    sick = sickness(found, hub)
+    return json_answer(found) if sick is None else problem_answer(sick, msgspec.to_builtins(found) | {"ok": False})

@@ -47,6 +47,7 @@ async def test_a_hub_whose_query_tables_stand_still_is_not_healthy_and_takes_set
         answer = await lab.call("GET", "/healthz")
         assert (answer.status, answer.kind) == (503, "busy")
         assert "3600 s behind the log" in answer.json["detail"]
+        assert (answer.json["ok"], answer.json["projected_to"], answer.json["size"]) == (False, 0, lab.hub.log.size)
         await agency.push_new(1)
 
 
