@@ -9,7 +9,6 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,49 +20,24 @@ from keys.pem import format_pem
 from sync_protocol.manifest import parse_manifest
 from sync_protocol.statement import Role
 from sync_protocol.values import Digest
-from tests.edge.archives import Meddling, all_bytes, cut_short, flip_bit, leftovers, reseal
-from tests.edge.import_support import sp4n_row, write_csv
+from tests.edge.archives import (
+    PASSPHRASE,
+    WITH_PASSPHRASE,
+    SavedNode,
+    all_bytes,
+    complaints,
+    leftovers,
+    restore_node,
+    saved_node,
+)
 from tests.edge.program import simpul, told
-from tests.edge.whole_way import HubDirectory, NodeDirectory, end, post_json, serving_hub
-
-PASSPHRASE = "kuda lumping batik tulis"
-WITH_PASSPHRASE = {"SIMPUL_BACKUP_PASSPHRASE": PASSPHRASE}
-
-
-@dataclass
-class Place:
-    """A hub that serves, a node with five complaints that are there, and a backup of it with its keys."""
-
-    folder: Path
-    hub: HubDirectory
-    node: NodeDirectory
-    archive: Path
+from tests.edge.whole_way import NodeDirectory, end, post_json, serving_hub
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("backup-node")
-    with serving_hub(folder) as hub:
-        node = NodeDirectory(folder / "node")
-        node.enrol(hub)
-        node.import_(complaints(folder, range(1, 6)))
-        node.push()
-        told("node", "backup", node.directory, folder / "archive", "--with-keys", env=WITH_PASSPHRASE)
-        yield Place(folder, hub, node, folder / "archive")
-
-
-@pytest.fixture
-def archive(place: Place, tmp_path: Path) -> Path:
-    """A copy of the backup, to be spoilt."""
-    return shutil.copytree(place.archive, tmp_path / "archive")
-
-
-def complaints(folder: Path, numbers: range) -> Path:
-    return write_csv(folder / f"{numbers.start}.csv", [sp4n_row(number) for number in numbers])
-
-
-def restore(archive: Path, directory: Path, *options: str, code: int = 0) -> Any:
-    return told("node", "restore", archive, directory, *options, code=code, env=WITH_PASSPHRASE)
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SavedNode]:
+    with saved_node(tmp_path_factory.mktemp("backup-node")) as saved:
+        yield saved
 
 
 def rows(database: Path, query: str) -> list[Any]:
@@ -96,7 +70,7 @@ def test_a_restored_node_refills_itself_from_the_hub_and_keeps_its_unsent_work(t
         node.push()
         shutil.rmtree(node.directory)
 
-        document = restore(tmp_path / "yesterday", tmp_path / "again")
+        document = restore_node(tmp_path / "yesterday", tmp_path / "again")
         assert any("compares itself with the hub" in step for step in document["next"])
         again = NodeDirectory(tmp_path / "again")
         assert again.status()["unsent"] == 2
@@ -111,7 +85,7 @@ def test_a_restored_node_refills_itself_from_the_hub_and_keeps_its_unsent_work(t
 
 
 def test_a_backup_taken_while_changes_are_recorded_holds_all_that_was_answered_before_and_nothing_in_halves(
-    place: Place, tmp_path: Path
+    place: SavedNode, tmp_path: Path
 ) -> None:
     node = NodeDirectory(tmp_path / "node", "33.75")
     node.enrol(place.hub)
@@ -141,7 +115,7 @@ def test_a_backup_taken_while_changes_are_recorded_holds_all_that_was_answered_b
     assert len(before[-1]) > len(before[1]) > 0
     for number, wanted in enumerate(before):
         directory = tmp_path / f"restored{number}"
-        restore(tmp_path / f"archive{number}", directory)
+        restore_node(tmp_path / f"archive{number}", directory)
         database = directory / "node.db"
         lines = [json.loads(row[0]) for row in rows(database, "SELECT line FROM change ORDER BY no")]
         assert wanted <= {line["complaint"] for line in lines}
@@ -152,7 +126,7 @@ def test_a_backup_taken_while_changes_are_recorded_holds_all_that_was_answered_b
         assert told("node", "status", directory)["agency"] == "33.75"
 
 
-def test_a_backup_says_what_is_in_it_and_leaves_its_time_in_the_directory(place: Place, tmp_path: Path) -> None:
+def test_a_backup_says_what_is_in_it_and_leaves_its_time_in_the_directory(place: SavedNode, tmp_path: Path) -> None:
     document = told("node", "backup", place.node.directory, tmp_path / "archive")
     assert (document["kind"], document["agency"], document["keys"]) == ("node", "64.72", False)
     assert {file["name"] for file in document["files"]} == {"simpul.toml", "node.db"}
@@ -180,7 +154,7 @@ def secrets_of(directory: Path) -> list[bytes]:
 
 
 def test_private_keys_are_not_in_a_backup_unless_asked_for_and_then_in_no_readable_form(
-    place: Place, tmp_path: Path
+    place: SavedNode, tmp_path: Path
 ) -> None:
     told("node", "backup", place.node.directory, tmp_path / "without")
     with_keys, without = all_bytes(place.archive), all_bytes(tmp_path / "without")
@@ -195,8 +169,8 @@ def shown_keys(directory: Path, env: Mapping[str, str] | None = None) -> Any:
     return told("keys", "show", directory, env=env)["keys"]
 
 
-def test_keys_come_back_with_their_passphrase_and_not_with_another(place: Place, tmp_path: Path) -> None:
-    document = restore(place.archive, tmp_path / "again")
+def test_keys_come_back_with_their_passphrase_and_not_with_another(place: SavedNode, tmp_path: Path) -> None:
+    document = restore_node(place.archive, tmp_path / "again")
     assert document["keys"] is True
     assert shown_keys(tmp_path / "again") == shown_keys(place.node.directory)
     for wrong in ("another passphrase", ""):
@@ -209,14 +183,16 @@ def test_keys_come_back_with_their_passphrase_and_not_with_another(place: Place,
 
 
 @pytest.mark.parametrize("passphrase", ["", "short"])
-def test_keys_are_not_saved_under_an_empty_or_short_passphrase(place: Place, tmp_path: Path, passphrase: str) -> None:
+def test_keys_are_not_saved_under_an_empty_or_short_passphrase(
+    place: SavedNode, tmp_path: Path, passphrase: str
+) -> None:
     words = ("node", "backup", place.node.directory, tmp_path / "archive", "--with-keys")
     assert "passphrase" in simpul(*words, code=2, env={"SIMPUL_BACKUP_PASSPHRASE": passphrase}).err
     assert not (tmp_path / "archive").exists()
     assert leftovers(tmp_path) == []
 
 
-def test_keys_that_have_a_passphrase_of_their_own_keep_it_when_they_come_back(place: Place, tmp_path: Path) -> None:
+def test_keys_that_have_a_passphrase_of_their_own_keep_it_when_they_come_back(place: SavedNode, tmp_path: Path) -> None:
     own = {"SIMPUL_KEY_PASSPHRASE": "empat kata yang panjang"}
     with_both = own | WITH_PASSPHRASE
     words = ("--hub", place.hub.url, "--vkey", place.hub.vkey, "--agency", "35.71", "--token")
@@ -227,14 +203,14 @@ def test_keys_that_have_a_passphrase_of_their_own_keep_it_when_they_come_back(pl
     assert shown_keys(tmp_path / "again", own) == shown_keys(tmp_path / "node", own)
 
 
-def test_a_node_restored_without_keys_is_told_what_to_do_about_them(place: Place, tmp_path: Path) -> None:
-    document = restore(place.archive, tmp_path / "again", "--without-keys")
+def test_a_node_restored_without_keys_is_told_what_to_do_about_them(place: SavedNode, tmp_path: Path) -> None:
+    document = restore_node(place.archive, tmp_path / "again", "--without-keys")
     assert document["keys"] is False
     assert "Put the key files back" in document["next"][0]
     assert not (tmp_path / "again" / "keys").exists()
 
 
-def test_nothing_is_restored_over_a_directory_in_use_nor_saved_into_one(place: Place, tmp_path: Path) -> None:
+def test_nothing_is_restored_over_a_directory_in_use_nor_saved_into_one(place: SavedNode, tmp_path: Path) -> None:
     kept = tmp_path / "in-use"
     kept.mkdir()
     (kept / "letter").write_text("ours")
@@ -249,114 +225,11 @@ def test_nothing_is_restored_over_a_directory_in_use_nor_saved_into_one(place: P
     assert place.node.status()["agency"] == "64.72"
     empty = tmp_path / "empty"
     empty.mkdir()
-    restore(place.archive, empty)
+    restore_node(place.archive, empty)
     assert told("node", "status", empty)["unsent"] == 0
 
 
-def another_database(archive: Path) -> None:
-    """Whole in itself, of the same node, and not the one of this backup."""
-    with closing(sqlite3.connect(archive / "node.db")) as connection, connection:
-        connection.execute("UPDATE node SET epoch = epoch + 1")
-
-
-def newer_schema(archive: Path) -> None:
-    with closing(sqlite3.connect(archive / "node.db")) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    reseal(archive, lambda manifest: manifest.update(database_schema="9999"))
-
-
-def of_another_agency(archive: Path) -> None:
-    reseal(archive, lambda manifest: manifest.update(subject="33.75"))
-
-
-def damaged_inside(archive: Path) -> None:
-    """Pages overwritten, digest made to fit: only the database itself can tell."""
-    data = bytearray((archive / "node.db").read_bytes())
-    for start in range(8_192 * 3, len(data) - 4_096, 8_192):
-        data[start : start + 4_096] = b"\xff" * 4_096
-    (archive / "node.db").write_bytes(data)
-    reseal(archive)
-
-
-def swapped_files(archive: Path) -> None:
-    shutil.copy(archive / "simpul.toml", archive / "node.db")
-
-
-def emptied(archive: Path) -> None:
-    (archive / "node.db").write_bytes(b"")
-
-
-def grown(archive: Path) -> None:
-    (archive / "node.db").write_bytes((archive / "node.db").read_bytes() + b"x")
-
-
-def link_to_another_file(archive: Path) -> None:
-    (archive / "node.db").rename(archive / "elsewhere")
-    (archive / "node.db").symlink_to("elsewhere")
-
-
-def renamed_to(name: str) -> Meddling:
-    """The manifest says that the settings lie at a place outside."""
-
-    def meddle(archive: Path) -> None:
-        def change(manifest: dict[str, Any]) -> None:
-            manifest["files"][0]["name"] = name
-
-        reseal(archive, change)
-
-    return meddle
-
-
-def a_file_more(name: str) -> Meddling:
-    def meddle(archive: Path) -> None:
-        reseal(archive, lambda manifest: manifest["files"].append({"name": name, "bytes": 0, "sha256": "0" * 64}))
-
-    return meddle
-
-
-MEDDLINGS: dict[str, tuple[Meddling, int]] = {
-    "database cut short": (lambda archive: cut_short(archive / "node.db"), 1),
-    "database empty": (emptied, 1),
-    "database grown": (grown, 1),
-    "database missing": (lambda archive: (archive / "node.db").unlink(), 1),
-    "bit flip in the database": (lambda archive: flip_bit(archive / "node.db", 20_000), 1),
-    "bit flip in the settings": (lambda archive: flip_bit(archive / "simpul.toml", 5), 1),
-    "bit flip in a key": (lambda archive: flip_bit(archive / "keys" / "agency.pem", 120), 1),
-    "bit flip in the manifest": (lambda archive: flip_bit(archive / "manifest.json", 30), 1),
-    "bit flip in the seal": (lambda archive: flip_bit(archive / "manifest.sha256", 3), 1),
-    "manifest cut short": (lambda archive: cut_short(archive / "manifest.json", 40), 1),
-    "never finished": (lambda archive: (archive / "manifest.sha256").unlink(), 2),
-    "swapped database": (another_database, 1),
-    "swapped files": (swapped_files, 1),
-    "damaged inside": (damaged_inside, 1),
-    "of another agency": (of_another_agency, 1),
-    "newer schema": (newer_schema, 2),
-    "newer archive": (lambda archive: reseal(archive, lambda manifest: manifest.update(v=2)), 2),
-    "a hub's": (lambda archive: reseal(archive, lambda manifest: manifest.update(kind="hub")), 2),
-    "a link": (link_to_another_file, 1),
-    "negative length": (
-        lambda archive: reseal(archive, lambda manifest: manifest["files"][0].update(bytes=-1)),
-        1,
-    ),
-    **{f"path {name}": (renamed_to(name), 1) for name in ("../simpul.toml", "/tmp/simpul.toml", "keys/../node.pem")},
-    **{f"more {name}": (a_file_more(name), 1) for name in ("keys/../../evil.pem", "lock/checkpoint", "hub.db")},
-}
-
-
-@pytest.mark.parametrize("name", MEDDLINGS)
-def test_a_torn_or_altered_backup_is_refused_and_leaves_nothing_behind(
-    archive: Path, tmp_path: Path, name: str
-) -> None:
-    meddle, code = MEDDLINGS[name]
-    meddle(archive)
-    error = restore(archive, tmp_path / "again", code=code)["error"]
-    assert error["next"]
-    assert not (tmp_path / "again").exists()
-    assert leftovers(tmp_path) == []
-    assert {path.name for path in tmp_path.iterdir()} == {"archive"}
-
-
-def test_a_full_disk_leaves_no_half_backup_and_no_half_directory(place: Place, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_half_backup_and_no_half_directory(place: SavedNode, tmp_path: Path) -> None:
     size = (place.node.directory / "node.db").stat().st_size
     out = tmp_path / "archive"
     before = (place.node.directory / "last-backup.json").read_bytes()
@@ -367,17 +240,17 @@ def test_a_full_disk_leaves_no_half_backup_and_no_half_directory(place: Place, t
 
 
 def test_a_database_that_lay_elsewhere_is_restored_into_the_new_directory_and_the_other_left_alone(
-    place: Place, tmp_path: Path
+    place: SavedNode, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "fast-disk" / "kota.db"
     elsewhere.parent.mkdir()
     directory = tmp_path / "node"
-    restore(place.archive, directory)
+    restore_node(place.archive, directory)
     (directory / "node.db").rename(elsewhere)
     with (directory / "simpul.toml").open("a") as file:
         file.write(f'\ndatabase_url = "sqlite+aiosqlite:///{elsewhere}"\n')
     told("node", "backup", directory, tmp_path / "archive")
-    restore(tmp_path / "archive", tmp_path / "again")
+    restore_node(tmp_path / "archive", tmp_path / "again")
     elsewhere.unlink()
     assert told("node", "status", tmp_path / "again")["agency"] == "64.72"
     assert not elsewhere.exists()
