@@ -160,6 +160,9 @@ class HubSettings(_Settings):
     verify_threads: int = Field(2, ge=1, le=64, description="Sets decompressed at the same time, some 75 MiB each.")
     body_timeout_s: int = Field(60, ge=1, le=3_600, description="Silence after which a request's body is given up.")
     tick_interval_s: int = Field(3_600, ge=1, le=86_400, description="How often the log is told the time.")
+    projected_after_s: float = Field(
+        900.0, gt=0, description="Age of what waits to be folded beyond which this hub is not healthy."
+    )
     invitation_days: int = Field(14, ge=1, le=365, description="How long an enrolment token can be used first.")
     desk: str = Field("kementerian-panrb", description="The agency that takes back and directs what nobody takes.")
     bounce_limit: int = Field(3, ge=1, le=100, description="Refused offers after which the desk may take over.")
@@ -208,6 +211,14 @@ class NodeSettings(_Settings):
     )
     request_timeout_s: float = Field(
         60.0, gt=0, le=3_600, description="Silence of the hub after which it counts as away."
+    )
+    stale_after_s: float = Field(
+        90_000.0,
+        gt=0,
+        description="Age of the newest receipt beyond which this node is not healthy; one a day is sent.",
+    )
+    refused_after_s: float = Field(
+        900.0, gt=0, description="The same while changes wait and the hub refuses this node."
     )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")

@@ -22,7 +22,7 @@ from node.settings import ENVIRONMENT_PREFIX, SETTINGS_FILE, HubSettings, NodeSe
 from sync_protocol.errors import Refused
 
 SETTINGS_MAX_BYTES: Final = 65_536  # a page of settings; a larger file is something else
-OTHER_ENVIRONMENT: Final = frozenset({"SIMPUL_AUDIT_TOKEN"})  # read by a command, no setting
+OTHER_ENVIRONMENT: Final = frozenset({"SIMPUL_AUDIT_TOKEN", "SIMPUL_BACKUP_PASSPHRASE"})  # of commands, no settings
 _NOT_IN_FILE: Final = frozenset({"directory", "key_passphrase"})
 
 Settings = HubSettings | NodeSettings

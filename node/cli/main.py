@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli import audit, hub, keys, node
+from node.cli import audit, backup, doctor, hub, keys, node
 from node.cli.output import JsonFlag
 from node.logs import configure_logs
 
@@ -25,6 +25,12 @@ app.add_typer(hub.app, name="hub")
 app.add_typer(node.app, name="node")
 app.add_typer(keys.app, name="keys")
 app.command("audit")(audit.audit)
+hub.app.command("backup")(backup.hub_backup)
+hub.app.command("restore")(backup.hub_restore)
+hub.app.command("doctor")(doctor.hub_doctor)
+node.app.command("backup")(backup.node_backup)
+node.app.command("restore")(backup.node_restore)
+node.app.command("doctor")(doctor.node_doctor)
 
 
 @app.command("demo")

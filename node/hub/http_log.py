@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
-from node.hub.http_requests import HUB, json_answer, query_integer
+from node.hub.health import hub_health, sickness
+from node.hub.http_requests import HUB, json_answer, problem_answer, query_integer
 from node.hub.hub import Hub
 from node.hub.status import agency_lines
 from sync_protocol.errors import Refused
@@ -89,8 +91,9 @@ async def get_agencies(request: web.Request) -> web.Response:
 
 
 async def get_health(request: web.Request) -> web.Response:
-    """`GET /healthz`: 200 while sets are taken in, 503 otherwise; how far the projection is."""
+    """`GET /healthz`: 200 while what comes in is signed, published and folded, 503 otherwise (architecture G9)."""
     hub = request.app[HUB]
     hub.log.check_signing()
-    cursor = hub.projector.cursor
-    return json_answer({"ok": True, "size": hub.log.size, "projected_to": cursor.size, "waiting": hub.appender.waiting})
+    found = await hub_health(hub)
+    sick = sickness(found, hub)
+    return json_answer(found) if sick is None else problem_answer(sick, msgspec.to_builtins(found) | {"ok": False})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -192,9 +192,9 @@ def json_answer(body: msgspec.Struct | list[object] | dict[str, object], status:
     )
 
 
-def problem_answer(error: Refused | Unavailable) -> web.Response:
-    """RFC 9457 (protocol §7.3)."""
-    body = problem_body(error)
+def problem_answer(error: Refused | Unavailable, members: Mapping[str, object] | None = None) -> web.Response:
+    """RFC 9457 (protocol §7.3), with `members` beside its own."""
+    body = {**(members or {}), **problem_body(error)}
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or RETRY_AFTER_S)))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from node.hub.complaint_lists import LIST_STATES
+from node.hub.health import HubHealth
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
 from sync_protocol.change_types import CLASSES
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
@@ -85,7 +86,7 @@ class _Call:
 _CALLS: Final = (
     _Call("get", "/checkpoint", "The newest checkpoint, a C2SP signed note.", None, media=_TEXT),
     _Call("get", "/tile/{path}", "A C2SP hash tile or entry bundle.", None, media=_BYTES),
-    _Call("get", "/healthz", "Whether sets are taken in.", dict[str, Any]),
+    _Call("get", "/healthz", "Whether sets are taken in, published and folded.", HubHealth),
     _Call("get", "/metrics", "Figures for Prometheus.", None, media=_TEXT),
     _Call("get", "/openapi.json", "This document.", dict[str, Any]),
     _Call("get", "/v1/hub", "Who this hub is.", HubDescription),

@@ -35,6 +35,7 @@ class HubOptions:
     body_timeout_s: float = 60.0
     group_commit_max: int = 64
     tick_interval_s: float = 3_600.0
+    projected_after_s: float = 900.0
     invitation_days: int = 14
 
     @property

@@ -178,10 +178,14 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """`GET /healthz`: the newest receipt of the hub is fresh. If it is not, the answer is a problem of kind `stale`."""
 
     status: Literal["fresh"]
+    last_receipt_age_s: float
 
 
 class ProblemBody(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 9457. `verdict` (protocol §9.3), `state`, `rev` come with a refused change; `where` names a wrong member."""
+    """RFC 9457. `verdict` (protocol §9.3), `state`, `rev` come with a refused change; `where` names a wrong member.
+
+    `last_receipt_age_s` comes with `stale`; null before the first receipt.
+    """
 
     type: str
     title: str
@@ -193,3 +197,4 @@ class ProblemBody(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str | msgspec.UnsetType = msgspec.UNSET
     state: str | msgspec.UnsetType = msgspec.UNSET
     rev: int | msgspec.UnsetType = msgspec.UNSET
+    last_receipt_age_s: float | msgspec.UnsetType | None = msgspec.UNSET

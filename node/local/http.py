@@ -31,12 +31,13 @@ from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
 from node.local.recording import Outcome
 from node.local.service import LocalService
-from node.local.status import find_staleness, node_status
+from node.local.status import find_freshness, node_status
 from node.ports import Clock, Randomness
 from sync_protocol.errors import Refused
 
 BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs longer holds a connection for nothing
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
+REFUSED_AFTER_S: Final = 15 * 60  # an operator who sets the clock or asks for a key needs less
 HEADERS_MAX_BYTES: Final = 8_192  # a token and a key are some hundred bytes
 PUBLIC: Final = frozenset({"/healthz", "/metrics", "/openapi.json"})
 
@@ -62,6 +63,7 @@ class Intake:
     document: bytes
     body_timeout_s: float
     stale_after_s: float
+    refused_after_s: float
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/complaints`."""
@@ -103,8 +105,12 @@ class Intake:
 
     async def health(self, _request: web.Request) -> web.Response:
         """`GET /healthz`: health is the age of the last end-to-end receipt, never "the process runs"."""
-        reason = await find_staleness(self.store, self.clock, self.stale_after_s)
-        return _json(Health(status="fresh")) if reason is None else problem(STALE, reason)
+        found = await find_freshness(
+            self.store, self.clock, stale_after_s=self.stale_after_s, refused_after_s=self.refused_after_s
+        )
+        if found.reason is None and found.last_receipt_age_s is not None:
+            return _json(Health(status="fresh", last_receipt_age_s=found.last_receipt_age_s))
+        return problem(STALE, found.reason or "", members={"last_receipt_age_s": found.last_receipt_age_s})
 
     async def show_metrics(self, _request: web.Request) -> web.Response:
         """`GET /metrics`."""
@@ -135,11 +141,12 @@ def build_app(
     metrics: LocalMetrics | None = None,
     body_timeout_s: float = BODY_TIMEOUT_S,
     stale_after_s: float = STALE_AFTER_S,
+    refused_after_s: float = REFUSED_AFTER_S,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it."""
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
-    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s)
+    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s)
     app = web.Application(
         middlewares=[observing(counted, clock, randomness), authorising(store, PUBLIC)], client_max_size=BODY_MAX_BYTES
     )

@@ -24,7 +24,7 @@ from node.local.hub_refill import refill_hub
 from node.local.hub_session import HubSession
 from node.local.ports import HubLink, Lease, LocalStore, SigningKeys
 from node.local.rotation import rotate_key
-from node.local.troubles import refusal_trouble
+from node.local.troubles import away_trouble, refusal_trouble
 from node.ports import Clock, Randomness
 from node.store.local_records import Acknowledgement, Outgoing
 from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
@@ -193,7 +193,7 @@ class PushSteps:
             else:
                 schedule = schedule.postponed(now_ms, wish_s)
         log.info("hub.away", agency=self.agency, failures=schedule.failures, detail=away.detail)
-        await self.store.set_schedule(schedule, trouble=f"The hub is away: {away.detail}. Nothing is lost.")
+        await self.store.set_schedule(schedule, trouble=away_trouble(away.detail))
 
     async def _contradicted(self, schedule: Schedule, what: str, found: Contradiction) -> None:
         """Once may be an accident on the way, and is asked again; twice to the same question is the hub's word."""

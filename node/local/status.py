@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from node.local.ports import LocalStore
+from node.local.troubles import is_refusal
 from node.ports import Clock
 from sync_protocol.values import format_timestamp
 
@@ -74,16 +77,32 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
     )
 
 
-async def find_staleness(store: LocalStore, clock: Clock, stale_after_s: float) -> str | None:
-    """Why this node counts as stale, in words that say nothing about it; None while it is fresh (architecture G9).
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How an answer to a monitor comes about; `reason` is None while the node is fresh."""
 
-    Fresh is a receipt of the hub that is at most `stale_after_s` old: that proves disk, key, link and hub at once.
+    reason: str | None
+    last_receipt_age_s: float | None
+
+
+async def find_freshness(store: LocalStore, clock: Clock, *, stale_after_s: float, refused_after_s: float) -> Freshness:
+    """Whether this node is stale, and why, in words that say nothing about it (architecture G9).
+
+    Fresh is a receipt of the hub that is at most `stale_after_s` old: that proves disk, key, link and hub at once. A
+    hub that refuses is told sooner: once changes have been waiting for `refused_after_s` since its first refusal.
     """
-    if (await store.outbox()).halt is not None:
-        return "the pusher has halted"
-    receipt_at_ms = await store.last_receipt_at_ms()
-    if receipt_at_ms is None:
-        return "the hub has given no receipt yet"
-    if clock.now_ms() - receipt_at_ms > stale_after_s * 1_000:
-        return f"the newest receipt of the hub is older than {stale_after_s:g} seconds"
-    return None
+    now_ms = clock.now_ms()
+    view, receipt_at_ms = await store.outbox(), await store.last_receipt_at_ms()
+    age_s = None if receipt_at_ms is None else max(now_ms - receipt_at_ms, 0) / 1_000
+    if view.halt is not None:
+        return Freshness("the pusher has halted", age_s)
+    if age_s is None:
+        return Freshness("the hub has given no receipt yet", age_s)
+    if age_s > stale_after_s:
+        return Freshness(f"the newest receipt of the hub is older than {stale_after_s:g} seconds", age_s)
+    schedule, trouble = view.schedule, await store.trouble()
+    is_refused = schedule.failures > 0 and trouble is not None and is_refusal(trouble)
+    is_long = now_ms - (schedule.since_ms or now_ms) > refused_after_s * 1_000
+    if is_refused and is_long and (view.unsent or await store.unacknowledged()):
+        return Freshness(f"what waits has been refused for more than {refused_after_s:g} seconds", age_s)
+    return Freshness(None, age_s)

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sync_protocol.errors import Refused
 from sync_protocol.values import parse_timestamp
+
+_AWAY: Final = "The hub is away"
+
+
+def away_trouble(detail: str) -> str:
+    """Nobody answers: nothing to do but wait."""
+    return f"{_AWAY}: {detail}. Nothing is lost."
+
+
+def is_refusal(trouble: str) -> bool:
+    """Whether the hub answered, and something is to be done: anything but that it is away."""
+    return not trouble.startswith(_AWAY)
 
 
 def refusal_trouble(refused: Refused, now_ms: int) -> str:

@@ -50,6 +50,7 @@ def hub_options(settings: HubSettings) -> HubOptions:
         body_timeout_s=settings.body_timeout_s,
         group_commit_max=settings.group_commit_max,
         tick_interval_s=settings.tick_interval_s,
+        projected_after_s=settings.projected_after_s,
         invitation_days=settings.invitation_days,
     )
 

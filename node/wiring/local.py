@@ -173,7 +173,14 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
-        application = build_app(service, parts.store, parts.clock, parts.randomness)
+        application = build_app(
+            service,
+            parts.store,
+            parts.clock,
+            parts.randomness,
+            stale_after_s=settings.stale_after_s,
+            refused_after_s=settings.refused_after_s,
+        )
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)

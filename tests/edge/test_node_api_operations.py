@@ -14,6 +14,8 @@ import pytest_asyncio
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
+from node.local.troubles import away_trouble
+from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Corrupt
 from sync_protocol.halts import Halt, HaltReason
 from tests.edge.node_api import COMPLAINT, Api, serving
@@ -31,19 +33,23 @@ async def test_a_node_without_a_receipt_is_stale_with_the_reason_and_nothing_els
     answer = await api.get("/healthz", Authorization="")
     assert (answer.status, answer.kind) == (503, "stale")
     assert answer.body["detail"] == "the hub has given no receipt yet"
+    assert answer.body["last_receipt_age_s"] is None
     assert "33.75" not in answer.raw.decode()
 
 
 async def test_health_is_the_age_of_the_newest_receipt(api: Api) -> None:
     await api.create()
     await api.acknowledge_everything()
-    assert (await api.get("/healthz")).body == {"status": "fresh"}
+    answer = await api.get("/healthz")
+    assert answer.body["status"] == "fresh"
+    assert 0 <= answer.body["last_receipt_age_s"] < 60
     api.clock.later_ms = 25 * HOUR_MS - 10_000
     assert (await api.get("/healthz")).status == 200
     api.clock.later_ms = 25 * HOUR_MS + 10_000
     answer = await api.get("/healthz")
     assert (answer.status, answer.kind) == (503, "stale")
     assert "older than 90000 seconds" in answer.body["detail"]
+    assert 90_000 < answer.body["last_receipt_age_s"] < 90_100
     assert (await api.post("/v1/complaints", COMPLAINT)).status == 201
 
 
@@ -170,3 +176,21 @@ async def _raw(api: Api, data: bytes) -> tuple[asyncio.StreamReader, asyncio.Str
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(api.url).port)
     writer.write(data)
     return reader, writer
+
+
+async def test_a_hub_that_refuses_what_waits_is_told_long_before_the_receipt_is_old(api: Api) -> None:
+    await api.create()
+    await api.acknowledge_everything()
+    refusing = Schedule().attempting(api.clock.now_ms(), 0.5)
+    api.clock.later_ms = 16 * 60 * 1_000
+    for trouble in ("The hub refused: unknown-key: who are you?", away_trouble("no route")):
+        await api.store.set_schedule(refusing, trouble=trouble)
+        assert (await api.get("/healthz")).status == 200  # nothing waits
+    await api.create()
+    assert (await api.get("/healthz")).status == 200  # away is no refusal, and passes by itself
+    await api.store.set_schedule(refusing, trouble="The hub refused: unknown-key: who are you?")
+    answer = await api.get("/healthz", Authorization="")
+    assert (answer.status, answer.kind) == (503, "stale")
+    assert answer.body["detail"] == "what waits has been refused for more than 900 seconds"
+    api.clock.later_ms = 14 * 60 * 1_000
+    assert (await api.get("/healthz")).status == 200

@@ -1,0 +1,1 @@
+"""Backup and restore of one directory: an archive, what is copied into it, and what is verified before it is used."""
