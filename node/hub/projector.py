@@ -1,7 +1,7 @@
 """The projector: folds the published log, in order, into the query tables; each leaf exactly once (protocol §9).
 
-It takes a batch of leaves, folds it (in a thread, unless it is small) and commits the result together with the cursor. A
-crash anywhere leaves the cursor where it was; the same leaves are folded again. It never waits for the intake's
+It takes a batch of leaves, folds it (in a thread, unless it is small) and commits the result together with the cursor.
+A crash anywhere leaves the cursor where it was; the same leaves are folded again. It never waits for the intake's
 database lock, nor the intake for its.
 """
 
