@@ -136,6 +136,9 @@ async def test_a_hub_that_signed_two_histories_does_not_go_on_with_the_wrong_one
             await lab.enrol(f"35.{71 + number}")
         assert lab.hub.log.size == 8
         await check_recovering(lab, await history.push_next(agency), 7)
+        assert not await lab.hub.restoring.look(now=True)
+        (trouble,) = (await lab.hub.status())["troubles"]
+        assert "signed two histories" in trouble
     async with history.running() as (lab, agency):
         await check_recovering(lab, await history.push_next(agency), 7)
 

@@ -13,7 +13,7 @@ from node.local.status import node_status
 from sync_protocol.compression import decompress_part
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.statement import Role
-from sync_protocol.values import b64u_encode
+from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import RecoveryRequest, SeqRange, StatementLine
 from tests.edge.hub_lab import Agency, Lab
 from tests.edge.refill_lab import AGENCIES, AWAY_MS, Disaster, audited, checkpoints_of, roots_of, state_of, take_steps
@@ -217,3 +217,28 @@ async def test_words_erased_after_the_backup_do_not_come_back_with_it(disaster: 
         await lab.hub.projector.catch_up()
         assert await roots_of(lab) == roots
         assert b"Sampah" not in decompress_part((await lab.hub.store.set_parts(index) or (b"", b""))[1])
+
+
+@pytest.mark.slow
+async def test_fifty_nodes_bring_back_the_half_that_was_lost_without_one_set_missing(disaster: Disaster) -> None:
+    agencies = [AgencyId(f"33.{number:02}") for number in range(1, 51)]
+    async with disaster.hub() as lab:
+        await disaster.live_a_day(2, *agencies, lab=lab)
+    disaster.back_up()
+    async with disaster.hub() as lab:
+        await disaster.live_a_day(3, *agencies, lab=lab)
+        roots, state = await roots_of(lab), await state_of(lab)
+        sets = {agency: await lab.hub.store.sets_of(agency, 1, 99) for agency in agencies}
+    disaster.restore("hub.db")
+    async with disaster.hub() as lab, disaster.nodes(lab, *agencies) as nodes:
+        disaster.clock.at_ms += AWAY_MS
+        await asyncio.gather(*(take_steps(node) for node in nodes))
+        await disaster.whole(lab)
+        assert await roots_of(lab) == roots
+        assert await state_of(lab) == state
+        for agency in agencies:
+            again = await lab.hub.store.sets_of(agency, 1, 99)
+            assert [(one.index, one.digest, one.hidden) for one in again] == [
+                (one.index, one.digest, one.hidden) for one in sets[agency]
+            ]
+        await audited(lab, disaster.place / "export")
