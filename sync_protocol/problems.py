@@ -88,7 +88,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "recovering": Problem(
         503,
         "The hub lost a part of its log and signs nothing",
-        "Nothing to do at a node: it keeps everything and tries again. The hub's operator puts a newer database back.",
+        "Nothing to do at a node: it hands over what the hub lost, keeps everything and tries again.",
     ),
 }
 

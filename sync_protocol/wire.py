@@ -114,10 +114,18 @@ class StatementRequest(_Body, frozen=True, kw_only=True):
     statement: str
 
 
+class SeqRange(_Body, frozen=True, kw_only=True):
+    """Sequences from … to, both included."""
+
+    from_seq: int = msgspec.field(name="from")
+    to_seq: int = msgspec.field(name="to")
+
+
 class HeadAnswer(_Body, frozen=True, kw_only=True):
     """`GET /v1/agencies/{agency}/head`. Before the first set: seq 0, epoch 1, `digest` of the enrolment, no manifest.
 
-    `statement` is the digest of the last statement about the agency, `kid` its speaking key or null.
+    `statement` is the digest of the last statement about the agency, `kid` its speaking key or null; `wanted` are
+    sequences of which a restored hub lacks the lines (§10.6), null for none.
     """
 
     agency: str
@@ -129,6 +137,7 @@ class HeadAnswer(_Body, frozen=True, kw_only=True):
     manifest: str | None = None
     kid: str | None = None
     receipt: str | None = None
+    wanted: SeqRange | None = None
 
 
 class AgencyLine(_Body, frozen=True, kw_only=True):
@@ -228,25 +237,29 @@ class SilentAgencies(_Body, frozen=True, kw_only=True):
     agencies: list[SilentAgency]
 
 
-class SeqRange(_Body, frozen=True, kw_only=True):
-    """Sequences from … to, both included."""
+class SetLine(_Body, frozen=True, kw_only=True):
+    """A set's manifest (compact JWS) with the receipt (tlog-proof text) that proves its place in the log."""
 
-    from_seq: int = msgspec.field(name="from")
-    to_seq: int = msgspec.field(name="to")
+    manifest: str
+    receipt: str
 
 
 class RecoveryRequest(_Body, frozen=True, kw_only=True):
-    """`POST /v1/recovery`: what a node holds that a restored hub may have lost (§10.6)."""
+    """`POST /v1/recovery`: what a node holds that a restored hub may have lost (§10.6).
+
+    `receipts` are those of first versions, which do not say of what they are.
+    """
 
     agency: str
     checkpoint: str
     receipts: list[str]
     statements: list[StatementLine]
     seqs: SeqRange
+    sets: list[SetLine] | None = None
 
 
 class RecoveryAnswer(_Body, frozen=True, kw_only=True):
-    """`size` is the log that the hub has; `wanted` the sequences that it asks for, null for none."""
+    """`size` is the log that the hub has; `wanted` the sequences of which it asks for the lines, null for none."""
 
     size: int
     wanted: SeqRange | None = None

@@ -129,6 +129,35 @@ def _show_status(document: dict[str, Any]) -> None:
     console.print(table)
 
 
+@app.command("recover")
+def recover(
+    directory: Directory,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="COPY", help="An export, or the address of a mirror or hub with the same log."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="SIMPUL_AUDIT_TOKEN", help="An auditor's, for sets of an address.")
+    ] = None,
+    ca_file: Annotated[Path | None, typer.Option("--ca-file", help="Certificates to trust instead.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take back the log that this hub signed: from what nodes brought, and from a copy."""
+    from node.wiring import hub_recovery as wiring
+
+    document = run(wiring.recover(directory, source=source, token=token, ca_file=ca_file), as_json=as_json)
+
+    def human(done: dict[str, Any]) -> None:
+        state = "The log is whole and signs again" if done["recovered"] else "Still recovering"
+        console.print(Text(f"{state}: size {done['size']}, before {done['size_before']}."))
+        for trouble in done["troubles"]:
+            console.print(Text(trouble, style="red"))
+
+    emit(document, as_json=as_json, human=human)
+    if not document["recovered"]:
+        raise typer.Exit(1)
+
+
 @app.command("rebuild")
 def rebuild(directory: Directory, as_json: JsonFlag = False) -> None:
     """Drop the projection and fold the whole log again; the state hash must come back the same."""

@@ -201,6 +201,8 @@ class Appender:
         await self.log.store.append(commit)
         # A crash now leaves the database one commit ahead of the lock: `HubLog.refresh` moves the lock on, and the
         # senders, who got no answer, repeat and get the same index.
+        if draft.statements:
+            await self.log.lock.keep_statements([(one.index, one.entry) for one in draft.statements])
         await self.log.lock.swap(self.log.published.note or None, checkpoint.note)
         # A crash from here on leaves a published checkpoint: the senders repeat and get their receipts.
         if draft.admission is not None:

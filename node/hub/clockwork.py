@@ -1,4 +1,5 @@
-"""What a serving hub does by itself: the hourly tick (protocol §5.5), and seeing what other processes appended.
+"""What a serving hub does by itself: the hourly tick (protocol §5.5), seeing what other processes appended, and taking
+its log back when it was lost and gathered (restoring.py).
 
 Nothing that happens to a disk or a database for a while ends it: it says so, and goes on later.
 """
@@ -14,6 +15,7 @@ import structlog
 from node.hub.appender import Appender
 from node.hub.leader import Leader
 from node.hub.log import HubLog
+from node.hub.restoring import Restoring
 from node.hub.statements import Statements
 from node.logs import words_of
 from node.ports import Clock
@@ -36,6 +38,7 @@ class Clockwork:
         clock: Clock,
         tick_interval_s: float,
         leader: Leader,
+        restoring: Restoring,
     ) -> None:
         self._log = log
         self._appender = appender
@@ -43,6 +46,7 @@ class Clockwork:
         self._clock = clock
         self._tick_interval_s = tick_interval_s
         self._leader = leader
+        self._restoring = restoring
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -70,7 +74,9 @@ class Clockwork:
     async def _tick(self) -> None:
         """Waits until the next one is due, or appends it."""
         due_s = self._statements.tick_due_s(self._tick_interval_s)
-        if due_s > 0:
+        if not self._log.is_signing:
+            await self._clock.sleep(WATCH_S)
+        elif due_s > 0:
             await self._clock.sleep(min(due_s, self._tick_interval_s))
         else:  # in each of several processes at the same moment: the first one under the append lock appends it
             await self._appender.append_statement(lambda: self._statements.tick_if_due(self._tick_interval_s))
@@ -78,6 +84,6 @@ class Clockwork:
     async def _watch(self) -> None:
         """Sees what another process appended, though nobody submits anything here, and though word of it got lost."""
         await self._clock.sleep(WATCH_S)
-        if await self._log.follow():
+        if await self._restoring.look() or await self._log.follow():
             self._leader.wake()
         await self._leader.look()

@@ -26,6 +26,7 @@ from sync_protocol.ledger import FoldedLeaf, Ledger
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.line import Change
 from sync_protocol.line_columns import parse_changes
+from sync_protocol.manifest import CHANGE_SET_TYP
 from sync_protocol.merkle import leaf_hashes
 from sync_protocol.roster import Roster
 from sync_protocol.transitions import Verdict
@@ -111,12 +112,17 @@ def is_small(leaves: Sequence[LogLeaf]) -> bool:
 
 
 def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
-    """Decompresses, parses and hashes: all that needs no state. Raises Corrupt for what the hub cannot read again."""
+    """Decompresses, parses and hashes: all that needs no state. Raises Corrupt for what the hub cannot read again.
+
+    It ends before a set whose lines are missing (protocol §10.6), and is empty if that is the first.
+    """
     opened: list[OpenLeaf] = []
     named: dict[str, None] = {}
     for leaf in leaves:
         try:
             jws = parse_jws(leaf.entry, max_bytes=FORK_JWS_MAX_BYTES)
+            if leaf.changes_frame is None and jws.typ == CHANGE_SET_TYP:
+                break
             if leaf.changes_frame is None:
                 opened.append(OpenLeaf(leaf.index, jws, None, None))
                 continue

@@ -33,6 +33,10 @@ HEADER_MAX_BYTES: Final = 4_096  # of one field: two signature fields and a toke
 HEADERS_MAX: Final = 48  # a node sends ten; proxies add theirs. Both bound what one connection may keep in memory
 SEQ_DIGITS_MAX: Final = 9  # more sets than any agency makes, fewer digits than any number of a person
 
+LOST_PERHAPS: Final = frozenset({"unknown-agency", "unknown-key", "revoked-key", "bad-token"})
+LOG_ROUTES: Final = ("/v1/", "/checkpoint", "/tile/")
+RECOVERY_ROUTES: Final = frozenset({"/v1/recovery", "/v1/agencies/{agency}/change-sets/{seq}"})
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
@@ -105,8 +109,10 @@ async def _answer_problems(request: web.Request, handler: Handler) -> web.Stream
 
 async def _answered(request: web.Request, handler: Handler, started: float) -> web.StreamResponse:
     try:
+        _check_known(request)
         response = await handler(request)
     except (Refused, Unavailable) as error:
+        error = _as_known(request, error)
         response = problem_answer(error)
         _close_if_unread(request, response)
         _log_refusal(request, error)
@@ -123,6 +129,21 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
         response.headers[ADMISSION_HEADER] = request[PASS]
     _count(request, response, time.perf_counter() - started)
     return response
+
+
+def _check_known(request: web.Request) -> None:
+    """A hub whose whole log is lost has nothing to show, not even its name. Raises Recovering."""
+    hub = request.app[HUB]
+    if not hub.log.size and _route(request).startswith(LOG_ROUTES) and _route(request) not in RECOVERY_ROUTES:
+        hub.log.check_signing()
+
+
+def _as_known(request: web.Request, error: Refused | Unavailable) -> Refused | Unavailable:
+    """While recovering, what is not known may have been lost (§10.6): no node shall take that for a refusal."""
+    log = request.app[HUB].log
+    if log.recovering is None or not isinstance(error, Refused) or error.kind not in LOST_PERHAPS:
+        return error
+    return Recovering(log.recovering, size=log.size, retry_after_s=60)
 
 
 def _close_if_unread(request: web.Request, response: web.StreamResponse) -> None:

@@ -48,6 +48,7 @@ async def get_head(request: web.Request) -> web.Response:
         manifest=None if head is None or head.manifest is None else head.manifest.jws.text,
         kid=record.kid,
         receipt=None if stored is None else await hub.log.receipt(stored.index, published),
+        wanted=(await hub.gathering.answer(agency)).wanted,
     )
     return json_answer(answer)
 
@@ -67,6 +68,8 @@ async def get_change_set(request: web.Request) -> web.Response:
 async def _frames_for(hub: Hub, reader: Reader, stored: StoredSet) -> tuple[bytes, bytes]:
     """The set as this reader may see it; who is shown somebody else's content is recorded first."""
     parts = await hub.store.set_parts(stored.index)
+    if parts is None and stored.is_missing:
+        raise Refused("not-found", "the lines of this set were lost, and are waited for")
     if parts is None:
         raise Corrupt(f"the lines of {stored.agency} seq {stored.seq} are missing in the database")
     changes, contents = parts

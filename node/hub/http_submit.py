@@ -26,6 +26,8 @@ from node.hub.hub import Hub
 from node.hub.intake import FirstLook
 from node.hub.recovery import hear_recovery
 from node.hub.turns import Caller
+from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, parse_manifest_line
+from sync_protocol.compression import peek_head
 from sync_protocol.limits import WIRE_MAX_BYTES
 from sync_protocol.values import AgencyId, b64_encode
 from sync_protocol.wire import (
@@ -43,8 +45,10 @@ from sync_protocol.wire import (
 async def put_change_set(request: web.Request) -> web.Response:
     """`PUT /v1/agencies/{agency}/change-sets/{seq}`: 201 new, 200 repeat."""
     hub = request.app[HUB]
-    hub.log.check_signing()
     agency, seq = agency_of(request), integer(request.match_info["seq"], "seq", least=1)
+    if hub.log.broken is None and hub.log.recovering is not None:
+        return await take_lines(request, agency, seq)
+    hub.log.check_signing()
     from_size = query_integer(request, "from", default=0)
     caller, encoding = caller_of(request, agency), request.headers.get("Content-Encoding")
     async with admitted(request, caller, WIRE_MAX_BYTES) as stay:
@@ -70,6 +74,23 @@ async def put_change_set(request: web.Request) -> web.Response:
         give_pass(request, agency)
     answer = await entered(hub, taken.place, from_size, hidden=taken.hidden, erased=taken.erased)
     return json_answer(answer, status=201 if taken.place.is_new else 200)
+
+
+async def take_lines(request: web.Request, agency: AgencyId, seq: int) -> web.Response:
+    """A set pushed to a recovering hub (§10.6): 202 if it was in the log that was lost."""
+    hub = request.app[HUB]
+    caller, encoding = caller_of(request, agency), request.headers.get("Content-Encoding")
+    async with admitted(request, caller, WIRE_MAX_BYTES) as stay:
+
+        async def look(part: bytes) -> bool:
+            submission = parse_manifest_line(peek_head(part, encoding, MANIFEST_LINE_MAX_BYTES))
+            await hub.gathering.check_wanted(agency, seq, submission)
+            await request.app[ADMISSION].grow(stay, caller, request.content_length or WIRE_MAX_BYTES)
+            return True
+
+        body = await read_body(request, stay, WIRE_MAX_BYTES, hub.options.body_timeout_s, look)
+        await hub.gathering.take_lines(agency, seq, body, encoding)
+    return json_answer(await hub.gathering.answer(agency), status=202)
 
 
 async def post_enrolment(request: web.Request) -> web.Response:
@@ -123,10 +144,11 @@ async def post_recovery(request: web.Request) -> web.Response:
     """`POST /v1/recovery`: what a node holds that this hub may have lost (§10.6)."""
     hub = request.app[HUB]
     body = await _small_body(request, BODY_MAX_BYTES)
-    reader = await identify(request, body=body)
     asked = parse_body(body, RecoveryRequest)
-    check_agency(reader, AgencyId.parse(asked.agency))
-    return json_answer(await hear_recovery(hub.log, asked))
+    agency = AgencyId.parse(asked.agency)
+    if hub.log.recovering is None:  # else it may not know who asks any more, and believes receipts alone
+        check_agency(await identify(request, body=body), agency)
+    return json_answer(await hear_recovery(hub.log, hub.gathering, asked))
 
 
 async def entered(

@@ -16,12 +16,14 @@ from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
+from node.hub.gathering import Gathering
 from node.hub.intake import Intake
 from node.hub.leader import Leader
 from node.hub.log import HubLog
 from node.hub.options import HubOptions
 from node.hub.ports import HubPorts
 from node.hub.projector import Projector
+from node.hub.restoring import Restoring
 from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
 from node.logs import words_of
@@ -70,11 +72,18 @@ class Hub:
             invitation_days=options.invitation_days,
         )
         self.intake = Intake(
-            self.log, self.appender, lambda: self.speaking(Role.REGISTRAR), clock, options.verify_threads
+            self.log,
+            self.appender,
+            lambda: self.speaking(Role.REGISTRAR),
+            clock,
+            options.verify_threads,
+            on_filled=self._announce,
         )
         self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
         self.leader = Leader(self.log, self.projector, ports.leading, clock, is_rushed=lambda: self.intake.waiting > 0)
         self._announcements.listen(lambda _size: self.leader.wake())
+        self.gathering = Gathering(self.log, lambda: self.signer(Role.LOG), lambda: self.keys.history(Role.LOG))
+        self.restoring = Restoring(self.log, self.gathering, self.projector, clock, self._announce)
         self._clockwork = Clockwork(
             self.log,
             self.appender,
@@ -82,6 +91,7 @@ class Hub:
             clock=clock,
             tick_interval_s=options.tick_interval_s,
             leader=self.leader,
+            restoring=self.restoring,
         )
         self.started_at_ms: int | None = None
 
@@ -103,9 +113,12 @@ class Hub:
         return self._signers[role]
 
     def speaking(self, role: Role) -> Ed25519Signer:
-        """The key that speaks in the log. A rotation that a crash or another process left half-way is finished."""
+        """The key that speaks in the log. A rotation that a crash or another process left half-way is finished.
+
+        While the log is not whole it does not say which key that is: then it is the one in the key file.
+        """
         signer = self.signer(role)
-        if not self.log.size:
+        if not self.log.size or self.log.recovering is not None:
             return signer
         roster = self.log.roster
         speaks = roster.vkey.public_key if role is Role.LOG else roster.registrar.public_key
@@ -192,7 +205,14 @@ class Hub:
 
     async def status(self) -> dict[str, Any]:
         """What `simpul hub status --json` prints."""
-        return await status_of(self.log, self.projection, self.clock, projector_trouble=self.projector.trouble)
+        shortfall = None if self.log.recovering is None else await self.restoring.shortfall()
+        return await status_of(
+            self.log,
+            self.projection,
+            self.clock,
+            projector_trouble=self.projector.trouble,
+            shortfall=shortfall,
+        )
 
     def description(self) -> HubDescription:
         """What `GET /v1/hub` says."""

@@ -16,10 +16,11 @@ from typing import Final
 
 from node.hub.appender import Appender
 from node.hub.draft import Draft, Place, SetItem
+from node.hub.gathering import read_lines_of
 from node.hub.log import HubLog
 from node.hub.turns import Caller, FairThreads
 from node.ports import Clock
-from node.store.hub_records import StoredSet
+from node.store.hub_records import StoredCheckpoint, StoredSet
 from sync_protocol.change_set import (
     MANIFEST_LINE_MAX_BYTES,
     ChangeSet,
@@ -71,7 +72,7 @@ class _Body:
 
 
 class Intake:
-    """Takes sets in. Belongs to one event loop."""
+    """Takes sets in. Belongs to one event loop. `on_filled`: lines came that the fold may be waiting for."""
 
     def __init__(
         self,
@@ -80,11 +81,13 @@ class Intake:
         registrar: Callable[[], Signer],
         clock: Clock,
         threads: int = VERIFY_THREADS,
+        on_filled: Callable[[StoredCheckpoint], None] = lambda _checkpoint: None,
     ) -> None:
         self._log = log
         self._appender = appender
         self._registrar = registrar
         self._clock = clock
+        self._on_filled = on_filled
         self._threads = FairThreads(threads, "hub-verify")
 
     def close(self) -> None:
@@ -164,6 +167,8 @@ class Intake:
         """Whether nothing is left to do; False after a merge or when somebody else was faster: look again."""
         parts = await self._log.store.set_parts(stored.index)
         erased = await self._log.store.erased_leaves(stored.index)
+        if parts is None and stored.is_missing:
+            return await self._fill(stored, shown, caller)
         if parts is None:
             raise Corrupt(f"the lines of {stored.agency} seq {stored.seq} are missing in the database")
         merged = await self._threads.run(caller, _merge, parts, shown, erased)
@@ -171,6 +176,14 @@ class Intake:
             return True
         frame, hidden = merged
         await self._log.store.replace_contents(stored, replace(stored, hidden=hidden), frame, ())
+        return False
+
+    async def _fill(self, stored: StoredSet, shown: _Body, caller: Caller) -> bool:
+        """The lines of a set that a restored hub lacked (§10.6); False: look again."""
+        entry = (await self._log.store.entries_at([stored.index]))[stored.index]
+        frames, hidden = await self._threads.run(caller, read_lines_of, entry, shown.wire, shown.encoding)
+        if await self._log.store.fill_missing(stored, *frames, hidden):
+            self._on_filled(self._log.published)
         return False
 
 

@@ -1,21 +1,22 @@
 """The lock store as files: the newest signed checkpoint, apart from the database (protocol §6.3).
 
 `DIR/lock/checkpoint` holds the newest note, whatever happens while it is written (lock_file.py); `DIR/lock/proof` is
-another note while this hub is recovering (recovery.py). `DIR/lock/append.lock` is flock'ed while an append runs: tasks
-queue in the process, processes wait for the kernel's lock, and a process that dies lets go. The folder must never be
-restored from a backup.
+another note while this hub is recovering (recovery.py), `DIR/lock/statements.jsonl` the log's statements
+(statement_file.py). `DIR/lock/append.lock` is flock'ed while an append runs: tasks queue in the process, processes wait
+for the kernel's lock, and a process that dies lets go. The folder must never be restored from a backup.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 from node.hub.file_turn import FileTurn
 from node.hub.lock_file import LockFile, read_file, replace_file
+from node.hub.statement_file import StatementFile
 from node.pace import Pace
 from sync_protocol.errors import Corrupt
 
@@ -31,6 +32,7 @@ class FileLockStore:
         self._file = LockFile(self._note_path)
         self._proof_path = folder / "proof"
         self._proof_name = str(self._proof_path)
+        self._statements = StatementFile(folder / "statements.jsonl")
         self._held = False
         self._pace = Pace(AT_ONCE_MAX_S)
 
@@ -53,6 +55,16 @@ class FileLockStore:
     async def keep_proof(self, note: bytes | None) -> None:
         self._check_held()
         await asyncio.to_thread(replace_file, self._proof_path, note)
+
+    async def keep_statements(self, statements: Sequence[tuple[int, bytes]]) -> None:
+        self._check_held()
+        await asyncio.to_thread(self._statements.add, statements)
+
+    async def statements(self) -> dict[int, bytes]:
+        return await asyncio.to_thread(self._statements.read)
+
+    async def statements_kept_to(self) -> int:
+        return await asyncio.to_thread(self._statements.kept_to)
 
     def _check_held(self) -> None:
         if not self._held:

@@ -7,8 +7,8 @@ Three copies of the newest checkpoint exist, and their order is the whole safety
 The database may be one commit ahead of the lock: an append that was committed and not yet published. Whoever holds
 the lock next moves it on. The lock is never ahead of the database: then the database was restored from a backup, and
 this hub signs nothing more (`recovering`). The same holds where somebody shows a checkpoint that we signed and the
-database does not lead to; that proof is kept beside the lock. Both end by themselves when the hub is opened with a
-database that holds everything again.
+database does not lead to; that proof is kept beside the lock. Both end when the database holds everything again: it was
+taken back (restoring.py), or a newer database was put in its place.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ from sync_protocol.tiles import TileReader, TileTree
 ROOTS_KEPT_MAX: Final = 4_096  # what nodes have lately seen; older ones are looked up
 EMPTY_LOG: Final = StoredCheckpoint(0, 0, Checkpoint("empty", 0, CompactRange().root()).root, b"", 0)
 _NEXT: Final = (
-    "It was restored from a backup. Nothing is signed and no set is taken in. Stop the hub, put back a newer copy of "
-    "the database (for example the one on the old disk), start again; never touch the lock folder "
+    "It was restored from a backup. Nothing is signed and no set is taken in. Keep it serving: nodes hand over what is "
+    "missing by themselves, and then it goes on. What they lack comes from an export or a mirror: `simpul hub recover "
+    "DIR --from COPY`; or stop it and put back a newer copy of the database. Never touch the lock folder "
     "(docs/operations.md, 'A restored hub')."
 )
 
@@ -107,7 +108,9 @@ class HubLog:
         async with self.appending():
             self.recovering = None
             await self.refresh(force=True)
-            await self._weigh_proof()
+            await self.weigh_proof()
+            if self.is_signing:
+                await self.keep_statements(self.size)
 
     @asynccontextmanager
     async def appending(self) -> AsyncIterator[None]:
@@ -135,11 +138,22 @@ class HubLog:
             raise
         return self.size > before
 
-    async def _weigh_proof(self) -> None:
+    async def keep_statements(self, size: int) -> None:
+        """Those below `size` that the lock store lacks go there; only while appending.
+
+        An older program kept none, and a crash may have come in between.
+        """
+        statements = await self.store.statements(await self.lock.statements_kept_to() + 1)
+        lacking_there = [(one.index, one.entry) for one in statements if one.index < size]
+        if lacking_there:
+            await self.lock.keep_statements(lacking_there)
+
+    async def weigh_proof(self) -> None:
+        """Whether our log leads to what somebody showed by now; only while appending."""
         note = await self.lock.proof()
         if note is None:
             return
-        shown = _checkpoint_in(note)
+        shown = checkpoint_in(note)
         if (await self.roots_at([shown.size])).get(shown.size) == shown.root:
             await self.lock.keep_proof(None)
             _logger.warning("recovered", shown=shown.size, size=self.size)
@@ -164,23 +178,24 @@ class HubLog:
     async def _heed_others(self) -> None:
         """What one process was shown stops all of them: a proof that the database lost something."""
         if self.recovering is None and (note := await self.lock.proof()) is not None:
-            self.recovering = lacking(_checkpoint_in(note).size, self.size)
+            self.recovering = lacking(checkpoint_in(note).size, self.size)
 
     async def _reconcile(self, note: bytes | None) -> StoredCheckpoint | None:
         """The newest checkpoint that both database and lock hold afterwards; None for an empty log."""
         newest = await self.store.newest_checkpoint()
         if newest is None:
             if note is not None:
-                self.recovering = lacking(_checkpoint_in(note).size, 0)
+                self.recovering = lacking(checkpoint_in(note).size, 0)
             return None
         if note == newest.note:
             return newest
         before = await self.store.checkpoint_of(newest.follows) if newest.follows else None
         if note == (before.note if before else None):
             # One commit ahead: it was complete (one transaction) and nobody has seen it, or only we have.
+            await self.keep_statements(newest.size)
             await self.lock.swap(note, newest.note)
             return newest
-        locked = None if note is None else _checkpoint_in(note).size
+        locked = None if note is None else checkpoint_in(note).size
         if locked is not None and locked > newest.size:
             self.recovering = lacking(locked, newest.size)
             return newest
@@ -266,14 +281,18 @@ class HubLog:
 
 
 def _root_from_tiles(size: int, read: TileReader) -> bytes:
-    """The root over the complete subtrees that make up `size` leaves."""
+    return edge_from_tiles(size, read).root()
+
+
+def edge_from_tiles(size: int, read: TileReader) -> CompactRange:
+    """The right edge of a log of `size` leaves: the complete subtrees that make it up."""
     node: Callable[[int, int], bytes] = TileTree(size, read).node
     edge, start = CompactRange(), 0
     for level in reversed(range(size.bit_length())):
         if size >> level & 1:
             edge.append_subtree(level, node(level, start >> level))
             start += 1 << level
-    return edge.root()
+    return edge
 
 
 def lacking(shown: int, held: int) -> str:
@@ -281,7 +300,7 @@ def lacking(shown: int, held: int) -> str:
     return f"This hub signed a log of {shown} leaves, its database leads to none such: it holds {held}. {_NEXT}"
 
 
-def _checkpoint_in(note: bytes) -> Checkpoint:
+def checkpoint_in(note: bytes) -> Checkpoint:
     """What a note says that we wrote ourselves; it was opened when it was written."""
     try:
         return parse_checkpoint_text(parse_note(note).text)

@@ -81,6 +81,7 @@ class _Call:
     body_media: str = _JSON
     query: tuple[str, ...] = ()
     enters: bool = False
+    gathers: bool = False
 
 
 _CALLS: Final = (
@@ -104,6 +105,7 @@ _CALLS: Final = (
         body_media=CHANGE_SET_MEDIA_TYPE,
         query=("from",),
         enters=True,
+        gathers=True,
     ),
     _Call("get", "/v1/agencies/{agency}/head", "The newest accepted set.", HeadAnswer, who=_READERS),
     _Call(
@@ -208,6 +210,9 @@ def _operation(call: _Call, by_type: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": call.summary, "content": content}}
     if call.enters:
         responses["201"] = {"description": "New in the log.", "content": content}
+    if call.gathers:
+        taken = {_JSON: {"schema": by_type[repr(RecoveryAnswer)]}}
+        responses["202"] = {"description": "Taken in by a hub that lost it; no receipt.", "content": taken}
     responses["default"] = {"description": "A problem.", **problem}
     operation: dict[str, Any] = {
         "operationId": _name(call),

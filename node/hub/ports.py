@@ -14,6 +14,7 @@ from typing import Protocol
 
 from keys.key_directory import KeyDirectory
 from node.hub.deadlines import Deadlines
+from node.hub.recovery_ports import RecoveryStore
 from node.ports import Clock, Randomness
 from node.store.hub_records import (
     Commit,
@@ -63,6 +64,18 @@ class LockStore(Protocol):
         """Keeps it, durably, or lets go of it (None); only while holding."""
         ...
 
+    async def keep_statements(self, statements: Sequence[tuple[int, bytes]]) -> None:
+        """Statements of the log with their places, durably; only while holding. A later one for a place counts."""
+        ...
+
+    async def statements(self) -> dict[int, bytes]:
+        """All that were kept, by place; what a power cut tore is left out."""
+        ...
+
+    async def statements_kept_to(self) -> int:
+        """The place of the newest, -1 if there is none."""
+        ...
+
     def close(self) -> None:
         """Gives back what it holds open; the store is of no further use."""
         ...
@@ -103,7 +116,7 @@ class Announcements(Protocol):
         ...
 
 
-class HubStore(Protocol):
+class HubStore(RecoveryStore, Protocol):
     """The log plane. Writes are atomic and durable when they return; readers see whole commits only."""
 
     async def newest_checkpoint(self) -> StoredCheckpoint | None:
@@ -197,6 +210,10 @@ class HubStore(Protocol):
 
     async def invitation(self, token_hash: bytes) -> Invitation | None:
         """By hash."""
+        ...
+
+    async def open_invitations(self, agencies: Sequence[str]) -> list[Invitation]:
+        """Those of these agencies that nobody has used."""
         ...
 
     async def add_grant(self, grant: Grant) -> None:

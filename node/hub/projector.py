@@ -52,6 +52,7 @@ class Projector:
         self._seen = Cursor()
         self._ahead: tuple[int, asyncio.Task[OpenBatch]] | None = None
         self.trouble: str | None = None
+        self.is_paused = False  # before a set whose lines are missing
         self.was_overtaken = False  # somebody else moved the projection meanwhile
 
     @property
@@ -93,11 +94,17 @@ class Projector:
 
     @asynccontextmanager
     async def settled(self) -> AsyncIterator[Cursor]:
-        """The projection at exactly a published checkpoint, while nobody moves it."""
+        """The projection at exactly a published checkpoint, while nobody moves it.
+
+        Raises Unavailable where it cannot come so far, because the lines of a set are missing.
+        """
         async with self._turn.hold():
             await self._log.follow()
             self._cursor = None
-            yield await self.catch_up()
+            cursor = await self.catch_up()
+            if self.is_paused:
+                raise Unavailable("the lines of a set are missing (`simpul hub status` names it): ask again later")
+            yield cursor
 
     async def rebuild(self) -> tuple[str, str]:
         """Drops everything and folds the whole log again; the state hash before, and after, at the same size."""
@@ -110,6 +117,12 @@ class Projector:
             after = await self.catch_up(before.size)
             return format_state_hash(before.state_hash), format_state_hash(after.state_hash)
 
+    async def drop(self) -> None:
+        """Empties the projection: the whole log is folded again, and erased again."""
+        async with self._turn.hold():
+            await self._projection.clear()
+            self._cursor = None
+
     async def step(self, until: int | None = None) -> bool:
         """One batch. False if nothing was left to fold. Only while holding the turn."""
         if self._cursor is None:
@@ -117,8 +130,12 @@ class Projector:
         cursor = self.cursor
         end = self._log.size if until is None else until
         if cursor.size >= end:
+            self.is_paused = False
             return False
         batch = await self._batch_at(cursor.size, end)
+        self.is_paused = not batch.leaves
+        if self.is_paused:
+            return False
         states = await self._projection.load(list(batch.keys.values())) if batch.keys else {}
         if batch.is_small:
             step = self._fold(batch, states, cursor)
@@ -141,7 +158,7 @@ class Projector:
     async def _batch_at(self, start: int, end: int) -> OpenBatch:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            if ahead[0] == start:
+            if ahead[0] == start and (await ahead[1]).leaves:  # lines that were missing then may be here by now
                 return await ahead[1]
             ahead[1].cancel()
         return await self._open(start, end)

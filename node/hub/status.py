@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from node.hub.log import HubLog
 from node.hub.ports import ProjectionStore
+from node.hub.restoring import Shortfall
 from node.ports import Clock
-from node.store.hub_records import Fork
+from node.store.hub_records import Fork, MissingSet
 from sync_protocol import limits
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.roster_state import AgencyRecord
@@ -15,6 +16,7 @@ from sync_protocol.values import Digest, b64_encode, format_timestamp
 from sync_protocol.wire import FOLD_VERSION, PROTOCOL_VERSION, AgencyLine, HubDescription
 
 SILENT_AFTER_S: Final = 26 * 3600  # an idle node signs a heartbeat daily; two hours for its clock and its line
+MISSING_SHOWN_MAX: Final = 100  # sets without lines, by name
 _LIMITS: Final = {
     "change_line": limits.CHANGE_LINE_MAX_BYTES,
     "content_line": limits.CONTENT_LINE_MAX_BYTES,
@@ -89,9 +91,19 @@ def _troubles(log: HubLog, record: AgencyRecord, forks: list[Fork], now_ms: int)
 
 
 async def status_of(
-    log: HubLog, projection: ProjectionStore, clock: Clock, *, projector_trouble: str | None
+    log: HubLog,
+    projection: ProjectionStore,
+    clock: Clock,
+    *,
+    projector_trouble: str | None,
+    shortfall: Shortfall | None = None,
 ) -> dict[str, Any]:
-    """`simpul hub status --json`; `lag` counts an agency's sets that are not projected yet."""
+    """`simpul hub status --json`; `lag` counts an agency's sets that are not projected yet.
+
+    While recovering, `shortfall` is what is missing still, and of a log that is lost as a whole nothing else is known.
+    """
+    missing = await log.store.missing_sets(MISSING_SHOWN_MAX + 1)
+    recovering = log.recovering and f"{log.recovering} {shortfall.words() if shortfall else ''}".strip()
     cursor = await projection.cursor()
     waiting = await log.store.sets_after(cursor.size)
     now_ms = clock.now_ms()
@@ -112,15 +124,29 @@ async def status_of(
             }
         )
     return {
-        "origin": log.roster.origin,
-        "vkey": log.roster.vkey.format(),
+        "origin": log.roster.origin if log.size else None,
+        "vkey": log.roster.vkey.format() if log.size else None,
         "log": {"size": log.size, "root": b64_encode(log.published.root)},
         "agencies": agencies,
         "projected_to": cursor.size,
         "state_hash": format_state_hash(cursor.state_hash),
         "forks": [_fork_line(fork) for fork in await log.store.forks()],
-        "troubles": [trouble for trouble in (log.recovering, projector_trouble) if trouble],
+        "missing_sets": [{"agency": one.agency, "seq": one.seq, "index": one.index} for one in missing],
+        "recovery": None if shortfall is None else shortfall.document(),
+        "troubles": [trouble for trouble in (recovering, projector_trouble, _missing_words(missing)) if trouble],
     }
+
+
+def _missing_words(missing: list[MissingSet]) -> str | None:
+    if not missing:
+        return None
+    named = ", ".join(f"{one.agency} set {one.seq}" for one in missing[:MISSING_SHOWN_MAX])
+    more = " and more" if len(missing) > MISSING_SHOWN_MAX else ""
+    return (
+        f"Lost with the database: the lines of {named}{more}. The query tables stand still before the first of them. "
+        "Their nodes are asked for them, and `simpul hub recover DIR --from COPY` looks in a copy of the log; what "
+        "neither has is gone for good."
+    )
 
 
 def _fork_line(fork: Fork) -> dict[str, Any]:

@@ -70,6 +70,10 @@ class HubClient:
         self._keep_pass(answer)
         return _parse(answer, Entered)
 
+    async def hand_over(self, seq: int, body: bytes) -> None:
+        url = self._transport.url(self._path(f"change-sets/{seq}"))
+        await self._transport.request("PUT", url, max_bytes=ANSWER_MAX_BYTES, body=body, headers=lambda: _SET)
+
     async def fetch_set(self, seq: int) -> Parts:
         path = self._path(f"change-sets/{seq}")
         answer = await self._get(path, signed=True, max_bytes=WIRE_MAX_BYTES, accept_encoding="zstd")

@@ -37,6 +37,10 @@ class HubLink(Protocol):
         """PUT of a set, its two zstd frames as they are; `from_size` is the checkpoint that we know."""
         ...
 
+    async def hand_over(self, seq: int, body: bytes) -> None:
+        """PUT of a set that a recovering hub asked for; what it says to it is neither a receipt nor stored."""
+        ...
+
     async def fetch_set(self, seq: int) -> Parts:
         """A set of our own, decompressed, nothing verified."""
         ...

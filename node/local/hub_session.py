@@ -16,7 +16,7 @@ from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.heads import HubHead
 from sync_protocol.roster import Roster
 from sync_protocol.values import AgencyId
-from sync_protocol.wire import Entered, StatementLine
+from sync_protocol.wire import Entered, SeqRange, StatementLine
 
 T = TypeVar("T")
 
@@ -30,11 +30,13 @@ class HubSession:
         self._keys = keys
         self._agency = agency
         self._evidence: Evidence | None = None
+        self.wanted: SeqRange | None = None
 
     async def head(self) -> HubHead:
-        """The agency's head, verified; a newer checkpoint is kept."""
+        """The agency's head, verified; a newer checkpoint is kept. `wanted`: of which sets the hub lacks the lines."""
         await self._finish_rotation()
         answer = await self.link.head()
+        self.wanted = answer.wanted
         seen = await self.store.seen()
         kids = self._keys.kids() | await self.store.signing_kids()
         hub, newer = await self._proved(lambda evidence: evidence.head(answer, self._agency, seen, kids))

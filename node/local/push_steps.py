@@ -20,7 +20,7 @@ import structlog
 from node.local.adoption import Adopting
 from node.local.cutting import TARGET_CHANGES, Place, cut_set
 from node.local.hub_evidence import Contradiction
-from node.local.hub_refill import refill_hub
+from node.local.hub_refill import hand_over_sets, refill_hub
 from node.local.hub_session import HubSession
 from node.local.ports import HubLink, Lease, LocalStore, SigningKeys
 from node.local.rotation import rotate_key
@@ -224,6 +224,8 @@ class PushSteps:
         log.info(
             "head.compared", agency=self.agency, hub_seq=hub.seq, own_seq=own.signed_seq, digest=hub.digest.b64u[:12]
         )
+        # A restored hub may hold our manifests and lack the lines (§10.6).
+        await hand_over_sets(self.store, self.link, self._hub.wanted, own.acknowledged_seq)
         await self._succeeded(schedule)
 
     async def _push(self, seq: int, schedule: Schedule) -> None:
@@ -296,14 +298,16 @@ class PushSteps:
         await self.store.set_schedule(schedule, trouble="The hub lost something and is being refilled.")
 
     async def _refill(self, hub_size: int) -> None:
-        """A hub that says itself that it lost something: hand over what it gave us receipts for."""
+        """A hub that says itself that it lost something: hand over what it gave us receipts for.
+
+        If it lost nothing of ours it still learns what it signed, and what was said about us.
+        """
         self.session = self.session.doubted()
-        lost = await self._hub.first_seq_from(hub_size)
-        if lost is None:
-            return
-        view = await self.store.outbox()
+        last = (await self.store.outbox()).acknowledged_seq
+        first = await self._hub.first_seq_from(hub_size) or last + 1
         with suppress(Unavailable, Refused):  # the schedule has its next attempt
-            await refill_hub(self.store, self.link, self.agency, lost, view.acknowledged_seq)
+            count = await refill_hub(self.store, self.link, self.agency, first, last)
+            log.info("hub.refilled", agency=self.agency, from_seq=first, to_seq=last, handed_over=count)
 
     async def _rotate(self, schedule: Schedule) -> None:
         await rotate_key(self.store, self._hub, self.keys, self.agency, self.clock.now_ms())

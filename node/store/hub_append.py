@@ -21,6 +21,7 @@ from node.store.hub_tables import (
     HeadRow,
     InvitationRow,
     LogEntryRow,
+    MissingSetRow,
     SetChangesRow,
     SetContentsRow,
     StatementRow,
@@ -33,7 +34,7 @@ CHANGE_SET_KIND: Final = 1
 _ENTRY, _STATEMENT, _SET = table_of(LogEntryRow), table_of(StatementRow), table_of(ChangeSetRow)
 _CHANGES, _CONTENTS, _HEAD = table_of(SetChangesRow), table_of(SetContentsRow), table_of(HeadRow)
 _TILE, _CHECKPOINT, _FORK = table_of(HashTileRow), table_of(CheckpointRow), table_of(ForkRow)
-_INVITATION = table_of(InvitationRow)
+_INVITATION, _MISSING = table_of(InvitationRow), table_of(MissingSetRow)
 
 _HEAD_COLUMNS: Final = tuple(column.name for column in _HEAD.columns)
 _UPSERT_HEAD: Final = sqlite.insert(_HEAD).on_conflict_do_update(
@@ -99,22 +100,26 @@ async def _write_sets(connection: AsyncConnection, commit: Commit) -> None:
     newest = {row["agency"]: row for row in rows}
     heads = [{name: row[name] for name in _HEAD_COLUMNS} for row in newest.values()]
     await connection.execute(_SET.insert(), rows)
-    await connection.execute(
-        _CHANGES.insert(), [{"idx": n.stored.index, "frame": n.changes_frame} for n in commit.sets]
-    )
-    await connection.execute(
-        _CONTENTS.insert(), [{"idx": n.stored.index, "frame": n.contents_frame} for n in commit.sets]
-    )
+    there = [new for new in commit.sets if not new.is_missing]
+    if there:
+        await connection.execute(_CHANGES.insert(), [{"idx": n.stored.index, "frame": n.changes_frame} for n in there])
+        await connection.execute(
+            _CONTENTS.insert(), [{"idx": n.stored.index, "frame": n.contents_frame} for n in there]
+        )
     await connection.execute(_UPSERT_HEAD, heads)
 
 
 def has_rest(commit: Commit) -> bool:
     """Whether there is anything for `write_rest` to write; there seldom is."""
-    return bool(commit.statements or commit.used_invitations or commit.forks)
+    return bool(commit.statements or commit.used_invitations or commit.forks or commit.is_restored)
 
 
 async def write_rest(connection: AsyncConnection, commit: Commit) -> None:
-    """Where the statements are, invitations that were used, and forks that were seen (each pair once)."""
+    """Where the statements are, sets without lines, invitations that were used, forks seen (each pair once)."""
+    missing = [new.stored for new in commit.sets if new.is_missing]
+    if missing:
+        rows = [{"idx": stored.index, "agency": stored.agency, "seq": stored.seq} for stored in missing]
+        await connection.execute(_MISSING.insert(), rows)
     if commit.statements:
         await connection.execute(
             _STATEMENT.insert(),

@@ -17,7 +17,7 @@ from node.store.hub_records import (
     StoredSet,
     StoredStatement,
 )
-from node.store.hub_register import SqlHubRegister
+from node.store.hub_recovery import SqlHubRecovery
 from node.store.hub_tables import (
     TILE_LEVEL_SHIFT,
     ChangeSetRow,
@@ -41,7 +41,7 @@ _TILE, _CHECKPOINT, _ERASED = table_of(HashTileRow), table_of(CheckpointRow), ta
 _OF_A_HEAD = (_SET.c.agency, _SET.c.epoch, _SET.c.seq, _SET.c.digest, _SET.c.received_at_ms)
 
 
-class SqlHubQueries(SqlHubRegister):
+class SqlHubQueries(SqlHubRecovery):
     """See HubStore, but for `append`, which each database does in its own way."""
 
     async def newest_checkpoint(self) -> StoredCheckpoint | None:

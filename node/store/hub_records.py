@@ -48,14 +48,27 @@ class StoredSet:
     erased: int
     received_at_ms: int
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether its lines are not here: change lines are hidden nowhere else."""
+        return self.hidden == self.size > 0
+
 
 @dataclass(frozen=True, slots=True)
 class NewSet:
-    """A set to be appended, with its two parts; its entry stands in `Commit.entries`."""
+    """A set to be appended, with its two parts; its entry stands in `Commit.entries`.
+
+    A restored log may lack the parts: both are empty then, and the set counts as missing.
+    """
 
     stored: StoredSet
     changes_frame: bytes
     contents_frame: bytes
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its lines are not there: even of a set without changes the first part holds the manifest."""
+        return not self.changes_frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,8 @@ class Grant:
 class Commit:
     """Everything that one append writes: the leaves `follows` … `checkpoint.size - 1` and what goes with them.
 
-    `tiles` maps (level, number) to the whole new content of each hash tile that changed.
+    `tiles` maps (level, number) to the whole new content of each hash tile that changed. Only what `is_restored`,
+    leaves that this log had before, may have sets that are missing.
     """
 
     follows: int
@@ -121,6 +135,7 @@ class Commit:
     statements: Sequence[StoredStatement] = ()
     used_invitations: Sequence[Invitation] = ()
     forks: Sequence[Fork] = ()
+    is_restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +158,28 @@ class GrownLeaf:
     entry: bytes
     head: StoredHead | None
     checkpoint: StoredCheckpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveredLeaf:
+    """A leaf that was brought back, at the place where it was proved to stand.
+
+    `agency` and `seq` are None for a statement, `changes_frame` for one and for a set whose lines are not there.
+    """
+
+    index: int
+    entry: bytes
+    agency: str | None = None
+    seq: int | None = None
+    changes_frame: bytes | None = None
+    contents_frame: bytes | None = None
+    hidden: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MissingSet:
+    """A set in the log whose lines are not there."""
+
+    index: int
+    agency: str
+    seq: int

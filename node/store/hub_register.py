@@ -48,6 +48,11 @@ class SqlHubRegister:
         row = rows[0]
         return Invitation(row.token_hash, row.agency, row.created_at_ms, row.used_by, row.used_idx)
 
+    async def open_invitations(self, agencies: Sequence[str]) -> list[Invitation]:
+        unused = (_INVITATION.c.used_by.is_(None), _INVITATION.c.agency.in_(agencies))
+        rows = await self.read_rows(select(_INVITATION).where(*unused))
+        return [Invitation(row.token_hash, row.agency, row.created_at_ms) for row in rows]
+
     async def add_grant(self, grant: Grant) -> None:
         row = {
             "token_hash": grant.token_hash,

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, Table, UniqueConstraint
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-HUB_REVISION: Final = "0002"
+HUB_REVISION: Final = "0003"
 TILE_LEVEL_SHIFT: Final = 52  # `place` of a tile = level << 52 | its number; 2**60 leaves fit
 
 
@@ -165,3 +165,36 @@ class ErasedLineRow(HubTable, table=True):
     idx: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
     leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
     at_ms: int = Field(sa_type=BigInteger)
+
+
+class RecoveredLeafRow(HubTable, table=True):
+    """A leaf that this log lost and somebody brought back, until it is in the log again (protocol §10.6).
+
+    `agency` and `seq` are null for a statement, the frames while nobody brought the lines.
+    """
+
+    __tablename__ = "recovered_leaf"
+    idx: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
+    agency: str | None = Field(default=None, index=True)
+    seq: int | None = Field(default=None, sa_type=BigInteger)
+    entry: bytes = Field(sa_type=LargeBinary)
+    changes_frame: bytes | None = Field(default=None, sa_type=LargeBinary)
+    contents_frame: bytes | None = Field(default=None, sa_type=LargeBinary)
+    hidden: int = 0
+
+
+class RecoveredCheckpointRow(HubTable, table=True):
+    """A checkpoint of ours that somebody brought back."""
+
+    __tablename__ = "recovered_checkpoint"
+    size: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
+    note: bytes = Field(sa_type=LargeBinary)
+
+
+class MissingSetRow(HubTable, table=True):
+    """A set that stands in the log and whose lines nobody has brought back yet: it has no frames."""
+
+    __tablename__ = "missing_set"
+    idx: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
+    agency: str = Field(index=True)
+    seq: int = Field(sa_type=BigInteger)

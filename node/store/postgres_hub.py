@@ -153,8 +153,9 @@ class PostgresHubStore(SqlHubQueries):
             told = await driver.execute(_APPEND, *_arguments(commit, with_frames=False))
             if told == _NOTHING_INSERTED:
                 raise not_the_newest(newest, commit.follows)
-            changes = [(new.stored.index, new.changes_frame) for new in commit.sets]
-            contents = [(new.stored.index, new.contents_frame) for new in commit.sets]
+            there = [new for new in commit.sets if not new.is_missing]
+            changes = [(new.stored.index, new.changes_frame) for new in there]
+            contents = [(new.stored.index, new.contents_frame) for new in there]
             for table, records in (("set_changes", changes), ("set_contents", contents)):
                 await driver.copy_records_to_table(table, records=records, columns=("idx", "frame"))
             await write_rest(connection, commit)

@@ -9,7 +9,7 @@ gone, nothing can be written any more in the name of the lock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, TypeVar
 
@@ -33,6 +33,13 @@ _SWAP: Final = "UPDATE kept SET note = $1 WHERE name = 'checkpoint' AND note = $
 _KEEP: Final = (
     "INSERT INTO kept (name, note) VALUES ('proof', $1) ON CONFLICT (name) DO UPDATE SET note = excluded.note"
 )
+_CREATE_STATEMENTS: Final = "CREATE TABLE IF NOT EXISTS kept_statement (idx bigint PRIMARY KEY, entry bytea NOT NULL)"
+_ADD: Final = (
+    "INSERT INTO kept_statement (idx, entry) SELECT * FROM unnest($1::bigint[], $2::bytea[]) "
+    "ON CONFLICT (idx) DO UPDATE SET entry = excluded.entry"
+)
+_STATEMENTS: Final = "SELECT idx, entry FROM kept_statement"
+_KEPT_TO: Final = "SELECT coalesce(max(idx), -1) FROM kept_statement"
 _LET_GO: Final = "DELETE FROM kept WHERE name = 'proof'"
 
 Result = TypeVar("Result")
@@ -132,8 +139,9 @@ class PostgresLockStore:
         await create_schema(url, LOCK_SCHEMA)
         connection = await connect_postgres(url, LOCK_SCHEMA)
         try:
-            if not await connection.fetchval("SELECT to_regclass('kept') IS NOT NULL"):
-                await connection.execute(_CREATE)
+            for table, create in (("kept", _CREATE), ("kept_statement", _CREATE_STATEMENTS)):
+                if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
+                    await connection.execute(create)
         except asyncpg.PostgresError as error:
             raise in_words(error, url) from None
         finally:
@@ -156,12 +164,23 @@ class PostgresLockStore:
         return await self._read("proof")
 
     async def _read(self, name: str) -> bytes | None:
-        async def fetch(driver: Any) -> bytes | None:
-            note: bytes | None = await driver.fetchval(_READ, name)
-            return note
+        note: bytes | None = await self._fetch(lambda driver: driver.fetchval(_READ, name))
+        return note
 
+    async def _fetch(self, fetch: Callable[[Any], Awaitable[Any]]) -> Any:
         async with self._reader:
             return await self._reading.run(fetch)
+
+    async def keep_statements(self, statements: Sequence[tuple[int, bytes]]) -> None:
+        indices, entries = [index for index, _ in statements], [entry for _, entry in statements]
+        await self._held().execute(_ADD, indices, entries)
+
+    async def statements(self) -> dict[int, bytes]:
+        rows = await self._fetch(lambda driver: driver.fetch(_STATEMENTS))
+        return {row["idx"]: row["entry"] for row in rows}
+
+    async def statements_kept_to(self) -> int:
+        return int(await self._fetch(lambda driver: driver.fetchval(_KEPT_TO)))
 
     async def swap(self, expected: bytes | None, note: bytes) -> None:
         if expected is None:

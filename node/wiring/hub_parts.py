@@ -58,6 +58,8 @@ async def open_hub(options: HubOptions, *, clock: Clock, randomness: Randomness)
     """An existing hub. Raises Refused(configuration) if there is none, Corrupt if its state contradicts itself."""
     if not await hub_exists(options):
         step = f"Make one: simpul hub init {options.directory} --origin NAME"
+        if await asyncio.to_thread((options.lock_folder / "checkpoint").is_file):
+            step = f"Its database is gone, what it signed is not: simpul hub recover {options.directory}"
         raise Refused("configuration", f"there is no hub in {options.directory}", members={"next": step})
     return await Hub.open(options, await hub_ports(options, clock=clock, randomness=randomness, create=False))
 

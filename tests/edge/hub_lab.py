@@ -27,7 +27,7 @@ from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_s
 from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint
 from sync_protocol.compression import compress_frames
 from sync_protocol.line import format_change, format_content
-from sync_protocol.note import VerifierKey
+from sync_protocol.note import VerifierKey, vkey_for
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, Digest, format_timestamp, format_tracking, make_uuid7
 
@@ -258,7 +258,8 @@ async def running_hub(
             listening(build_app(hub), "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
             aiohttp.ClientSession(auto_decompress=False) as session,
         ):
-            yield Lab(directory, clock, randomness, hub.log.roster.vkey, hub, url, session)
+            vkey = hub.log.roster.vkey if hub.log.size else vkey_for(ORIGIN, hub.signer(Role.LOG).public_key)
+            yield Lab(directory, clock, randomness, vkey, hub, url, session)
     finally:
         await hub.close()
 

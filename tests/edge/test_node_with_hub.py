@@ -67,7 +67,7 @@ class LiveNode:
 
 
 @asynccontextmanager
-async def live_node(lab: Lab, directory: Path, *, seed: int = 7) -> AsyncIterator[LiveNode]:
+async def live_node(lab: Lab, directory: Path, *, seed: int = 7, agency: AgencyId = AGENCY) -> AsyncIterator[LiveNode]:
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     clock: Any = lab.clock
     randomness = LabRandomness(seed)
@@ -76,15 +76,15 @@ async def live_node(lab: Lab, directory: Path, *, seed: int = 7) -> AsyncIterato
     keys = DirectoryKeys(directory_keys)
     lease = DirectoryLease(directory)
     transport = Transport(lab.url, clock=clock, randomness=randomness)
-    link = HubClient(transport, AGENCY, keys.current)
+    link = HubClient(transport, agency, keys.current)
     try:
         if await store.identity() is None:
-            token = await lab.hub.invite(AGENCY)
-            enrolment: dict[str, Any] = {"agency": AGENCY, "vkey": lab.vkey.format(), "token": token}
+            token = await lab.hub.invite(agency)
+            enrolment: dict[str, Any] = {"agency": agency, "vkey": lab.vkey.format(), "token": token}
             index = await enrol_node(store, link, directory_keys, clock, randomness, **enrolment)
             assert await enrol_node(store, link, directory_keys, clock, randomness, **enrolment) == index
-        pusher = Pusher(store, link, keys, clock, randomness, lease, agency=AGENCY, target_changes=2)
-        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
+        pusher = Pusher(store, link, keys, clock, randomness, lease, agency=agency, target_changes=2)
+        async with LocalService(store, Minting(agency, "PKL", clock, randomness)) as service:
             yield LiveNode(store, service, pusher, directory_keys, transport)
     finally:
         lease.leave()

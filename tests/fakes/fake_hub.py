@@ -253,6 +253,9 @@ class FakeLink:
 
         return self._call("push", work)
 
+    async def hand_over(self, seq: int, body: bytes) -> None:
+        self._call("push", lambda: self.hub.push(self.agency, seq, body))
+
     async def fetch_set(self, seq: int) -> Parts:
         def work() -> Parts:
             held = self._held(seq).change_set

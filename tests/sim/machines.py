@@ -33,8 +33,8 @@ from tests.sim.chance import SeededRandomness, SimClock, Wall
 from tests.sim.disk import Disk, Mount
 from tests.sim.door import Reply, Request, answer
 from tests.sim.faults import Faults
+from tests.sim.hub_state import HubState
 from tests.sim.local_state import LocalState
-from tests.sim.memory_hub import HubState
 from tests.sim.memory_keys import KeyState, MemoryKeys, MemorySigningKeys
 from tests.sim.memory_locks import LockState, MemoryLockStore, MemoryTurn
 from tests.sim.memory_projection import ProjectionState

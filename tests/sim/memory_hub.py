@@ -6,7 +6,7 @@ It passes the contract suite that the databases pass (tests/store/test_hub_store
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Self
 
 from node.store.hub_records import (
@@ -21,94 +21,14 @@ from node.store.hub_records import (
     StoredSet,
     StoredStatement,
 )
-from node.store.hub_store import not_the_newest
 from sync_protocol.errors import Corrupt
 from tests.sim.disk import Mount
+from tests.sim.hub_state import HubState
+from tests.sim.memory_recovery import MemoryRecovery
 
 
-class UniqueViolation(Exception):
-    """A row that is there already, as a database says it."""
-
-
-@dataclass
-class HubState:
-    """Everything by log index, unless it says otherwise."""
-
-    is_made: bool = False
-    entries: list[bytes] = field(default_factory=list)
-    checkpoints: dict[int, StoredCheckpoint] = field(default_factory=dict)
-    tiles: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    sets: dict[int, StoredSet] = field(default_factory=dict)
-    places: dict[tuple[str, int], int] = field(default_factory=dict)
-    changes: dict[int, bytes] = field(default_factory=dict)
-    contents: dict[int, bytes] = field(default_factory=dict)
-    statements: dict[int, StoredStatement] = field(default_factory=dict)
-    heads: dict[str, StoredHead] = field(default_factory=dict)
-    invitations: dict[bytes, Invitation] = field(default_factory=dict)
-    grants: dict[bytes, Grant] = field(default_factory=dict)
-    reads: list[tuple[int, str, str]] = field(default_factory=list)
-    forks: dict[tuple[bytes, bytes], Fork] = field(default_factory=dict)
-    erased: dict[int, frozenset[bytes]] = field(default_factory=dict)
-
-    def copy(self) -> HubState:
-        return HubState(
-            self.is_made,
-            list(self.entries),
-            dict(self.checkpoints),
-            dict(self.tiles),
-            dict(self.sets),
-            dict(self.places),
-            dict(self.changes),
-            dict(self.contents),
-            dict(self.statements),
-            dict(self.heads),
-            dict(self.invitations),
-            dict(self.grants),
-            list(self.reads),
-            dict(self.forks),
-            dict(self.erased),
-        )
-
-    @property
-    def newest_size(self) -> int:
-        return max(self.checkpoints, default=0)
-
-    def append(self, commit: Commit) -> None:
-        """On a copy: half of it does no harm."""
-        if self.newest_size != commit.follows:
-            raise not_the_newest(self.newest_size, commit.follows)
-        self.entries += commit.entries
-        self.tiles.update(commit.tiles)
-        self.checkpoints[commit.checkpoint.size] = commit.checkpoint
-        for new in commit.sets:
-            stored = new.stored
-            if (stored.agency, stored.seq) in self.places:
-                raise UniqueViolation(f"unique: {stored.agency} seq {stored.seq}")
-            self.sets[stored.index] = stored
-            self.places[stored.agency, stored.seq] = stored.index
-            self.changes[stored.index], self.contents[stored.index] = new.changes_frame, new.contents_frame
-            place = (stored.epoch, stored.seq, stored.digest, stored.index, stored.received_at_ms)
-            self.heads[stored.agency] = StoredHead(stored.agency, *place)
-        for statement in commit.statements:
-            if any(known.digest == statement.digest for known in self.statements.values()):
-                raise UniqueViolation(f"unique: statement at {statement.index}")
-            self.statements[statement.index] = statement
-        for used in commit.used_invitations:
-            known = self.invitations.get(used.token_hash)
-            if known is not None and known.used_by is None:
-                self.invitations[used.token_hash] = replace(known, used_by=used.used_by, used_index=used.used_index)
-        for fork in commit.forks:
-            self.add_fork(fork)
-
-    def add_fork(self, fork: Fork) -> None:
-        self.forks.setdefault((fork.held_digest, fork.other_digest), fork)
-
-
-class MemoryHubStore:
+class MemoryHubStore(MemoryRecovery):
     """See HubStore. One process's view of a disk."""
-
-    def __init__(self, mount: Mount[HubState]) -> None:
-        self._mount = mount
 
     @classmethod
     async def create(cls, mount: Mount[HubState]) -> Self:
@@ -226,6 +146,10 @@ class MemoryHubStore:
 
     async def invitation(self, token_hash: bytes) -> Invitation | None:
         return (await self._mount.read()).invitations.get(token_hash)
+
+    async def open_invitations(self, agencies: Sequence[str]) -> list[Invitation]:
+        held = (await self._mount.read()).invitations.values()
+        return [one for one in held if one.used_by is None and one.agency in agencies]
 
     async def add_grant(self, grant: Grant) -> None:
         async with self._mount.writing("grant") as draft:

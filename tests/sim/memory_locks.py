@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -14,10 +14,11 @@ from tests.sim.process import Process
 
 @dataclass(frozen=True)
 class LockState:
-    """The two files of the lock folder."""
+    """The files of the lock folder."""
 
     note: bytes | None = None
     proof: bytes | None = None
+    statements: tuple[tuple[int, bytes], ...] = ()
 
     def copy(self) -> LockState:
         return self
@@ -73,6 +74,17 @@ class MemoryLockStore:
     async def keep_proof(self, note: bytes | None) -> None:
         self._check_held()
         self._mount.commit("proof", replace(self._mount.disk.state, proof=note))
+
+    async def keep_statements(self, statements: Sequence[tuple[int, bytes]]) -> None:
+        self._check_held()
+        before = await self._mount.read()
+        self._mount.commit("statements", replace(before, statements=(*before.statements, *statements)))
+
+    async def statements(self) -> dict[int, bytes]:
+        return dict((await self._mount.read()).statements)
+
+    async def statements_kept_to(self) -> int:
+        return max((await self.statements()), default=-1)
 
     async def swap(self, expected: bytes | None, note: bytes) -> None:
         self._check_held()

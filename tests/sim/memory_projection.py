@@ -23,7 +23,7 @@ from node.store.projection_records import (
 )
 from node.store.projection_sums import COMPLAINTS, OPEN_STATES, PLAIN
 from tests.sim.disk import Mount
-from tests.sim.memory_hub import UniqueViolation
+from tests.sim.hub_state import UniqueViolation
 
 
 @dataclass

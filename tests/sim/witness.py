@@ -34,8 +34,8 @@ from sync_protocol.statement import Fork
 from sync_protocol.transitions import Verdict
 from sync_protocol.values import Digest
 from tests.sim.door import Reply, Request
+from tests.sim.hub_state import HubState
 from tests.sim.local_state import LocalState
-from tests.sim.memory_hub import HubState
 from tests.sim.memory_locks import LockState
 from tests.sim.memory_projection import ProjectionState
 from tests.sim.process import Process

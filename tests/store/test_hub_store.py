@@ -16,7 +16,8 @@ from node.store.hub_store import SqlHubStore
 from node.store.postgres_hub import PostgresHubStore
 from sync_protocol.errors import Corrupt, Unavailable
 from tests.sim.disk import Disk, Mount
-from tests.sim.memory_hub import HubState, MemoryHubStore
+from tests.sim.hub_state import HubState
+from tests.sim.memory_hub import MemoryHubStore
 from tests.store.hub_samples import a_set, a_statement, checkpoint, commit_of
 
 Opener = Callable[[], Awaitable[HubStore]]

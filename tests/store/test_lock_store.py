@@ -147,6 +147,19 @@ async def test_a_proof_is_kept_apart_from_the_note_until_it_is_let_go(lock: Lock
         await lock.keep_proof(b"not holding")
 
 
+async def test_statements_are_kept_by_place_and_a_later_one_counts(lock: LockStore, other: LockStore) -> None:
+    assert (await lock.statements(), await lock.statements_kept_to()) == ({}, -1)
+    async with lock.hold():
+        await lock.keep_statements([(0, b"a.b.c"), (1, b"d.e.f")])
+        await lock.keep_statements([(7, b"g.h.i")])
+    async with other.hold():
+        await other.keep_statements([(7, b"j.k.l")])
+    assert await lock.statements() == {0: b"a.b.c", 1: b"d.e.f", 7: b"j.k.l"}
+    assert await lock.statements_kept_to() == 7
+    with pytest.raises(AssertionError):
+        await lock.keep_statements([(8, b"m.n.o")])
+
+
 async def test_holders_take_turns_among_tasks_and_openings(lock: LockStore, other: LockStore) -> None:
     inside = 0
 

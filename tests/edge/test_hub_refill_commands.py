@@ -1,0 +1,73 @@
+"""`simpul hub recover`, with the program alone: the database is gone, an export and the nodes are there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.edge.import_support import sp4n_row, write_csv
+from tests.edge.program import simpul, told
+from tests.edge.whole_way import HubDirectory, NodeDirectory, end, serving_hub
+
+
+@pytest.mark.slow
+def test_a_hub_without_its_database_is_told_what_to_do_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    with serving_hub(tmp_path) as hub:
+        node = NodeDirectory(tmp_path / "node")
+        node.enrol(hub)
+        rows = [sp4n_row(number) for number in range(1, 31)]
+        node.import_(write_csv(tmp_path / "rows.csv", rows))
+        node.push()
+        hub.export(tmp_path / "copy", "--with-content")
+        before = hub.status()
+        end(hub.server)
+        lose_database(hub)
+        refused = simpul("hub", "serve", hub.directory, code=2)
+        assert f"simpul hub recover {hub.directory}" in " ".join(refused.err.split())
+        first = told("hub", "recover", hub.directory, code=1)
+        assert (first["recovered"], first["size"]) == (False, 0)
+        assert first["recovery"]["target"] == before["log"]["size"]
+        assert "lost leaves are still missing" in first["troubles"][0]
+        done = told("hub", "recover", hub.directory, "--from", tmp_path / "copy")
+        assert (done["recovered"], done["size"], done["missing_sets"]) == (True, before["log"]["size"], [])
+        assert told("hub", "recover", hub.directory)["recovered"]
+        after = hub.status()
+        assert after["log"] == before["log"]
+        hub.restart()
+        node.import_(write_csv(tmp_path / "more.csv", [sp4n_row(number) for number in range(31, 36)]))
+        node.push()
+        assert hub.audit_export(tmp_path / "export")["findings"] == []
+
+
+@pytest.mark.slow
+def test_a_serving_hub_without_its_database_is_refilled_by_a_node_that_only_pushes(tmp_path: Path) -> None:
+    with serving_hub(tmp_path) as hub:
+        node = NodeDirectory(tmp_path / "node")
+        node.enrol(hub)
+        node.import_(write_csv(tmp_path / "rows.csv", [sp4n_row(number) for number in range(1, 31)]))
+        node.push()
+        before = hub.status()
+        end(hub.server)
+        lose_database(hub)
+        told("hub", "recover", hub.directory, code=1)
+        hub.restart()
+        node.push(code=3, timeout_s=3)  # the hub is there, and signs nothing yet; what it lost it has now
+        wait_for(lambda: hub.status()["log"] == before["log"])
+        node.import_(write_csv(tmp_path / "more.csv", [sp4n_row(31)]))
+        node.push()
+        assert hub.audit_export(tmp_path / "export")["findings"] == []
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    until_s = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < until_s
+        time.sleep(0.2)
+
+
+def lose_database(hub: HubDirectory) -> None:
+    for file in hub.directory.glob("*.db*"):
+        file.unlink()
