@@ -173,9 +173,12 @@ class Intake:
             raise Corrupt(f"the lines of {stored.agency} seq {stored.seq} are missing in the database")
         merged = await self._threads.run(caller, _merge, parts, shown, erased)
         if merged is None or merged[1] >= stored.hidden:
+            await self._log.store.stop_wanting(stored.index)  # it may be one of those that were lost
             return True
         frame, hidden = merged
         await self._log.store.replace_contents(stored, replace(stored, hidden=hidden), frame, ())
+        if hidden == stored.erased:
+            await self._log.store.stop_wanting(stored.index)
         return False
 
     async def _fill(self, stored: StoredSet, shown: _Body, caller: Caller) -> bool:

@@ -106,9 +106,8 @@ class HubLog:
         Whether this hub is recovering is found out anew: what a database that was put back holds again is settled.
         """
         async with self.appending():
-            self.recovering = None
             await self.refresh(force=True)
-            await self.weigh_proof()
+            await self.settle()
             if self.is_signing:
                 await self.keep_statements(self.size)
 
@@ -148,17 +147,22 @@ class HubLog:
         if lacking_there:
             await self.lock.keep_statements(lacking_there)
 
-    async def weigh_proof(self) -> None:
-        """Whether our log leads to what somebody showed by now; only while appending."""
+    async def settle(self) -> None:
+        """Whether our log leads to all that we are known to have signed; only while appending, after `refresh`.
+
+        Until that is known nobody sees this hub as one that signs.
+        """
+        if await self.lock.read() != (self.published.note or None):
+            return  # behind its lock store: `refresh` said so
         note = await self.lock.proof()
-        if note is None:
-            return
-        shown = checkpoint_in(note)
-        if (await self.roots_at([shown.size])).get(shown.size) == shown.root:
+        if note is not None:
+            shown = checkpoint_in(note)
+            if (await self.roots_at([shown.size])).get(shown.size) != shown.root:
+                self.recovering = self.recovering or lacking(shown.size, self.size)
+                return
             await self.lock.keep_proof(None)
             _logger.warning("recovered", shown=shown.size, size=self.size)
-        elif self.recovering is None:
-            self.recovering = lacking(shown.size, self.size)
+        self.recovering = None
 
     async def refresh(self, *, force: bool = False) -> None:
         """Only while appending: takes in what another process appended, or a crash left unpublished.

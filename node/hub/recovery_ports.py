@@ -56,7 +56,11 @@ class RecoveryStore(Protocol):
         ...
 
     async def forget_recovered(self) -> None:
-        """Lets go of all leaves and notes."""
+        """Lets go of all notes, and of all leaves but sets of which lines are missing: those are still wanted."""
+        ...
+
+    async def stop_wanting(self, index: int) -> None:
+        """Lets go of a leaf: who was asked for its lines has no more of them."""
         ...
 
     async def missing_sets(self, limit: int) -> list[MissingSet]:

@@ -180,10 +180,7 @@ class Restoring:
             async for leaves in self._commits(notes, own):
                 follows = await self._append(follows, leaves, notes)
             await log.refresh(force=True)
-            if log.published.note != notes[target]:
-                return False
-            log.recovering = None  # under the append lock: nothing is signed before the proof was weighed as well
-            await log.weigh_proof()
+            await log.settle()
             if not log.is_signing:
                 return False
             await log.keep_statements(log.size)

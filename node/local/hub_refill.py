@@ -13,7 +13,9 @@ from sync_protocol.wire import RecoveryRequest, SeqRange, SetLine, StatementLine
 SETS_AT_ONCE: Final = 500  # manifests of at most 4 KiB with receipts of some 2 KiB: half of what a body may have
 
 
-async def refill_hub(store: LocalStore, link: HubLink, agency: str, from_seq: int, to_seq: int) -> int:
+async def refill_hub(
+    store: LocalStore, link: HubLink, agency: str, from_seq: int, to_seq: int, *, at_once: int = SETS_AT_ONCE
+) -> int:
     """Shows the hub what we hold, then hands over the sets that it asks for, in order; how many.
 
     With nothing between `from_seq` and `to_seq` it still gets our newest checkpoint and statements. Raises what the
@@ -22,7 +24,7 @@ async def refill_hub(store: LocalStore, link: HubLink, agency: str, from_seq: in
     """
     seq, answer = from_seq, None
     while answer is None or seq <= to_seq:
-        page = await store.live_sets(seq, min(SETS_AT_ONCE, to_seq - seq + 1)) if seq <= to_seq else []
+        page = await store.live_sets(seq, min(at_once, to_seq - seq + 1)) if seq <= to_seq else []
         answer = await link.recover(await _request(store, agency, page, from_seq, to_seq, is_first=seq == from_seq))
         if not page:
             break

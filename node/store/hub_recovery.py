@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import bindparam, delete, func, not_, or_, select, update
 
 from node.store.hub_append import insert_unless_there
 from node.store.hub_records import MissingSet, RecoveredLeaf, StoredSet
 from node.store.hub_register import SqlHubRegister
 from node.store.hub_tables import (
     ChangeSetRow,
-    CheckpointRow,
     MissingSetRow,
     RecoveredCheckpointRow,
     RecoveredLeafRow,
@@ -26,7 +25,6 @@ ROWS_AT_ONCE: Final = 500  # of one statement; SQLite takes 32,766 parameters
 
 _LEAF, _NOTE, _MISSING = table_of(RecoveredLeafRow), table_of(RecoveredCheckpointRow), table_of(MissingSetRow)
 _SET, _CHANGES, _CONTENTS = table_of(ChangeSetRow), table_of(SetChangesRow), table_of(SetContentsRow)
-_CHECKPOINT = table_of(CheckpointRow)
 
 _LACKS_LINES: Final = or_(_LEAF.c.changes_frame.is_(None), _LEAF.c.hidden > 0)
 
@@ -86,9 +84,7 @@ class SqlHubRecovery(SqlHubRegister):
         return found
 
     async def wanted_seqs(self, agency: str) -> tuple[int, int] | None:
-        # What the log holds by now, and a crash kept from being let go of, is not wanted twice.
-        is_lost = _LEAF.c.idx >= select(func.coalesce(func.max(_CHECKPOINT.c.size), 0)).scalar_subquery()
-        lost = select(_LEAF.c.seq).where(_LEAF.c.agency == agency, _LACKS_LINES, is_lost)
+        lost = select(_LEAF.c.seq).where(_LEAF.c.agency == agency, _LACKS_LINES)
         missing = select(_MISSING.c.seq).where(_MISSING.c.agency == agency)
         either = lost.union_all(missing).subquery()
         ends = select(func.min(either.c.seq).label("first"), func.max(either.c.seq).label("last"))
@@ -96,9 +92,15 @@ class SqlHubRecovery(SqlHubRegister):
         return None if row.first is None else (row.first, row.last)
 
     async def forget_recovered(self) -> None:
+        bare = {"changes_frame": None, "contents_frame": None}
         async with self.writer.begin() as connection:
-            await connection.execute(_LEAF.delete())
+            await connection.execute(_LEAF.delete().where(or_(_LEAF.c.agency.is_(None), not_(_LACKS_LINES))))
+            await connection.execute(_LEAF.update().values(bare))
             await connection.execute(_NOTE.delete())
+
+    async def stop_wanting(self, index: int) -> None:
+        async with self.writer.begin() as connection:
+            await connection.execute(_LEAF.delete().where(_LEAF.c.idx == index))
 
     async def missing_sets(self, limit: int) -> list[MissingSet]:
         rows = await self.read_rows(select(_MISSING).order_by(_MISSING.c.idx).limit(limit))
@@ -111,6 +113,8 @@ class SqlHubRecovery(SqlHubRegister):
             await connection.execute(_CHANGES.insert().values(idx=stored.index, frame=changes_frame))
             await connection.execute(_CONTENTS.insert().values(idx=stored.index, frame=contents_frame))
             await connection.execute(update(_SET).where(_SET.c.idx == stored.index).values(hidden=hidden))
+            if not hidden:
+                await connection.execute(_LEAF.delete().where(_LEAF.c.idx == stored.index))
         return True
 
 

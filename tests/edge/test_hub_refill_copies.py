@@ -106,6 +106,23 @@ async def test_words_that_an_export_hides_are_shown_again_by_their_owner(disaste
             assert {one.hidden for one in await lab.hub.store.sets_of(agency, 1, 99)} == {0}
 
 
+async def test_words_that_an_export_hides_are_asked_for_after_the_log_is_whole_too(disaster: Disaster) -> None:
+    roots, state = await lived(disaster, with_content=False)
+    disaster.restore("hub.db")
+    async with disaster.hub() as lab:
+        await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
+        assert await lab.hub.restoring.look(now=True)
+        hidden = [one for agency in AGENCIES for one in await lab.hub.store.sets_of(agency, 1, 99) if one.hidden]
+        assert hidden != []
+        async with disaster.nodes(lab, *AGENCIES) as nodes:
+            await disaster.knock(*nodes)
+        for agency in AGENCIES:
+            assert {one.hidden for one in await lab.hub.store.sets_of(agency, 1, 99)} == {0}
+            assert await lab.hub.store.wanted_seqs(agency) is None
+        assert await roots_of(lab) == roots
+        assert await state_of(lab) == state
+
+
 async def test_a_database_that_is_lost_altogether_comes_back_from_nodes_lock_and_keys(disaster: Disaster) -> None:
     roots, state = await lived(disaster)
     disaster.lose_database()

@@ -17,6 +17,7 @@ from sync_protocol.checkpoint import parse_checkpoint_text, sign_checkpoint
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.note import parse_note
 from sync_protocol.receipt import Receipt, format_receipt, parse_receipt
+from sync_protocol.values import b64u_encode
 from sync_protocol.wire import RecoveryRequest, SeqRange, SetLine
 from tests.edge.hub_lab import Agency, Answer, Lab
 from tests.edge.refill_lab import Disaster, roots_of
@@ -208,3 +209,39 @@ async def test_a_hub_that_lost_nothing_keeps_nothing_of_what_it_is_offered(tmp_p
         assert await gathered(lab) == []
         await agency.push_new(1)
         assert (lab.hub.log.size, lab.hub.log.recovering) == (size + 1, None)
+
+
+async def test_of_a_long_set_that_was_never_in_the_log_only_the_beginning_is_read(tmp_path: Path) -> None:
+    disaster = Disaster(tmp_path)
+    async with disaster.hub() as lab:
+        agency = await lab.enrol("33.75")
+    disaster.back_up()
+    async with disaster.hub() as lab:
+        agency.lab = lab
+        long = cut_long(agency)
+        answer = await agency.push(long)
+        assert answer.status == 201
+        invented = cut_long(agency)
+        loss = Loss(disaster, lab.hub.log.published.note, await roots_of(lab), [agency])
+    disaster.restore("hub.db")
+    async with loss.running() as lab:
+        await loss.offer(lab, "33.75", [Kept(long, answer.json["receipt"]).line()])
+        taken: list[int] = []
+        take_lines = lab.hub.gathering.take_lines
+
+        async def counted(code: str, seq: int, body: bytes, encoding: str | None) -> None:
+            taken.append(len(body))
+            await take_lines(code, seq, body, encoding)
+
+        lab.hub.gathering.take_lines = counted  # type: ignore[method-assign, assignment]
+        assert (await agency.push(invented)).kind == "recovering"
+        assert taken == []
+        assert (await agency.push(long)).status == 202
+        await disaster.whole(lab)
+        assert await roots_of(lab) == loss.roots
+
+
+def cut_long(agency: Agency) -> ChangeSet:
+    """Larger on the wire than what a hub reads before it looks."""
+    changes = [agency.received(agency.complaint()) for _ in range(40)]
+    return agency.cut(changes, [agency.content(b64u_encode(agency.lab.randomness.bytes(22_000))) for _ in changes])

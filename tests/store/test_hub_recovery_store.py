@@ -70,6 +70,20 @@ async def test_checkpoints_are_kept_by_size_and_all_is_let_go_of_together(store:
     await store.keep_leaves([])
 
 
+async def test_sets_of_which_lines_are_missing_stay_wanted_until_nobody_has_more(store: HubStore) -> None:
+    whole, partly = replace(SET, index=5, seq=3), replace(SET, index=6, seq=4)
+    await store.keep_leaves([STATEMENT, SET, whole, partly])
+    await store.keep_lines(5, b"changes", b"contents", 0)
+    await store.keep_lines(6, b"changes", b"hidden", 1)
+    await store.forget_recovered()
+    assert await store.recovered_leaves(0, 99) == [SET, replace(partly, hidden=1)]
+    assert await store.wanted_seqs("33.75") == (2, 4)
+    await store.stop_wanting(4)
+    assert await store.wanted_seqs("33.75") == (4, 4)
+    await store.stop_wanting(6)
+    assert await store.wanted_seqs("33.75") is None
+
+
 async def test_a_set_that_is_restored_without_lines_is_in_the_log_and_missing(store: HubStore) -> None:
     whole, bare = a_set(1, "33.75", 1), a_set(2, "33.75", 2)
     missing = NewSet(replace(bare.stored, hidden=3), b"", b"")
