@@ -23,7 +23,7 @@ from sync_protocol.jws import sign_jws
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, format_tracking
 from tests.edge.hub_lab import Agency, Lab, projected, running_hub
-from tests.edge.hub_requests import auditor
+from tests.edge.hub_requests import auditor, signed
 from tests.edge.node_api import serving
 from tests.edge.test_hub_attacks import with_manifest
 
@@ -254,6 +254,16 @@ def test_attack_a_name_that_climbs_is_no_agency_so_no_file_of_an_export_is_outsi
     with pytest.raises(Refused):
         AgencyId.parse(name)
     assert set_path("33.75", 7) == "sets/33.75/000000007.jsonl.zst"
+
+
+async def test_attack_the_body_of_a_signed_call_is_taken_away(lab: Lab, agency: Agency) -> None:
+    """The signature covers a digest: of no bytes it is another one, whether the field still says so or not."""
+    for number, body in enumerate((b"", b"{}", b"null")):
+        headers = signed(lab, agency.signer, "/v1/recovery", method="POST", nonce=f"n{number}", body=b'{"a":1}')
+        answer = await lab.call("POST", "/v1/recovery", data=body, headers=headers)
+        assert (answer.status, answer.kind) == (401, "unauthorised")
+        without = {name: value for name, value in headers.items() if name.lower() != "content-digest"}
+        assert (await lab.call("POST", "/v1/recovery", data=body, headers=without)).status == 401
 
 
 async def test_attack_guessed_tracking_numbers_are_told_nothing(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from tests.edge.import_support import as_change_line, read_all, sp4n_row, write_
 from tests.fuzz.target import KIB, MIB, Target, must
 from tests.protocol.log_samples import LOG
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.csv"
+
 
 @lru_cache(maxsize=1)
 def _folder() -> Path:
@@ -38,9 +40,9 @@ def _written(name: str, data: bytes) -> Path:
     return path
 
 
-def _imported(name: str) -> Callable[[bytes], Any]:
+def _imported(name: str, **how: Any) -> Callable[[bytes], Any]:
     def read(data: bytes) -> Any:
-        rows = read_all(_written(name, data))
+        rows = read_all(_written(name, data), **how)
         for row in rows:
             must(row.line > 0, "a row without a line")
             if isinstance(row, ImportedRow):
@@ -98,6 +100,13 @@ def targets() -> Sequence[Target]:
     return (
         Target("import-csv", _imported("import.csv"), _csv_files, None, 64 * KIB),
         Target("import-xlsx", _imported("import.xlsx"), _xlsx_files, None, 64 * KIB),
+        Target(
+            "import-any-table",
+            _imported("import.csv", format_name="csv", map_file=config_file("csv-map.example.toml")),
+            lambda: [EXAMPLE.read_bytes()],
+            None,
+            64 * KIB,
+        ),
         Target("import-map", parse_map, _maps, None, MIB),
         Target("settings", _settings, _settings_files, None, 64 * KIB),
         Target("key-file", parse_pem, lambda: [_key_file()], None, KEY_FILE_MAX_BYTES),

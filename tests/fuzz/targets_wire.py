@@ -260,14 +260,11 @@ def _request(data: bytes) -> object:
     pairs = (field.partition(": ") for field in fields if field)
     headers = CIMultiDict((name, value) for name, _, value in pairs)
     keeper = Gatekeeper(cast("HubLog", _FakeLog()), LabClock())
-    reader = drive(keeper.identify(RequestHead(method, url, headers, body or None)))
-    signed = {
-        tuple(request.partition(b"\n\n")[0].split(b"\n")[:2]): request.partition(b"\n\n")[2] for request in _requests()
-    }
-    must(
-        signed.get((method.encode("latin-1"), url.encode("latin-1"))) == body,
-        "a request was believed that nobody signed",
-    )
+    reader = drive(keeper.identify(RequestHead(method, url, headers, None if method in ("GET", "HEAD") else body)))
+    signed = {tuple(one.partition(b"\n\n")[0].split(b"\n")[:2]): one.partition(b"\n\n")[2] for one in _requests()}
+    true_body = signed.get((method.encode("latin-1"), url.encode("latin-1")))
+    # A reading call has no body: the hub looks at none.
+    must(true_body is not None and (method == "GET" or true_body == body), "a request was believed that nobody signed")
     return reader
 
 

@@ -24,7 +24,7 @@ SLACK = 1.5  # for a machine on which everything else is slow at the moment as w
 UNIT_TURNS = 2_000_000
 BOUND_S = 0.1
 MEMORY_MAX_BYTES = 64 * MIB
-GENERIC_MAX_BYTES = 4 * MIB  # cost is linear, and what is not is seen here; `hostile` inputs are of full length
+GENERIC_MAX_BYTES = MIB  # cost is linear, and what is not is seen here; `hostile` inputs are of full length
 #: Files that somebody chose himself: read within a bound of memory, but as long as they take (docs/threat-model.md).
 OWN_FILES = ({target.name for target in targets_files.targets()} | {"evidence"}) - {"key-file"}
 NAMES = [name for name in TARGETS if name not in OWN_FILES]
