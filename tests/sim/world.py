@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from sync_protocol.compression import decompress_part
 from sync_protocol.values import AgencyId
 from tests.sim.faults import Faults, Rates
 from tests.sim.machines import HubMachine, NodeMachine, World
@@ -193,6 +194,8 @@ class Federation:
         """When everybody rests: nothing lost, nothing twice, everywhere the same."""
         self.witness.check_log()
         self.witness.check_projection(self.hub.projection.state)
+        self.witness.check_sources(self.operators.copied)
+        self.witness.check_erased("the hub", _lines(self.hub.log.state.contents.values()))
         for machine in self.nodes:
             if machine.is_on:
                 self._check_node(machine)
@@ -200,6 +203,8 @@ class Federation:
     def _check_node(self, machine: NodeMachine) -> None:
         state = machine.store.state
         self.witness.check_changes(machine.name, [change.line for change in state.changes.values()])
+        self.witness.check_erased(machine.name, [change.content for change in state.changes.values() if change.content])
+        self.witness.check_erased(machine.name, _lines(contents for _, contents in state.frames.values()))
         aside = {one.change_id for one in state.aside}
         is_copied = str(machine.agency) in self.operators.copied
         if aside and not is_copied:
@@ -225,3 +230,10 @@ class Federation:
             self.loop.time(),
             self.trace,
         )
+
+
+def _lines(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """The content lines in the second frames of sets."""
+    for frame in frames:
+        if frame:
+            yield from decompress_part(frame).splitlines()
