@@ -16,7 +16,7 @@ import msgspec
 from node.hub.folding import unpack_state
 from node.store.complaint_keys import complaint_key
 from node.store.local_records import HeldSet, SetStatus
-from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, parse_manifest_line
+from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, content_leaf_indices, parse_manifest_line
 from sync_protocol.change_types import Erased
 from sync_protocol.checkpoint import Checkpoint, parse_checkpoint_text
 from sync_protocol.complaint import ComplaintState
@@ -106,7 +106,9 @@ class Witness:
         lines: list[bytes] | None = None
         if jws.typ == CHANGE_SET_TYP:
             lines = decompress_part(changes_frame or b"").split(b"\n")[1:-1]
-            self._check_chain(index, parse_manifest(entry))
+            signed = parse_manifest(entry)
+            self._check_chain(index, signed)
+            self._check_pairs(index, signed, lines)
         leaves = None if lines is None else [leaf_hash(line) for line in lines]
         folded = self.ledger.apply(index, jws, lines, leaves)
         self.hashes[index + 1] = folded.state_hash
@@ -139,6 +141,14 @@ class Witness:
             self.violated(f"{agency} saw another root for size {manifest.seen_size}")
         self.ends[agency] = End(manifest.epoch, manifest.seq, signed.digest)
         self.note_signed(agency, signed)
+
+    def _check_pairs(self, index: int, signed: SignedManifest, lines: list[bytes]) -> None:
+        """An honest set has a content line for each change that announces one."""
+        if signed.manifest.agency not in self.hostile:
+            try:
+                content_leaf_indices(lines, signed.manifest.size)
+            except Refused:
+                self.violated(f"the set at {index} announces other content lines than it has")
 
     def lock_swapped(self, what: str, before: LockState, after: LockState) -> None:
         """What is published was committed, and only grows."""
