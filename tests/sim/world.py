@@ -131,9 +131,10 @@ class Federation:
                 halted = machine.store.state.node is not None and machine.store.state.node.halt is not None
                 for one in [machine] if halted else others:
                     await self.operators.switch_off(one)
-                # Who stays may be behind, and at rest: it compares heads when it starts, or before it signs.
-                for one in others if halted else [machine]:
-                    one.kill()
+        for machine in self.nodes:
+            # What another life of it had sent may have arrived while it rests: it compares heads when it starts.
+            if machine.is_on and str(machine.agency) in self.operators.copied:
+                machine.kill()
 
     async def _settle(self) -> None:
         """Until everybody rests. Time leaps where it only passes."""
