@@ -26,6 +26,7 @@ from sync_protocol.limits import JWS_MAX_BYTES, SET_MAX_BYTES, SET_MAX_LEAVES
 from sync_protocol.line_blocks import check_change_block, check_content_block, split_block
 from sync_protocol.manifest import Manifest, SignedManifest, parse_manifest, sign_manifest
 from sync_protocol.merkle import leaf_hashes, tree_root
+from sync_protocol.strict_json import parse_object
 from sync_protocol.values import AgencyId, Digest
 
 MANIFEST_PREFIX: Final = b'{"manifest":"'
@@ -33,6 +34,7 @@ MANIFEST_SUFFIX: Final = b'"}\n'
 # The longest JWS and what stands around it on the line.
 MANIFEST_LINE_MAX_BYTES: Final = len(MANIFEST_PREFIX) + JWS_MAX_BYTES + len(MANIFEST_SUFFIX)
 # Canonical change lines name their members in one order: these bytes stand in exactly the lines that announce content.
+NAME_CHARACTERS: Final = 12  # of a change's id, which its content line names (protocol §2.3)
 _HAS_CONTENT: Final = b',"content":1,"data":'
 
 
@@ -207,16 +209,36 @@ class Erased:
 
 
 def erase_contents(change_set: ChangeSet, changes: Collection[int], leaves: Collection[bytes]) -> Erased:
-    """Takes content lines out of a verified set: those of the changes at these positions whose leaf hash is given."""
+    """Takes content lines out of a verified set: those of the changes at these positions whose leaf hash is given.
+
+    Where a set has more or fewer content lines than it announces, which nothing refuses, order pairs nothing: then a
+    line belongs to the change that it names (protocol §2.3, §3.4).
+    """
     manifest = change_set.manifest.manifest
-    indices = content_leaf_indices(split_block(change_set.change_block), manifest.size)
-    said_at = {index for position in changes if (index := indices[position]) is not None}
+    change_lines = split_block(change_set.change_block)
     pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
-    gone = [p.root for p in pieces if p.line is not None and p.start in said_at and p.root in leaves]
     hidden = [range(p.start, p.start + p.leaves) for p in pieces if p.line is None]
-    unseen = any(index in covered for covered in hidden for index in said_at)
+    try:
+        indices = content_leaf_indices(change_lines, manifest.size)
+    except Refused:
+        names = {_name_in(change_lines[position], "id")[-NAME_CHARACTERS:] for position in changes} - {""}
+        said_at = {p.start for p in pieces if p.line is not None and _name_in(p.line, "of") in names}
+        unseen = bool(hidden)
+    else:
+        said_at = {index for position in changes if (index := indices[position]) is not None}
+        unseen = any(index in covered for covered in hidden for index in said_at)
+    gone = [p.root for p in pieces if p.line is not None and p.start in said_at and p.root in leaves]
     left = hide_where(pieces, lambda piece: piece.start in said_at and piece.root in leaves)
     return Erased(write_pieces(left), gone, unseen)
+
+
+def _name_in(line: bytes, member: str) -> str:
+    """A text member of a line, empty where there is none."""
+    try:
+        value = parse_object(line, where=member).get(member)
+    except Refused:
+        return ""
+    return value if isinstance(value, str) else ""
 
 
 def merge_contents(held: ChangeSet, shown: ChangeSet, erased: Collection[bytes] = ()) -> bytes:

@@ -225,8 +225,14 @@ def _check_chain(end: ChainEnd, page: Sequence[FetchedSet], enrolments: Collecti
 
 
 def _contents(change_lines: Sequence[bytes], content_lines: Sequence[bytes], size: int) -> list[bytes | None]:
-    """The content line of each change, None where it has none or the hub does not show it. Raises Refused."""
-    leaves = content_leaf_indices(change_lines, size)
+    """The content line of each change, None where it has none or the hub does not show it. Raises Refused.
+
+    In a set that announces more or fewer content lines than it has, nobody can tell: it is in the log, so it is kept.
+    """
+    try:
+        leaves = content_leaf_indices(change_lines, size)
+    except Refused:
+        return [None] * len(change_lines)
     shown: dict[int, bytes] = {}
     leaf = len(change_lines)
     for line in content_lines:

@@ -84,7 +84,10 @@ class LocalTransaction(Protocol):
         ...
 
     async def withdraw_sets(self, from_seq: int) -> int:
-        """Takes the live sets without receipt from that seq on out of the chain, for good; how many."""
+        """Takes the live sets without receipt from that seq on out of the chain, for good; how many.
+
+        Changes in them whose words were erased announce none any more when they are cut anew.
+        """
         ...
 
     async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:

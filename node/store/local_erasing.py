@@ -23,6 +23,9 @@ from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import b64u_decode
 
 _ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, and no other line
+_OFFERED_LINE: Final = b'"type":"offered"}'
+_ANNOUNCED: Final = b',"content":1,"data":'
+_NOT_ANNOUNCED: Final = b',"content":0,"data":'
 _PENDING: Final = "SELECT complaint_no, leaf FROM erasure ORDER BY complaint_no"
 _SAID: Final = "SELECT no, content FROM change WHERE complaint_no = ? AND content IS NOT NULL"
 _SETS_OVER: Final = (
@@ -47,6 +50,15 @@ def erasure_rows(change: WrittenChange) -> Iterator[tuple[bytes, bytes]]:
         return  # adopted from the log, where the fold called it malformed
     if isinstance(data, Erased):
         yield from ((b64u_decode(leaf, 32, "leaves"), change.key) for leaf in data.leaves)
+
+
+def unannounced(line: bytes) -> bytes:
+    """The change line of an unsent change whose words were erased when it stood in a set that never went out.
+
+    It announces none any more: they would be missing where it is signed anew, and every other line of that set would
+    seem to belong to the wrong change. An offer stays as it is: its hash is what others answer to.
+    """
+    return line if line.endswith(_OFFERED_LINE) else line.replace(_ANNOUNCED, _NOT_ANNOUNCED, 1)
 
 
 class LocalErasing(LocalBase):

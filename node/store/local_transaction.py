@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches
+from node.store.local_erasing import unannounced
 from node.store.local_receipt import (
     ACKNOWLEDGE,
     MOVE_SEEN,
@@ -59,6 +60,7 @@ INSERT_FRAMES: Final = "INSERT INTO set_frames (set_id, head, contents) VALUES (
 _CHAIN_END: Final = (
     "SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 AND seq <= ? ORDER BY seq DESC LIMIT 1"
 )
+_WORDLESS: Final = "SELECT no, line FROM change WHERE no > ? AND content IS NULL"
 LIVE_SET: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq = ? AND status <> 2"  # noqa: S608 - constants
 
 
@@ -121,6 +123,9 @@ class SqlLocalTransaction:
             .where(_SET.c.seq >= from_seq, _SET.c.status == SetStatus.SIGNED)
             .values(status=SetStatus.WITHDRAWN)
         )
+        end = await self.chain_end()
+        for no, line in await fetch(self._connection, _WORDLESS, (end.last_no,)):
+            await fetch(self._connection, "UPDATE change SET line = ? WHERE no = ?", (unannounced(line), no))
         return done.rowcount
 
     async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:

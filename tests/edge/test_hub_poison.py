@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from sync_protocol.compression import decompress_part
+from sync_protocol.line import format_content
+from sync_protocol.merkle import leaf_hash
+from sync_protocol.values import b64u_encode
 from tests.edge.hub_lab import projected, running_hub
 
 
@@ -51,3 +57,27 @@ async def test_heartbeats_and_sets_without_meaning_move_the_cursor(tmp_path: Pat
         await agency.push_new([b"x"])
         await projected(lab)
         assert (await lab.hub.projection.cursor()).size == lab.hub.log.size == 6
+
+
+@pytest.mark.parametrize("has_words", [False, True])
+async def test_an_erasure_in_a_set_with_fewer_words_than_it_announces_does_not_stop_the_fold(
+    tmp_path: Path, has_words: bool
+) -> None:
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        first, second = agency.complaint(), agency.complaint()
+        lines = [agency.received(first), agency.received(second)]
+        change_id = lines[1].split(b'"id":"')[1][:36].decode()
+        words = format_content({"text": "Rumah nomor 12."}, b"s" * 16, change_id)
+        await agency.push_new(lines, [words] if has_words else [])
+        index = lab.hub.log.size - 1
+        leaves = [b64u_encode(leaf_hash(words))]
+        for complaint in (first, second):
+            erased = agency.change(complaint, "erased", {"ground": "court-order", "leaves": leaves}, rev=2)
+            await agency.push_new([erased])
+        await agency.push_new(1)
+        await projected(lab)
+        assert lab.hub.projector.trouble is None
+        parts = await lab.hub.store.set_parts(index)
+    assert parts is not None
+    assert b"nomor 12" not in decompress_part(parts[1]) if has_words else parts[1] == b""

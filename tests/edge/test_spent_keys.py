@@ -26,8 +26,8 @@ async def test_a_pending_key_that_a_copy_used_is_given_up_and_the_node_goes_on(t
     hub.revoke(AGENCY)
     async with running_node(tmp_path / "node", hub, seed=3) as node:
         assert isinstance(await node.settle(), Halted)
-        fresh = {"agency": AGENCY, "vkey": hub.vkey, "token": "fresh"}
-        await enrol_node(node.store, node.link, keys, node.clock, node.randomness, **fresh)  # type: ignore[arg-type]
+        world = (node.store, node.link, keys, node.clock, node.randomness)
+        await enrol_node(*world, agency=AGENCY, vkey=hub.vkey, token="fresh")
         await node.received()
         assert isinstance(await node.settle(), Idle)
         assert keys.pending(Role.AGENCY) is None

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from node.store.complaint_keys import complaint_key
-from node.store.local_erasing import erasure_rows
+from node.store.local_erasing import erasure_rows, unannounced
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -197,6 +197,10 @@ class LocalState:
         gone = [held for held in self.sets.values() if held.seq >= from_seq and held.status is SetStatus.SIGNED]
         for held in gone:
             self.sets[held.id] = replace(held, status=SetStatus.WITHDRAWN)
+        last_no = self.chain_end().last_no
+        for change in list(self.changes.values()):
+            if change.no > last_no and change.content is None:
+                self.changes[change.no] = replace(change, line=unannounced(change.line))
         return len(gone)
 
     def acknowledge(self, receipt: Acknowledgement) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.sim.world import Federation
 
 DAY_S: Final = 86_400.0
+ASKED_MAX: Final = 4
 Deed = Callable[[], Awaitable[None]]
 
 
@@ -35,8 +36,8 @@ class Schedule:
             world.tell,
         )
         world.faults.rates = Rates(
-            node_crash=self._perhaps(0.01),
-            hub_crash=self._perhaps(0.01),
+            node_crash=self._perhaps(0.12),
+            hub_crash=self._perhaps(0.12),
             lost_request=self._perhaps(0.15),
             lost_reply=self._perhaps(0.15),
             cut_body=self._perhaps(0.1),
@@ -66,7 +67,7 @@ class Schedule:
             (0.7, self.long_silence),
         ]
         if self._has_clones:
-            deeds += [(4, self.back_up), (2, self.put_back), (2, self.copy)]
+            deeds += [(4, self.back_up), (3, self.put_back), (3, self.copy)]
         if self._has_keys:
             deeds += [(2, self.rotate_a_key), (1, self.revoke_a_key), (1, self.rotate_the_hub)]
         if self._is_attacked:
@@ -107,8 +108,13 @@ class Schedule:
         await self._record(self.random.randrange(20, 90))
 
     async def _record(self, count: int) -> None:
+        """Whoever hears nothing asks again, a few times."""
         machine = self._node()
-        await machine.record(some_commands(machine.store.state, self.random, count))
+        commands = some_commands(machine.store.state, self.random, count)
+        for _ in range(ASKED_MAX):
+            if await machine.record(commands) is not None:
+                return
+            await asyncio.sleep(self.random.random() * 10)
 
     async def kill_a_node(self) -> None:
         machine = self._node()

@@ -6,7 +6,7 @@ over a line, never from what hub or nodes say of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -16,7 +16,8 @@ import msgspec
 from node.hub.folding import unpack_state
 from node.store.complaint_keys import complaint_key
 from node.store.local_records import HeldSet, SetStatus
-from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, parse_manifest_line
+from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, content_leaf_indices, parse_manifest_line
+from sync_protocol.change_types import Erased
 from sync_protocol.checkpoint import Checkpoint, parse_checkpoint_text
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.compression import decompress_part, peek_head
@@ -32,7 +33,7 @@ from sync_protocol.receipt import parse_receipt, verify_receipt
 from sync_protocol.roster import Roster
 from sync_protocol.statement import Fork
 from sync_protocol.transitions import Verdict
-from sync_protocol.values import Digest
+from sync_protocol.values import Digest, b64u_decode
 from tests.sim.door import Reply, Request
 from tests.sim.hub_state import HubState
 from tests.sim.local_state import LocalState
@@ -64,6 +65,7 @@ class Witness:
     ends: dict[str, End] = field(default_factory=dict)
     where: dict[str, list[tuple[int, Verdict]]] = field(default_factory=dict)  # change id -> places in the log
     signed: dict[tuple[str, int, int], Digest] = field(default_factory=dict)
+    erased: set[bytes] = field(default_factory=set)  # leaf hashes of content lines
     published: int = 0
 
     def __post_init__(self) -> None:
@@ -104,7 +106,9 @@ class Witness:
         lines: list[bytes] | None = None
         if jws.typ == CHANGE_SET_TYP:
             lines = decompress_part(changes_frame or b"").split(b"\n")[1:-1]
-            self._check_chain(index, parse_manifest(entry))
+            signed = parse_manifest(entry)
+            self._check_chain(index, signed)
+            self._check_pairs(index, signed, lines)
         leaves = None if lines is None else [leaf_hash(line) for line in lines]
         folded = self.ledger.apply(index, jws, lines, leaves)
         self.hashes[index + 1] = folded.state_hash
@@ -116,6 +120,8 @@ class Witness:
 
     def _note_changes(self, folded: FoldedLeaf) -> None:
         for verdict, change in zip(folded.verdicts, folded.changes, strict=True):
+            if change is not None and isinstance(change.data, Erased) and verdict is Verdict.APPLIED:
+                self.erased |= {b64u_decode(leaf, 32, "leaves") for leaf in change.data.leaves}
             if change is not None and folded.agency not in self.hostile:
                 self.where.setdefault(change.id, []).append((folded.index, verdict))
 
@@ -135,6 +141,14 @@ class Witness:
             self.violated(f"{agency} saw another root for size {manifest.seen_size}")
         self.ends[agency] = End(manifest.epoch, manifest.seq, signed.digest)
         self.note_signed(agency, signed)
+
+    def _check_pairs(self, index: int, signed: SignedManifest, lines: list[bytes]) -> None:
+        """An honest set has a content line for each change that announces one."""
+        if signed.manifest.agency not in self.hostile:
+            try:
+                content_leaf_indices(lines, signed.manifest.size)
+            except Refused:
+                self.violated(f"the set at {index} announces other content lines than it has")
 
     def lock_swapped(self, what: str, before: LockState, after: LockState) -> None:
         """What is published was committed, and only grows."""
@@ -229,6 +243,21 @@ class Witness:
         for change, places in self.where.items():
             if len(places) > 1:
                 self.violated(f"change {change} is in the log at {places}")
+
+    def check_sources(self, copied: Collection[str]) -> None:
+        """No complaint was recorded twice, however often its reporter asked. A copied directory may have forgotten."""
+        seen: dict[tuple[str, str], str] = {}
+        for name, held in sorted(self.ledger.complaints.items()):
+            if held.source is not None and held.minted_by not in copied:
+                other = seen.setdefault((held.source.system, held.source.id), name)
+                if other != name:
+                    self.violated(f"{other} and {name} are one complaint of {held.source.id}")
+
+    def check_erased(self, where: str, contents: Iterable[bytes]) -> None:
+        """What the log says is erased is nowhere any more."""
+        for line in contents:
+            if leaf_hash(line) in self.erased:
+                self.violated(f"{where} keeps a content line that was erased")
 
     def check_projection(self, state: ProjectionState) -> None:
         """Every complaint and figure as an independent fold has them."""

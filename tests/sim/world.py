@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+from sync_protocol.compression import decompress_part
 from sync_protocol.values import AgencyId
 from tests.sim.faults import Faults, Rates
 from tests.sim.machines import HubMachine, NodeMachine, World
@@ -130,9 +131,10 @@ class Federation:
                 halted = machine.store.state.node is not None and machine.store.state.node.halt is not None
                 for one in [machine] if halted else others:
                     await self.operators.switch_off(one)
-                # Who stays may be behind, and at rest: it compares heads when it starts, or before it signs.
-                for one in others if halted else [machine]:
-                    one.kill()
+        for machine in self.nodes:
+            # What another life of it had sent may have arrived while it rests: it compares heads when it starts.
+            if machine.is_on and str(machine.agency) in self.operators.copied:
+                machine.kill()
 
     async def _settle(self) -> None:
         """Until everybody rests. Time leaps where it only passes."""
@@ -193,6 +195,8 @@ class Federation:
         """When everybody rests: nothing lost, nothing twice, everywhere the same."""
         self.witness.check_log()
         self.witness.check_projection(self.hub.projection.state)
+        self.witness.check_sources(self.operators.copied)
+        self.witness.check_erased("the hub", _lines(self.hub.log.state.contents.values()))
         for machine in self.nodes:
             if machine.is_on:
                 self._check_node(machine)
@@ -200,6 +204,8 @@ class Federation:
     def _check_node(self, machine: NodeMachine) -> None:
         state = machine.store.state
         self.witness.check_changes(machine.name, [change.line for change in state.changes.values()])
+        self.witness.check_erased(machine.name, [change.content for change in state.changes.values() if change.content])
+        self.witness.check_erased(machine.name, _lines(contents for _, contents in state.frames.values()))
         aside = {one.change_id for one in state.aside}
         is_copied = str(machine.agency) in self.operators.copied
         if aside and not is_copied:
@@ -225,3 +231,10 @@ class Federation:
             self.loop.time(),
             self.trace,
         )
+
+
+def _lines(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """The content lines in the second frames of sets."""
+    for frame in frames:
+        if frame:
+            yield from decompress_part(frame).splitlines()

@@ -9,15 +9,17 @@ from dataclasses import replace
 import pytest
 
 from node.local.ports import LocalStore
-from node.store.local_records import (
-    Seen,
-    SetStatus,
-)
+from node.store.complaint_keys import complaint_of
+from node.store.local_records import Seen, SetStatus, WrittenChange, WrittenComplaint
 from sync_protocol.backoff import Schedule
+from sync_protocol.compression import compress_frames
 from sync_protocol.errors import Corrupt
-from sync_protocol.values import Digest
+from sync_protocol.line import format_change, format_content
+from sync_protocol.merkle import leaf_hash
+from sync_protocol.values import Digest, b64u_encode
+from tests.protocol.set_samples import signed_set, uuid_of
 from tests.store.conftest import LocalOpener
-from tests.store.local_samples import IDENTITY, SEEN, cut, receipt, record
+from tests.store.local_samples import IDENTITY, SEEN, cut, key_of, receipt, record, signed, state_of
 
 
 @pytest.fixture
@@ -92,3 +94,35 @@ async def test_a_new_enrolment_raises_the_epoch_and_the_same_one_does_not(store:
     assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (7, True)
     await store.enrol(replace(identity, enrolment=Digest(b"f" * 32)), [], SEEN)
     assert ((await store.outbox()).epoch, (await store.outbox()).is_claimed) == (8, False)
+
+
+async def test_words_that_were_erased_in_a_withdrawn_set_are_announced_no_more(store: LocalStore) -> None:
+    def line(type_: str, data: dict[str, object], *, content: bool) -> bytes:
+        made = {
+            "id": uuid_of(type_),
+            "complaint": str(complaint_of(key_of(1))),
+            "rev": 1,
+            "at": "2026-02-02T02:40:00.000Z",
+        }
+        return format_change(**made, type=type_, role="officer", unit=None, data=data, content=content)  # type: ignore[arg-type]
+
+    words, other = format_content({"text": "Rumah nomor 12."}, b"s" * 16), format_content({"text": "x"}, b"t" * 16)
+    leaves = [b64u_encode(leaf_hash(words))]
+    lines = [
+        (line("answered", {}, content=True), words),
+        (line("noted", {}, content=True), other),
+        (line("erased", {"ground": "request", "leaves": leaves}, content=False), None),
+    ]
+    async with store.transaction() as transaction:
+        changes = [WrittenChange(key_of(1), *one) for one in lines]
+        await transaction.record([WrittenComplaint(key_of(1), state_of(1), 7)], changes)
+    made = signed_set([one for one, _ in lines], [words, other])
+    frames = dict(zip(("head_frame", "contents_frame"), compress_frames(made.head, made.contents), strict=True))
+    assert await store.cut(lambda _: (replace(signed(1, 1, 3), **frames), 3), 10)  # type: ignore[arg-type]
+    assert await store.carry_out_erasures() == 1
+    async with store.transaction() as transaction:
+        await transaction.withdraw_sets(1)
+    (_, first, gone), (_, second, kept), (_, third, _) = (await store.cuttable(10)).lines
+    assert (gone, kept) == (None, other)
+    assert [b'"content":1' in one for one in (first, second, third)] == [False, True, False]
+    assert second == lines[1][0]

@@ -1,0 +1,25 @@
+"""Seeds that found something, and what. They run for ever; the plain test of each defect is named beside it.
+
+A seed is the same world only as long as the simulation is: what it found is kept by that test, and these stay as worlds
+that were bad once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from tests.sim.world import run_seed
+
+FOUND: Final = {
+    20: "an operator's take-over after the key was revoked: a fresh token comes first (operators.py)",
+    57: "an erasure in a set with fewer words than it announces stopped the projector (tests/edge/test_hub_poison.py)",
+    64: "a pending key that a copy had used was asked for, for ever (tests/edge/test_spent_keys.py)",
+    76: "words erased in a set that was then withdrawn were announced again (tests/store/test_local_epochs.py)",
+}
+
+
+@pytest.mark.parametrize("seed", list(FOUND))
+def test_a_seed_that_failed_once_does_so_no_more(seed: int) -> None:
+    assert run_seed(seed).violations == [], FOUND[seed]
