@@ -59,14 +59,24 @@ class MemoryRecovery:
 
     async def wanted_seqs(self, agency: str) -> tuple[int, int] | None:
         state = await self._mount.read()
-        lost = [leaf for leaf in state.recovered.values() if leaf.index >= state.newest_size and _lacks_lines(leaf)]
-        seqs = [leaf.seq for leaf in lost if leaf.agency == agency and leaf.seq is not None]
+        lost = [leaf for leaf in state.recovered.values() if leaf.agency == agency and _lacks_lines(leaf)]
+        seqs = [leaf.seq for leaf in lost if leaf.seq is not None]
         seqs += [missing.seq for missing in state.missing.values() if missing.agency == agency]
         return (min(seqs), max(seqs)) if seqs else None
 
     async def forget_recovered(self) -> None:
         async with self._mount.writing("forget recovered") as draft:
-            draft.recovered, draft.notes = {}, {}
+            lacking = {
+                at: leaf for at, leaf in draft.recovered.items() if leaf.agency is not None and _lacks_lines(leaf)
+            }
+            draft.recovered = {
+                at: replace(leaf, changes_frame=None, contents_frame=None) for at, leaf in lacking.items()
+            }
+            draft.notes = {}
+
+    async def stop_wanting(self, index: int) -> None:
+        async with self._mount.writing("stop wanting") as draft:
+            draft.recovered.pop(index, None)
 
     async def missing_sets(self, limit: int) -> list[MissingSet]:
         held = (await self._mount.read()).missing
