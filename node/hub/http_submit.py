@@ -144,10 +144,12 @@ async def post_recovery(request: web.Request) -> web.Response:
     """`POST /v1/recovery`: what a node holds that this hub may have lost (§10.6)."""
     hub = request.app[HUB]
     body = await _small_body(request, BODY_MAX_BYTES)
+    # While recovering it may not know who asks any more, and believes receipts alone.
+    reader = await identify(request, body=body) if hub.log.recovering is None else None
     asked = parse_body(body, RecoveryRequest)
     agency = AgencyId.parse(asked.agency)
-    if hub.log.recovering is None:  # else it may not know who asks any more, and believes receipts alone
-        check_agency(await identify(request, body=body), agency)
+    if reader is not None:
+        check_agency(reader, agency)
     return json_answer(await hear_recovery(hub.log, hub.gathering, asked))
 
 

@@ -53,6 +53,7 @@ class PlainConnection:
         self._in_thread: sqlite3.Connection | None = None
         self._at_hand: sqlite3.Connection | None = None
         self._pace = {writes: Pace(at_once_max_s) for writes in (False, True)}  # a commit waits for the disk
+        self._is_full = False  # the log is to begin anew: writers stand in line behind that
         self._commits = 0  # on the event loop since the log was last written back
 
     async def read(self, work: Callable[[sqlite3.Connection], T], *, small: bool = False) -> T:
@@ -77,7 +78,7 @@ class PlainConnection:
 
     async def _done(self, work: Callable[[sqlite3.Connection], T], *, writes: bool, small: bool) -> T:
         now_s = asyncio.get_running_loop().time
-        if small and self._pace[writes].is_quick:
+        if small and self._pace[writes].is_quick and not (writes and self._is_full):
             with suppress(_Busy):
                 return self._at_once(work, now_s, writes=writes)
         took_s = 0.0
@@ -124,7 +125,22 @@ class PlainConnection:
         self._commits += 1
         if self._commits >= WRITE_BACK_EVERY:
             self._commits = 0
-            self._thread.submit(lambda: _write_back(self._open())).add_done_callback(_tell_failure)
+            self._thread.submit(self._write_back).add_done_callback(_tell_failure)
+
+    def _write_back(self) -> None:
+        """Beside the writers. A log that they never give time to begin anew is written back while they wait in line;
+        where somebody is reading, that is given up at once: it would hold all of them up."""
+        connection = self._open()
+        _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if frames <= LOG_MAX_FRAMES:
+            return
+        self._is_full = True
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {RESTART_WAIT_MS}")
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+            self._is_full = False
 
     async def _run(self, work: Callable[[], T]) -> T:
         """Whoever is cancelled meanwhile waits for the end of it: nobody else may take the turn before."""
@@ -143,18 +159,6 @@ class PlainConnection:
     def _close(self) -> None:
         if self._in_thread is not None:
             self._in_thread.close()
-
-
-def _write_back(connection: sqlite3.Connection) -> None:
-    """Beside the writers. A log that they never give time to begin anew is written back while they wait, which is
-    given up at once where somebody is reading: it holds all of them up."""
-    _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    if frames > LOG_MAX_FRAMES:
-        connection.execute(f"PRAGMA busy_timeout = {RESTART_WAIT_MS}")
-        try:
-            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
 
 
 def _tell_failure(done: Future[None]) -> None:
