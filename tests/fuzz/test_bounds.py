@@ -104,6 +104,6 @@ def test_what_is_made_to_cost_much_costs_no_more_than_the_bound(name: str) -> No
 def test_a_reader_that_costs_too_much_is_found() -> None:
     """The measure itself, against a reader that is slow and one that hoards."""
     slow = Target("slow", lambda data: sum(1 for a in data for b in data if a == b), lambda: [b"x"], limit=4_000)
-    assert max(spent_s(slow, data) for data in costly(slow)) > unit_s()
+    assert any(spent_s(slow, data) > unit_s() for data in costly(slow))
     hoard = Target("hoard", lambda data: [bytes(data) + b"x" for _ in range(80)], lambda: [b"x"])
     assert held_bytes(hoard, bytes(MIB)) > MEMORY_MAX_BYTES
