@@ -16,11 +16,14 @@ from keys.key_directory import KeyDirectory
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
+from node.local.abroad import Abroad
 from node.local.enrolment import enrol_node
 from node.local.evidence import make_evidence
+from node.local.federation import Federation
 from node.local.hub_session import HubSession
 from node.local.import_service import ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
+from node.local.inbox import Inbox
 from node.local.lease import DirectoryLease
 from node.local.pusher import Pusher
 from node.local.recording import Minting
@@ -54,6 +57,7 @@ class NodeParts:
         self.key_directory = KeyDirectory(settings.keys_directory, settings.passphrase())
         self.keys = DirectoryKeys(self.key_directory)
         self.lease = DirectoryLease(settings.directory)
+        self.federation = Federation()
 
     @property
     def listed(self) -> Agency | None:
@@ -68,7 +72,8 @@ class NodeParts:
     def minting(self) -> Minting:
         """What identifiers of this node are made from."""
         prefix = self.listed.prefix if self.listed else _prefix_of(self.agency)
-        return Minting(self.agency, prefix, self.clock, self.randomness)
+        federation = self.federation
+        return Minting(self.agency, prefix, self.clock, self.randomness, federation, federation.is_agency)
 
     def link(self) -> HubClient:
         """The way to the hub; opens nothing before it is used."""
@@ -97,6 +102,11 @@ class NodeParts:
             keep_days=self.settings.retention_days,
             keep_sets=self.settings.retention_sets,
         )
+
+    def inbox(self, link: HubClient) -> Inbox:
+        """What the hub tells this agency."""
+        session = HubSession(self.store, link, self.keys, self.agency)
+        return Inbox(self.store, link, session, self.federation, self.clock, self.agency)
 
     def service(self, on_recorded: Callable[[], None] = lambda: None) -> LocalService:
         """Records changes; to be entered as an async context."""
@@ -173,6 +183,10 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
+        inbox = parts.inbox(link)
+        await parts.federation.read_rules(parts.store)
+        reading = asyncio.create_task(inbox.run(stop), name="inbox")
+        stack.push_async_callback(_cancel, reading)
         application = build_app(
             service,
             parts.store,
@@ -180,6 +194,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
+            abroad=Abroad(inbox, parts.federation, link),
         )
         settle_objects()
         bound_port = settings.port if port is None else port
@@ -199,6 +214,12 @@ async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
     for task in unfinished:
         task.cancel()
     await asyncio.gather(pushing, return_exceptions=True)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """What it was taking in is taken in at the next start."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def import_file(
@@ -224,10 +245,11 @@ async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dic
         link = parts.link()
         try:
             drained = await parts.pusher(link).drain(timeout_s, until_drained=until_drained)
+            told = await parts.inbox(link).drain() if drained.reached and not drained.halted else 0
         finally:
             await link.close()
         status = await status_of(parts.store, parts.clock)
-        return {**msgspec.to_builtins(status), "drained": drained.drained, "reached": drained.reached}
+        return {**msgspec.to_builtins(status), "drained": drained.drained, "reached": drained.reached, "told": told}
 
 
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
