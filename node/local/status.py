@@ -24,8 +24,8 @@ COUNTED_MAX: Final = 1_000  # more are "a thousand or more" to whoever reads a s
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`simpul node status --json`. Counts are changes; `troubles` are sentences with the operator's next step.
 
-    `offered` counts complaints that wait for this agency's answer, at most COUNTED_MAX; `refused` the changes of its own
-    that the log refused, likewise. `inbox_place` is how far the inbox was read (protocol §7.6), empty in the beginning.
+    `offered` counts complaints that wait for this agency's answer, `refused` changes of its own that the log refused;
+    both at most COUNTED_MAX. `inbox_place` is how far the inbox was read (protocol §7.6), empty in the beginning.
     """
 
     agency: str

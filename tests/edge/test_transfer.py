@@ -44,7 +44,8 @@ async def test_an_accepted_complaint_is_the_new_owners_with_its_whole_history(la
     await settle_down(nodes, lab)
     assert (await regency.state(complaint)).offer_to == REGENCY
     said = [one.content for one in await regency.history(complaint)]
-    assert said[0] is not None and b"Jalan berlubang." in said[0]
+    assert said[0] is not None
+    assert b"Jalan berlubang." in said[0]
 
     await regency.accept(complaint)
     await settle_down(nodes, lab)

@@ -22,12 +22,16 @@ async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
     await opened.close()
 
 
+async def _fail_after_moving(store: LocalStore) -> None:
+    async with store.transaction() as transaction:
+        await transaction.move_inbox(70_000)
+        raise ZeroDivisionError
+
+
 async def test_the_inbox_begins_before_everything_and_moves_with_what_is_taken_in(store: LocalStore) -> None:
     assert await store.inbox_place() == -1
     with pytest.raises(ZeroDivisionError):
-        async with store.transaction() as transaction:
-            await transaction.move_inbox(70_000)
-            raise ZeroDivisionError
+        await _fail_after_moving(store)
     assert await store.inbox_place() == -1
     async with store.transaction() as transaction:
         await transaction.move_inbox(70_000)
