@@ -17,6 +17,7 @@ from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
 from node.local.abroad import Abroad
+from node.local.api_answers import summary_of
 from node.local.enrolment import enrol_node
 from node.local.evidence import make_evidence
 from node.local.federation import Federation
@@ -36,12 +37,15 @@ from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
+from node.store.complaint_keys import complaint_of
+from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from sync_protocol.errors import Refused
-from sync_protocol.values import AgencyId
+from sync_protocol.errors import Refused, Unavailable
+from sync_protocol.values import AgencyId, format_timestamp
 
 RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
+SHOWN_MAX: Final = 200  # offers and refusals on one screen
 WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
 
 
@@ -245,11 +249,43 @@ async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dic
         link = parts.link()
         try:
             drained = await parts.pusher(link).drain(timeout_s, until_drained=until_drained)
-            told = await parts.inbox(link).drain() if drained.reached and not drained.halted else 0
+            told = await _take_in(parts, link) if drained.reached and not drained.halted else 0
         finally:
             await link.close()
         status = await status_of(parts.store, parts.clock)
         return {**msgspec.to_builtins(status), "drained": drained.drained, "reached": drained.reached, "told": told}
+
+
+async def _take_in(parts: NodeParts, link: HubClient) -> int:
+    """How many items of the inbox came; the hub gone meanwhile is no failure of what was pushed."""
+    try:
+        return await parts.inbox(link).drain()
+    except Unavailable:
+        return 0
+
+
+async def read_inbox(directory: Path) -> dict[str, Any]:
+    """`simpul node inbox`."""
+    async with opened(directory) as parts:
+        link = parts.link()
+        try:
+            told = await parts.inbox(link).drain()
+        finally:
+            await link.close()
+        offered = await parts.store.complaints(ComplaintFilter(offered_to=str(parts.agency), limit=SHOWN_MAX))
+        return {
+            "told": told,
+            "offered": [msgspec.to_builtins(summary_of(held)) for held in offered],
+            "refused": [
+                {
+                    "complaint": None if one.key is None else str(complaint_of(one.key)),
+                    "change": one.change_id,
+                    "verdict": one.verdict,
+                    "at": format_timestamp(one.at_ms),
+                }
+                for one in await parts.store.refusals(SHOWN_MAX)
+            ],
+        }
 
 
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
