@@ -50,20 +50,25 @@ async def read_fields(request: web.Request, timeout_s: float) -> dict[str, Any]:
         raise Refused(UNSUPPORTED_TYPE, "a body is application/json, in UTF-8", where="Content-Type")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused("unsupported-encoding", "a body is sent as it is, not compressed", where="Content-Encoding")
-    if (request.content_length or 0) > BODY_MAX_BYTES:
-        raise too_large("body", BODY_MAX_BYTES)
+    return parse_object(await read_body(request, timeout_s), where="body")
+
+
+async def read_body(request: web.Request, timeout_s: float, limit: int = BODY_MAX_BYTES) -> bytes:
+    """The body as it is. Raises Refused: too-large, timeout, malformed."""
+    if (request.content_length or 0) > limit:
+        raise too_large("body", limit)
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.content.iter_any():
                 body += chunk
-                if len(body) > BODY_MAX_BYTES:
-                    raise too_large("body", BODY_MAX_BYTES)
+                if len(body) > limit:
+                    raise too_large("body", limit)
     except TimeoutError:
         raise Refused(TIMEOUT, f"the body did not arrive within {timeout_s:g} seconds") from None
     except (web.RequestPayloadError, ConnectionError):
         raise malformed("the body ended before its announced end", "body") from None
-    return parse_object(bytes(body), where="body")
+    return bytes(body)
 
 
 def convert(fields: Mapping[str, Any], kind: Any) -> Any:

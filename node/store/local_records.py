@@ -278,7 +278,10 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class ComplaintFilter:
-    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly."""
+    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly.
+
+    From and to are both included.
+    """
 
     states: Sequence[State] = ()
     unit: str | None = None
@@ -287,3 +290,6 @@ class ComplaintFilter:
     tracking: str | None = None
     before_no: int | None = None
     limit: int = 50
+    received_from_ms: int | None = None
+    received_to_ms: int | None = None
+    changed_from_ms: int | None = None
