@@ -61,7 +61,15 @@ class _Settings(BaseSettings):
         return env_settings, init_settings
 
     @field_validator(
-        "tls_cert", "tls_key", "key_passphrase_file", "public_url", "ca_file", mode="before", check_fields=False
+        "tls_cert",
+        "tls_key",
+        "key_passphrase_file",
+        "public_url",
+        "ca_file",
+        "open311_services",
+        "open311_post_url",
+        mode="before",
+        check_fields=False,
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -167,6 +175,12 @@ class HubSettings(_Settings):
     desk: str = Field("kementerian-panrb", description="The agency that takes back and directs what nobody takes.")
     bounce_limit: int = Field(3, ge=1, le=100, description="Refused offers after which the desk may take over.")
     silence_s: int = Field(1_209_600, ge=1, description="Silence after which the desk may take over.")
+    open311_services: Path | None = Field(
+        None, description="Table of the services of /open311/v2, as config/open311.example.toml. Empty: no Open311."
+    )
+    open311_post_url: str | None = Field(
+        None, description="The desk node's own /open311/v2, where whoever wants to report there is sent."
+    )
 
     @field_validator("origin")
     @classmethod
@@ -175,7 +189,7 @@ class HubSettings(_Settings):
             raise ValueError("a name such as hub.lapor.go.id/log, without https://")
         return _said_by_pydantic(check_key_name, origin)
 
-    @field_validator("public_url")
+    @field_validator("public_url", "open311_post_url")
     @classmethod
     def _public_url(cls, url: str | None) -> str | None:
         return None if url is None else check_http_url(url)
@@ -222,6 +236,9 @@ class NodeSettings(_Settings):
     )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
+    open311_services: Path | None = Field(
+        None, description="Table of the services of /open311/v2, as config/open311.example.toml. Empty: no Open311."
+    )
 
     @field_validator("agency")
     @classmethod

@@ -279,6 +279,16 @@ class ProjectionStore(Protocol):
         """
         ...
 
+    async def complaints_minted(
+        self, first: bytes, end: bytes, agency: int | None, states: Sequence[int], limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        """Complaints in any of the states whose key is in [first, end), the newest key first, at most `limit`.
+
+        Keys begin with the moment at which the complaint was minted (UUIDv7). `agency` as in `complaints_of`; None for
+        all.
+        """
+        ...
+
     async def figures(self, wanted: TotalsWanted) -> tuple[Cursor, list[TotalRow]]:
         """Some figures, or sums of them, in the order of their words, and the cursor that they are as of."""
         ...

@@ -21,6 +21,8 @@ from node.local.tokens import check_bearer
 from node.logs import wordless_logger
 from node.ports import Clock, Randomness
 
+#: Patterns of the routes that ask for no bearer token: public ones, and those of channels that ask in their own way.
+OPEN_ROUTES: Final = web.AppKey("open_routes", set[str])
 REQUEST_TIMEOUT_S: Final = 60.0  # a disk that hangs must not hold a connection for ever
 NO_ROUTE: Final = "none"
 HEADERS: Final = {
@@ -62,13 +64,13 @@ def observing(metrics: LocalMetrics, clock: Clock, randomness: Randomness) -> An
     return observe
 
 
-def authorising(store: LocalStore, public: frozenset[str]) -> Any:
-    """Before a body is read: a living token, except on the public routes and where there is no route at all."""
+def authorising(store: LocalStore) -> Any:
+    """Before a body is read: a living token, except on the OPEN_ROUTES and where there is no route at all."""
 
     @web.middleware
     async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
         route = _route_of(request)
-        if route not in public and route != NO_ROUTE:
+        if route not in request.app[OPEN_ROUTES] and route != NO_ROUTE:
             token = await check_bearer(store, request.headers.getall("Authorization", []))
             request[TOKEN_NAME] = token.name
         return await handler(request)

@@ -335,6 +335,12 @@ class LocalStore(Protocol):
         """Its whole history, in order."""
         ...
 
+    async def lines_of(self, complaint_nos: Collection[int]) -> dict[int, list[tuple[bytes, bytes | None]]]:
+        """The change line and the content line (None where there is none, or not here) of every change of these
+        complaints, in order; a complaint that is not there has no entry.
+        """
+        ...
+
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         """Key of a complaint for each (system, id) that has one."""
         ...

@@ -326,6 +326,7 @@ class ComplaintFilter:
     """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly.
 
     `not_owner` is for what is held here and owned by anybody else.
+    From and to are both included.
     """
 
     states: Sequence[State] = ()
@@ -338,3 +339,6 @@ class ComplaintFilter:
     not_owner: str | None = None
     offered_to: str | None = None
     limit: int = 50
+    received_from_ms: int | None = None
+    received_to_ms: int | None = None
+    changed_from_ms: int | None = None

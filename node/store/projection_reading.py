@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Column,
+    ColumnElement,
     Integer,
     Select,
     Text,
@@ -24,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from node.store.complaint_place import SLOT_MAX, place_of
+from node.store.complaint_place import SLOT_BITS, SLOT_MAX, STATE_MAX, place_of
 from node.store.hub_tables import table_of
 from node.store.projection_records import ComplaintRow, Cursor, InboxRow, RefusedChange, TotalRow, TotalsWanted
 from node.store.projection_sums import NATIONAL, OPEN, PLAIN
@@ -76,6 +78,18 @@ class ProjectionReading:
             rows = (
                 await connection.execute(_page(len(states), after is not None), _bounds(agency, states, after, limit))
             ).all()
+        return cursor, [ComplaintRow(*row) for row in rows]
+
+    async def complaints_minted(
+        self, first: bytes, end: bytes, agency: int | None, states: Sequence[int], limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        key, place = COMPLAINT.c.key, COMPLAINT.c.place
+        query = _ROWS.where(key >= first, key < end, _state_of(place).in_(states)).order_by(key.desc()).limit(limit)
+        if agency is not None:
+            query = query.where(place.between(place_of(agency, 0, 0), place_of(agency + 1, 0, 0) - 1))
+        async with self.readers.connect() as connection:
+            cursor = await read_cursor(connection)
+            rows = (await connection.execute(query)).all()
         return cursor, [ComplaintRow(*row) for row in rows]
 
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
@@ -150,6 +164,11 @@ class ProjectionReading:
 
 
 _ROWS: Final = select(COMPLAINT.c.key, COMPLAINT.c.place, COMPLAINT.c.state, COMPLAINT.c.pointers)
+
+
+def _state_of(place: Column[Any]) -> ColumnElement[int]:
+    """In the database's words what complaint_place.state_at says."""
+    return place.op(">>")(literal_column(str(SLOT_BITS))).op("&")(literal_column(str(STATE_MAX)))
 
 
 async def read_cursor(connection: AsyncConnection) -> Cursor:

@@ -20,6 +20,7 @@ from node.memory import settle_memory
 from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
+from node.wiring.channels import add_hub_channels
 from node.wiring.hub_databases import reach_databases
 from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
@@ -122,6 +123,7 @@ async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
     hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
         application = build_app(hub)
+        add_hub_channels(application, hub, settings)
         settle_memory()
         await hub.ensure_rules(rules_draft(settings))
         await hub.start()

@@ -41,6 +41,7 @@ from node.store.complaint_keys import complaint_of
 from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
+from node.wiring.channels import add_channels
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
 
@@ -200,6 +201,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             refused_after_s=settings.refused_after_s,
             abroad=Abroad(inbox, parts.federation, link),
         )
+        add_channels(application, service, settings, parts.clock)
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)

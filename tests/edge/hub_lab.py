@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp import web
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
@@ -244,9 +245,14 @@ def options_for(directory: Path, **changed: Any) -> HubOptions:
 
 @asynccontextmanager
 async def running_hub(
-    directory: Path, *, clock: LabClock | None = None, seed: int = 1, **changed: Any
+    directory: Path,
+    *,
+    clock: LabClock | None = None,
+    seed: int = 1,
+    prepare: Callable[[web.Application, Hub], None] = lambda _app, _hub: None,
+    **changed: Any,
 ) -> AsyncIterator[Lab]:
-    """A hub in `directory`, made if it is not there, serving on a free port."""
+    """A hub in `directory`, made if it is not there, serving on a free port; `prepare` is called before it runs."""
     clock, randomness = clock or LabClock(), LabRandomness(seed)
     options = options_for(directory, **changed)
     if not await hub_exists(options):
@@ -254,8 +260,10 @@ async def running_hub(
     hub = await open_hub(options, clock=clock, randomness=randomness)
     try:
         await hub.start()
+        application = build_app(hub)
+        prepare(application, hub)
         async with (
-            listening(build_app(hub), "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
+            listening(application, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
             aiohttp.ClientSession(auto_decompress=False) as session,
         ):
             vkey = hub.log.roster.vkey if hub.log.size else vkey_for(ORIGIN, hub.signer(Role.LOG).public_key)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+from aiohttp import web
 
 from node.local.http import RUNNER_OPTIONS, build_app
 from node.local.ports import LocalStore
@@ -150,8 +151,10 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(place: Path, **options: Any) -> AsyncIterator[Api]:
-    """An enrolled node that serves; `options` are those of build_app."""
+async def serving(
+    place: Path, prepare: Callable[[web.Application, LocalService], None] = lambda _app, _service: None, **options: Any
+) -> AsyncIterator[Api]:
+    """An enrolled node that serves; `options` are those of build_app, `prepare` is called before it runs."""
     clock, randomness = MovableClock(), SystemRandomness()
     file = place / "node.db"
     real = await SqlLocalStore.create(file)
@@ -163,6 +166,7 @@ async def serving(place: Path, **options: Any) -> AsyncIterator[Api]:
         store = cast("LocalStore", faults)
         async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
             app = build_app(service, store, clock, randomness, **options)
+            prepare(app, service)
             async with (
                 listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
                 aiohttp.ClientSession() as session,

@@ -45,6 +45,7 @@ from sync_protocol.excerpt import hide_in_excerpt
 from sync_protocol.halts import Halt
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.outbox import OutboxView
+from sync_protocol.values import parse_timestamp
 from tests.sim.disk import Mount
 from tests.sim.local_state import LocalState, NodeRow
 from tests.sim.memory_inbox import MemoryInboxTransaction, said_by_others
@@ -303,6 +304,15 @@ class MemoryLocalStore:
                 found.append(HeldChange(change.no, change.line, change.content, seq, index, None, verdict))
         return found
 
+    async def lines_of(self, complaint_nos: Collection[int]) -> dict[int, list[tuple[bytes, bytes | None]]]:
+        state = await self._mount.read()
+        found: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        for change in state.changes.values():
+            held = state.complaints.get(change.key) if change.key is not None else None
+            if held is not None and held.no in complaint_nos:
+                found.setdefault(held.no, []).append((change.line, change.content))
+        return found
+
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         return _sources(await self._mount.read(), sources)
 
@@ -394,6 +404,9 @@ def _is_wanted(held: HeldComplaint, wanted: ComplaintFilter) -> bool:
         (not wanted.states or state.state in wanted.states)
         and (wanted.before_no is None or held.no < wanted.before_no)
         and (wanted.not_owner is None or state.owner != wanted.not_owner)
+        and (wanted.changed_from_ms is None or held.changed_at_ms >= wanted.changed_from_ms)
+        and (wanted.received_from_ms is None or parse_timestamp(state.received_at) >= wanted.received_from_ms)
+        and (wanted.received_to_ms is None or parse_timestamp(state.received_at) <= wanted.received_to_ms)
         and all(getattr(wanted, name) in (None, value) for name, value in told.items())
     )
 

@@ -118,6 +118,33 @@ async def test_complaints_are_listed_newest_first_page_by_page_and_by_what_is_as
     assert await store.sources([("sp4n", "77"), ("sp4n", "78")]) == {("sp4n", "77"): key_of(6)}
 
 
+async def test_complaints_are_chosen_by_when_they_came_in_and_when_they_changed(store: LocalStore) -> None:
+    for number, day in ((1, 1), (2, 2), (3, 3)):
+        await record(store, number, received_at=f"2026-02-0{day}T00:00:00.000Z")
+    first_ms, day_ms = 1_769_904_000_000, 86_400_000
+
+    async def found(**wanted: int) -> list[bytes]:
+        return [held.key for held in await store.complaints(ComplaintFilter(**wanted))]  # type: ignore[arg-type]
+
+    assert await found(received_from_ms=first_ms, received_to_ms=first_ms) == [key_of(1)]
+    assert await found(received_from_ms=first_ms + 1) == [key_of(3), key_of(2)]
+    assert await found(received_to_ms=first_ms + 2 * day_ms - 1) == [key_of(2), key_of(1)]
+    assert await found(received_from_ms=first_ms, received_to_ms=first_ms + day_ms, limit=1) == [key_of(2)]
+    assert len(await found(changed_from_ms=7)) == 3
+    assert await found(changed_from_ms=8) == []
+
+
+async def test_lines_of_many_complaints_are_read_at_once_each_in_its_order(store: LocalStore) -> None:
+    await record(store, 1, 2)
+    await record(store, 3, 1)
+    numbers = {held.key: held.no for held in await store.complaints(ComplaintFilter())}
+    first, third = numbers[key_of(1)], numbers[key_of(3)]
+    again = (b"line 1", b"content 1")
+    assert await store.lines_of([third, first, 10_000]) == {first: [again, again], third: [(b"line 3", b"content 3")]}
+    assert await store.lines_of([]) == {}
+    assert set(await store.lines_of(range(1, 2_000))) == set(numbers.values())
+
+
 async def test_a_history_says_which_set_took_each_change_and_where_it_stands(store: LocalStore) -> None:
     await record(store, 1)
     await record(store, 2)
