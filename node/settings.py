@@ -68,6 +68,7 @@ class _Settings(BaseSettings):
         "ca_file",
         "open311_services",
         "open311_post_url",
+        "connectors_file",
         mode="before",
         check_fields=False,
     )
@@ -233,6 +234,9 @@ class NodeSettings(_Settings):
     )
     refused_after_s: float = Field(
         900.0, gt=0, description="The same while changes wait and the hub refuses this node."
+    )
+    connectors_file: Path | None = Field(
+        None, description="Other systems that report here, as config/connectors.example.toml. Empty: none."
     )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")

@@ -49,6 +49,12 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
     "unauthorised": Problem(
         401, "This needs a token", "Make one with `simpul node token create DIR NAME` and send it as Bearer token."
     ),
+    "wrong-signature": Problem(
+        401, "The message is not signed as it should be", "Compare the secret and what is signed: docs/channels.md."
+    ),
+    "expired-signature": Problem(
+        401, "Signed too long ago", "Set the clock, sign the message anew, and send it again."
+    ),
     "unsupported-encoding": Problem(415, "This encoding is not read here", "Send the body without Content-Encoding."),
     UNSUPPORTED_TYPE: Problem(415, "This type is not read here", "Send Content-Type: application/json."),
     METHOD: Problem(405, "Not a method of this address", "Use one of those that the header Allow names."),

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from node.store.local_connectors import LocalConnectors
 from node.store.local_erasing import LocalErasing
 from node.store.local_inbox import LocalInbox
 from node.store.local_outbox import LocalOutbox
@@ -20,7 +21,7 @@ from node.store.migration import bring_up_to_date, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
 
-class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing, LocalInbox):
+class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing, LocalInbox, LocalConnectors):
     """See LocalStore. Durability FULL: a recorded complaint and a stored receipt survive a power cut."""
 
     @classmethod

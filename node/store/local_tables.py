@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Table, false, te
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0004"
+LOCAL_REVISION: Final = "0007"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -213,3 +213,11 @@ class RefusalRow(LocalTable, table=True):
     change_id: str
     verdict: str
     at_ms: int = Field(sa_type=BigInteger)
+
+
+class ConnectorRow(LocalTable, table=True):
+    """How far another system was told of what became of its complaints: the number of a change."""
+
+    __tablename__ = "connector"
+    system: str = Field(primary_key=True)
+    told_no: int

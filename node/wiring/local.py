@@ -42,6 +42,7 @@ from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
 from node.wiring.channels import add_channels
+from node.wiring.connectors import connecting
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
 
@@ -202,6 +203,8 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             abroad=Abroad(inbox, parts.federation, link),
         )
         add_channels(application, service, settings, parts.clock)
+        table = settings.file(settings.connectors_file) if settings.connectors_file else None
+        await stack.enter_async_context(connecting(application, service, parts.store, table, parts.clock))
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
