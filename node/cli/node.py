@@ -135,6 +135,40 @@ def import_(
         raise typer.Exit(1)
 
 
+@app.command("compare")
+def compare(
+    directory: Directory,
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="sp4n|csv", help="Default: the header decides.")
+    ] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", exists=True, dir_okay=False, help="Column map for --format csv.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Which complaints are only in the old system: an export of it against this node. Exit 0 when none is."""
+    from node.wiring import local as wiring
+
+    with import_progress(f"comparing {file.name}") as show:
+        work = wiring.compare_file(directory, file, format_name=format_, map_file=map_file, progress=show)
+        document = run(work, as_json=as_json)
+    emit(document, as_json=as_json, human=_show_comparison)
+    if document["only_there_count"] or document["unreadable"]:
+        raise typer.Exit(1)
+
+
+def _show_comparison(document: dict[str, Any]) -> None:
+    count = document["only_there_count"]
+    console.print(Text(f"read {document['read']}, here {document['here']}, only in the old system {count}"))
+    for one in document["only_there"]:
+        console.print(Text(f"{one['system']} {one['id']}", style="red"))
+    for row in document["unreadable"]:
+        console.print(Text(f"line {row['line']}: {row['reason']}", style="red"))
+    if count:
+        console.print(Text("Next: simpul node import, then compare again. At 0 the old system may be switched off."))
+
+
 @app.command("push")
 def push(
     directory: Directory,

@@ -50,7 +50,9 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
         401, "This needs a token", "Make one with `simpul node token create DIR NAME` and send it as Bearer token."
     ),
     "wrong-signature": Problem(
-        401, "The message is not signed as it should be", "Compare the secret and what is signed: docs/channels.md."
+        401,
+        "The message is not signed as it should be",
+        "Compare the secret and what is signed: docs/channels-connectors.md.",
     ),
     "expired-signature": Problem(
         401, "Signed too long ago", "Set the clock, sign the message anew, and send it again."

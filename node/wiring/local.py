@@ -22,7 +22,7 @@ from node.local.enrolment import enrol_node
 from node.local.evidence import make_evidence
 from node.local.federation import Federation
 from node.local.hub_session import HubSession
-from node.local.import_service import ImportRun, ImportTotals
+from node.local.import_service import Comparison, ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
 from node.local.inbox import Inbox
 from node.local.lease import DirectoryLease
@@ -245,6 +245,28 @@ async def import_file(
         run = ImportRun(service, parts.zone, area_finder(), progress)
         totals = await run.run(file, format_name=format_name, map_file=map_file, dry_run=dry_run)
         return totals.document()
+
+
+async def compare_file(
+    directory: Path,
+    file: Path,
+    *,
+    format_name: str | None,
+    map_file: Path | None,
+    progress: Callable[[ImportTotals], None],
+) -> dict[str, Any]:
+    """`simpul node compare`."""
+    async with opened(directory) as parts, parts.service() as service:
+        comparison = Comparison(service)
+        run = ImportRun(comparison, parts.zone, area_finder(), progress)
+        totals = await run.run(file, format_name=format_name, map_file=map_file)
+        return {
+            "read": totals.read,
+            "here": totals.already_there,
+            "only_there_count": comparison.count,
+            "only_there": [{"system": system, "id": number} for system, number in comparison.missing],
+            "unreadable": [{"line": row.line, "reason": row.reason} for row in totals.refused],
+        }
 
 
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
