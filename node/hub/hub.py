@@ -30,6 +30,7 @@ from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
 from node.hub.tracking import Tracker
 from node.logs import words_of
+from node.ports import Clock
 from node.store.hub_records import Grant, StoredCheckpoint
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.possession import token_hash
@@ -98,17 +99,20 @@ class Hub:
         self._announcements.listen(lambda _size: self.leader.wake())
         self.gathering = Gathering(self.log, lambda: self.signer(Role.LOG), lambda: self.keys.history(Role.LOG))
         self.restoring = Restoring(self.log, self.gathering, self.projector, clock, self._announce)
-        self._clockwork = Clockwork(
+        self._clockwork = self._make_clockwork(clock)
+        self.started_at_ms: int | None = None
+
+    def _make_clockwork(self, clock: Clock) -> Clockwork:
+        return Clockwork(
             self.log,
             self.appender,
             self.statements,
             clock=clock,
-            tick_interval_s=options.tick_interval_s,
+            tick_interval_s=self.options.tick_interval_s,
             leader=self.leader,
             restoring=self.restoring,
             inbox=self.inbox,
         )
-        self.started_at_ms: int | None = None
 
     @classmethod
     async def open(cls, options: HubOptions, ports: HubPorts) -> Self:

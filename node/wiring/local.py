@@ -264,7 +264,7 @@ async def compare_file(
             "read": totals.read,
             "here": totals.already_there,
             "only_there_count": comparison.count,
-            "only_there": [{"system": system, "id": number} for system, number in comparison.missing],
+            "only_there": [asdict(one) for one in comparison.missing],
             "unreadable": [{"line": row.line, "reason": row.reason} for row in totals.refused],
         }
 

@@ -13,8 +13,8 @@ from node.channels.connector.signature import SECRET_MIN_BYTES
 from sync_protocol.errors import Refused
 from sync_protocol.values import parse_code
 
-TABLE_MAX_BYTES: Final = 65_536
-SECRET_MAX_BYTES: Final = 1_024
+TABLE_MAX_BYTES: Final = 65_536  # some hundred systems
+SECRET_MAX_BYTES: Final = 1_024  # a secret, not a file given by mistake
 _MEMBERS: Final = {"system", "secret_file", "webhook_url"}
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 

@@ -15,7 +15,7 @@ from sync_protocol.errors import Refused
 HEADER: Final = "Simpul-Signature"
 AGE_MAX_S: Final = 300  # clocks that are five minutes apart are set first
 SECRET_MIN_BYTES: Final = 32  # as long as what HMAC-SHA-256 gives
-HEADER_MAX: Final = 512
+HEADER_MAX: Final = 512  # four signatures have 350 characters
 WRONG: Final = "wrong-signature"
 EXPIRED: Final = "expired-signature"
 _FORM: Final = re.compile(r"t=(0|[1-9][0-9]{0,11})((?:,v1=[0-9a-f]{64}){1,4})")

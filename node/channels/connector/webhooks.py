@@ -24,7 +24,7 @@ from sync_protocol.line import parse_change, parse_content
 ROUND_CHANGES: Final = 200  # looked at in one go
 LOOK_EVERY_S: Final = 2.0
 PAUSE_FIRST_S: Final = 5.0
-PAUSE_MAX_S: Final = 900.0
+PAUSE_MAX_S: Final = 900.0  # a system that is repaired hears of it within a quarter of an hour
 ANSWER_S: Final = 30.0
 PASSED_OVER: Final = frozenset({400, 404, 410, 422})
 _TOLD_TEXT: Final = frozenset({"answered", "information_requested"})
