@@ -69,6 +69,8 @@ class _Settings(BaseSettings):
         "open311_services",
         "open311_post_url",
         "connectors_file",
+        "mentions_user_id",
+        "mentions_token_file",
         mode="before",
         check_fields=False,
     )
@@ -238,6 +240,9 @@ class NodeSettings(_Settings):
     connectors_file: Path | None = Field(
         None, description="Other systems that report here, as config/connectors.example.toml. Empty: none."
     )
+    mentions_user_id: str | None = Field(None, description="Account on X whose mentions are complaints. Empty: none.")
+    mentions_token_file: Path | None = Field(None, description="Its bearer token, in a file that only we may read.")
+    mentions_api_url: str = Field("https://api.x.com", description="Where the API of X is.")
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
     open311_services: Path | None = Field(
@@ -249,7 +254,7 @@ class NodeSettings(_Settings):
     def _code(cls, code: str) -> str:
         return _said_by_pydantic(AgencyId.parse, code)
 
-    @field_validator("hub_url")
+    @field_validator("hub_url", "mentions_api_url")
     @classmethod
     def _hub_url(cls, url: str) -> str:
         return check_http_url(url)

@@ -35,8 +35,10 @@ from node.local.recording import Outcome
 from node.local.service import LocalService
 from node.local.shared import history_of
 from node.local.status import find_freshness, node_status
+from node.local.suggestions import RoutingRules, Suggestions
 from node.ports import Clock, Randomness
 from sync_protocol.errors import Refused
+from sync_protocol.line import parse_content
 
 BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs longer holds a connection for nothing
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
@@ -68,6 +70,7 @@ class Intake:
     stale_after_s: float
     refused_after_s: float
     abroad: Abroad
+    routing: RoutingRules
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/complaints`."""
@@ -103,6 +106,15 @@ class Intake:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
         return _json(detail_of(held, await history_of(self.store, held)))
+
+    async def suggestions(self, request: web.Request) -> web.Response:
+        """`GET /v1/complaints/{complaint}/suggestions`: where it may belong, by config/routing.toml."""
+        held = await find_complaint(self.store, request.match_info["complaint"])
+        history = await history_of(self.store, held)
+        said = parse_content(history[0].content) if history and history[0].content else {}
+        texts = [value for name in ("title", "text") if isinstance(value := said.get(name), str)]
+        found = self.routing.suggest(held.state, texts, self.service.minting.is_agency)
+        return _json(Suggestions(suggestions=found))
 
     async def status(self, _request: web.Request) -> web.Response:
         """`GET /v1/status`."""
@@ -148,15 +160,20 @@ def build_app(
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
     abroad: Abroad | None = None,
+    routing: RoutingRules | None = None,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
 
     `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
+    `routing` are the rules of suggestions; without them none is made.
     """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
-    asking = abroad or Abroad()
-    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s, asking)
+    intake = Intake(
+        *(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s),
+        abroad or Abroad(),
+        routing or RoutingRules(0, ()),
+    )
     app = web.Application(
         middlewares=[observing(counted, clock, randomness), authorising(store)], client_max_size=BODY_MAX_BYTES
     )
@@ -164,6 +181,7 @@ def build_app(
     app.router.add_post("/v1/complaints", intake.create)
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)
+    app.router.add_get("/v1/complaints/{complaint}/suggestions", intake.suggestions)
     app.router.add_post("/v1/complaints/{complaint}/changes", intake.change)
     app.router.add_get(TRACKING_ROUTE, Tracking(store, clock, str(service.minting.agency)).show)
     app.router.add_get("/v1/status", intake.status)

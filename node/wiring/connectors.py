@@ -1,4 +1,4 @@
-"""Wiring of other complaint systems: there if `connectors_file` names them."""
+"""Wiring of other complaint systems, and of mentions on X: there if the settings name them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,36 @@ import aiohttp
 from aiohttp import web
 
 from node.channels.connector.reports import MESSAGE_MAX_BYTES, REPLIES, REPORTS, Reports
-from node.channels.connector.settings import read_connectors
+from node.channels.connector.settings import read_connectors, read_secret
 from node.channels.connector.webhooks import Webhooks
+from node.channels.mentions import Account, Mentions
 from node.local.http import BODY_TIMEOUT_S
 from node.local.http_middleware import OPEN_ROUTES
 from node.local.http_requests import read_body
 from node.local.service import LocalService
 from node.ports import Clock
+from node.settings import NodeSettings
 from node.store.local_store import SqlLocalStore
+
+
+@asynccontextmanager
+async def reading_mentions(
+    service: LocalService, store: SqlLocalStore, settings: NodeSettings, clock: Clock
+) -> AsyncIterator[None]:
+    """Takes in mentions on X until the end, if an account is named. Raises Refused(configuration, unsafe-key-file)."""
+    if settings.mentions_user_id is None or settings.mentions_token_file is None:
+        yield
+        return
+    path = settings.file(settings.mentions_token_file)
+    token = (await asyncio.to_thread(read_secret, path)).decode("ascii", "replace")
+    account = Account(settings.mentions_api_url, settings.mentions_user_id, token)
+    async with aiohttp.ClientSession() as session:
+        reading = asyncio.create_task(Mentions(service, store, account, clock, session).run(), name="mentions")
+        try:
+            yield
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from keys.key_directory import KeyDirectory
+from node.config_data import config_file
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
@@ -32,6 +33,7 @@ from node.local.recovery import recover_node
 from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
+from node.local.suggestions import read_rules
 from node.logs import configure_logs
 from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
@@ -42,7 +44,7 @@ from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
 from node.wiring.channels import add_channels
-from node.wiring.connectors import connecting
+from node.wiring.connectors import connecting, reading_mentions
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
 
@@ -201,10 +203,12 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
             abroad=Abroad(inbox, parts.federation, link),
+            routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         )
         add_channels(application, service, settings, parts.clock)
         table = settings.file(settings.connectors_file) if settings.connectors_file else None
         await stack.enter_async_context(connecting(application, service, parts.store, table, parts.clock))
+        await stack.enter_async_context(reading_mentions(service, parts.store, settings, parts.clock))
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)

@@ -63,13 +63,24 @@ def _connector(entry: dict[str, Any], folder: Path) -> Connector:
     return Connector(system, _secret(folder / str(entry["secret_file"])), None if url is None else str(url))
 
 
+def read_secret(path: Path) -> bytes:
+    """What a file holds that nobody else may read, without blanks at its ends.
+
+    Raises Refused: unsafe-key-file, configuration.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not mode & 0o077:
+            with path.open("rb") as file:
+                return file.read(SECRET_MAX_BYTES).strip()
+    except OSError as error:
+        _wrong(path, str(error.strerror))
+    detail = f"others may read the secret {path} (mode {stat.S_IMODE(mode):04o})"
+    raise Refused("unsafe-key-file", detail, members={"next": f"chmod 600 {path}"})
+
+
 def _secret(path: Path) -> bytes:
-    mode = path.stat().st_mode
-    if mode & 0o077:
-        detail = f"others may read the secret {path} (mode {stat.S_IMODE(mode):04o})"
-        raise Refused("unsafe-key-file", detail, members={"next": f"chmod 600 {path}"})
-    with path.open("rb") as file:
-        secret = file.read(SECRET_MAX_BYTES).strip()
+    secret = read_secret(path)
     if len(secret) < SECRET_MIN_BYTES:
         raise ValueError(f"a secret has {SECRET_MIN_BYTES} bytes at least: openssl rand -hex 32 > {path}")
     return secret
