@@ -35,7 +35,6 @@ from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from node.wiring.channels import add_channels
 from sync_protocol.errors import Refused
 from sync_protocol.values import AgencyId
 
@@ -182,7 +181,10 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
         )
-        add_channels(application, service, settings, parts.clock)
+        if settings.open311_services is not None:
+            from node.wiring.open311 import add_to_node
+
+            add_to_node(application, service, settings.file(settings.open311_services), parts.clock)
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)

@@ -12,6 +12,8 @@ import pytest
 from node.channels.open311.moments import format_moment
 from node.local.tokens import create_token
 from node.system import SystemClock, SystemRandomness
+from node.wiring.open311 import service_table
+from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import parse_tracking
 from tests.edge.node_api import serving
@@ -384,6 +386,23 @@ async def test_what_was_erased_is_shown_no_more(lab: Open311) -> None:
     assert (await lab.api.change(request_id, "erased", **erased)).status == 201
     (shown,) = (await lab.get(f"requests/{request_id}.json")).body
     assert (shown["description"], shown["address"], shown["lat"], shown["long"]) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"#" * 262_145, "over"), (b"x", "value")],
+)
+def test_a_table_that_cannot_be_used_is_said_before_anything_is_served(
+    tmp_path: Path, data: bytes | None, word: str
+) -> None:
+    file = tmp_path / "open311.toml"
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(Refused) as caught:
+        service_table(file)
+    assert caught.value.kind == "configuration"
+    assert word in caught.value.detail
+    assert caught.value.members["next"]
 
 
 async def test_without_its_setting_there_is_no_endpoint(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from sync_protocol.change_types import ComplaintClass, Visibility
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.values import AgencyId, parse_code
 
-TABLE_MAX_BYTES: Final = 1024 * 1024  # some thousand services; more is no table that a person keeps
+TABLE_MAX_BYTES: Final = 256 * 1024  # some hundred services with their questions; more is no table that a person keeps
 CODE_MAX: Final = 64  # characters of a code that stands in addresses
 JURISDICTION: Final = "jurisdiction_id"
 SERVICE_CODE: Final = "service_code"
