@@ -22,6 +22,7 @@ from sync_protocol.values import format_timestamp
 from tests.edge.node_api import Answer, Api, MovableClock, serving
 
 V2 = "/open311/v2"
+EXAMPLE = config_file("open311.example.toml").read_text(encoding="utf-8")
 REPORT: Mapping[str, str] = {
     "service_code": "penerangan-jalan",
     "lat": "-6.8886",
@@ -119,8 +120,8 @@ class Open311:
 
 @asynccontextmanager
 async def open311(place: Path, table: str | None = None, client: str = "open311/suara-warga") -> AsyncIterator[Open311]:
-    """A node in `place` with the example table, or another one."""
-    words = table if table is not None else config_file("open311.example.toml").read_text(encoding="utf-8")
+    """A node in `place` with the example table that shows words at once, or another one."""
+    words = table if table is not None else EXAMPLE.replace('show_words = "verified"', 'show_words = "at_once"')
     (place / "open311.toml").write_text(words, encoding="utf-8")
     services: list[LocalService] = []
 

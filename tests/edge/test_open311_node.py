@@ -17,7 +17,7 @@ from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import parse_tracking
 from tests.edge.node_api import serving
-from tests.edge.open311_lab import PERSONAL, REPORT, V2, Open311, open311, to_plain
+from tests.edge.open311_lab import EXAMPLE, PERSONAL, REPORT, V2, Open311, open311, to_plain
 
 
 @pytest.fixture
@@ -108,6 +108,20 @@ async def test_what_other_channels_took_in_as_confidential_never_shows_a_word(la
     one = await lab.get(f"requests/{made.complaint}.json")
     assert b"RAHASIA" not in one.raw
     assert (one.body[0]["lat"], one.body[0]["long"]) == (None, None)
+
+
+async def test_words_are_shown_when_an_officer_has_looked_at_them(tmp_path: Path) -> None:
+    async with open311(tmp_path, EXAMPLE) as lab:
+        waiting, taken, spam = [(await lab.report())["service_request_id"] for _ in range(3)]
+        await lab.change(waiting, "information_requested", "Di mana?")
+        await lab.change(taken, "verified", **{"class": "complaint_ordinary"})
+        await lab.change(spam, "archived", by="officer", reason="spam")
+        shown = {one["service_request_id"]: one for one in (await lab.get("requests.json")).body}
+        assert shown[taken]["description"] == REPORT["description"]
+        for request_id in (waiting, spam):
+            one = shown[request_id]
+            assert (one["description"], one["address"], one["lat"], one["long"]) == (None, None, None, None)
+            assert one["status_notes"]
 
 
 async def test_a_blackbox_service_answers_with_neither_id_nor_token(tmp_path: Path) -> None:

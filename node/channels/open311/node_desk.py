@@ -18,7 +18,7 @@ from node.channels.open311.node_intake import NodeIntake
 from node.channels.open311.queries import RequestsWanted
 from node.channels.open311.reports import Reply, Report
 from node.channels.open311.services import Services
-from node.channels.open311.told import Lines, due_ms, read_history, said_in, updates_in
+from node.channels.open311.told import Lines, due_ms, is_looked_at, read_history, said_in, updates_in
 from node.hub.deadlines import Deadlines
 from node.local.evidence import find_complaint
 from node.local.ports import LocalStore
@@ -50,6 +50,7 @@ class NodeDesk:
     ) -> None:
         self._store: LocalStore = service.store
         self._services = services
+        self._shows_at_once = services.table.show_words == "at_once"
         self._name_of = name_of
         self._deadlines = deadlines
         self._telling = asyncio.Lock()  # one thread at a time: the deadlines remember what they worked out
@@ -161,6 +162,7 @@ class NodeDesk:
 
     def _facts(self, held: HeldComplaint, lines: Lines) -> Facts:
         state, history = held.state, read_history(lines)
+        is_shown = is_listed(state.visibility) and (self._shows_at_once or is_looked_at(history))
         return Facts(
             id=str(held.id),
             owner=state.owner,
@@ -171,7 +173,7 @@ class NodeDesk:
             updated_ms=held.changed_at_ms,
             closed_at=state.closed_at,
             expected_ms=due_ms(state, history, self._deadlines),
-            said=said_in(history) if is_listed(state.visibility) else Said(),
+            said=said_in(history) if is_shown else Said(),
         )
 
 

@@ -70,7 +70,10 @@ class Service(_Entry, frozen=True, kw_only=True):
 
 
 class ServiceTable(_Entry, frozen=True, kw_only=True):
-    """The whole table. `changed` is what discovery tells clients that keep a copy."""
+    """The whole table. `changed` is what discovery tells clients that keep a copy.
+
+    `show_words`: what was reported is shown when an officer has looked at it, or at once.
+    """
 
     changed: date
     stage: Literal["production", "test", "acceptance"] = "production"
@@ -79,6 +82,7 @@ class ServiceTable(_Entry, frozen=True, kw_only=True):
     url: str = ""
     jurisdictions: list[str] = []
     jurisdiction_required: bool = False
+    show_words: Literal["verified", "at_once"] = "verified"
     service: list[Service]
 
 
