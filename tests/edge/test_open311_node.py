@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from node.channels.open311.moments import format_moment
+from node.channels.open311.node_intake import NodeIntake
 from node.local.tokens import create_token
 from node.system import SystemClock, SystemRandomness
 from node.wiring.open311 import service_table
-from sync_protocol.errors import Refused
+from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import parse_tracking
 from tests.edge.node_api import serving
@@ -264,6 +265,27 @@ async def test_a_report_for_another_agency_is_recorded_and_offered_to_it_once(la
     assert [line["type"] for line in lines] == ["received", "offered"]
     assert lines[1]["data"] == {"reason": "named_by_reporter", "to": "35.71"}
     assert lines[1]["actor"]["role"] == "system"
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "archived"])
+async def test_an_offer_that_a_crash_prevented_is_made_by_the_repeat_unless_an_officer_was_faster(
+    lab: Open311, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    async def crash(_self: NodeIntake, _complaint: str, _target: str) -> None:
+        raise Unavailable("stopping", retry_after_s=1)
+
+    fields = {"service_code": "jalan-rusak-kediri", "address_string": "Jl. Dhoho", "external_id": "k-2"}
+    with monkeypatch.context() as crashing:
+        crashing.setattr(NodeIntake, "_offer", crash)
+        assert (await lab.post(fields)).status == 503
+    [(line, _)] = await lab.api.stored_changes()
+    if meanwhile == "archived":
+        await lab.change(json.loads(line)["complaint"], "archived", by="officer", reason="double")
+    for _ in range(2):
+        answer = await lab.post(fields)
+        assert (answer.status, answer.body[0]["service_request_id"]) == (200, json.loads(line)["complaint"])
+    types = [json.loads(line)["type"] for line, _ in await lab.api.stored_changes()]
+    assert types == ["received", "offered" if meanwhile == "nothing" else "archived"]
 
 
 async def test_jurisdictions_choose_services_and_requests_and_an_unknown_one_is_not_found(lab: Open311) -> None:
