@@ -20,7 +20,6 @@ from node.memory import settle_memory
 from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
-from node.wiring.channels import add_hub_channels
 from node.wiring.hub_databases import reach_databases
 from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
@@ -123,7 +122,10 @@ async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
     hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
         application = build_app(hub)
-        add_hub_channels(application, hub, settings)
+        if settings.open311_services is not None:
+            from node.wiring.open311 import add_to_hub
+
+            add_to_hub(application, hub, settings.file(settings.open311_services), settings.open311_post_url)
         settle_memory()
         await hub.ensure_rules(rules_draft(settings))
         await hub.start()

@@ -43,7 +43,6 @@ from node.store.complaint_keys import complaint_of
 from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from node.wiring.channels import add_channels
 from node.wiring.connectors import connecting, reading_mentions
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
@@ -205,10 +204,13 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             abroad=Abroad(inbox, parts.federation, link),
             routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         )
-        add_channels(application, service, settings, parts.clock)
         table = settings.file(settings.connectors_file) if settings.connectors_file else None
         await stack.enter_async_context(connecting(application, service, parts.store, table, parts.clock))
         await stack.enter_async_context(reading_mentions(service, parts.store, settings, parts.clock))
+        if settings.open311_services is not None:
+            from node.wiring.open311 import add_to_node
+
+            add_to_node(application, service, settings.file(settings.open311_services), parts.clock)
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)

@@ -12,21 +12,17 @@ from xml.etree import ElementTree
 
 from aiohttp import web
 
-from keys.signer import Ed25519Signer
 from node.config_data import config_file
 from node.local.recording import Command, Recorded
 from node.local.service import LocalService
 from node.local.tokens import create_token
-from node.settings import NodeSettings
-from node.settings_file import make_settings
 from node.system import SystemClock, SystemRandomness
-from node.wiring.channels import add_channels
-from sync_protocol.note import vkey_for
+from node.wiring.open311 import add_to_node
 from sync_protocol.values import format_timestamp
 from tests.edge.node_api import Answer, Api, MovableClock, serving
 
 V2 = "/open311/v2"
-VKEY = vkey_for("hub.example/log", Ed25519Signer.from_seed(bytes(32)).public_key).format()
+EXAMPLE = config_file("open311.example.toml").read_text(encoding="utf-8")
 REPORT: Mapping[str, str] = {
     "service_code": "penerangan-jalan",
     "lat": "-6.8886",
@@ -124,21 +120,13 @@ class Open311:
 
 @asynccontextmanager
 async def open311(place: Path, table: str | None = None, client: str = "open311/suara-warga") -> AsyncIterator[Open311]:
-    """A node in `place` with the example table, or another one."""
-    words = table if table is not None else config_file("open311.example.toml").read_text(encoding="utf-8")
+    """A node in `place` with the example table that shows words at once, or another one."""
+    words = table if table is not None else EXAMPLE.replace('show_words = "verified"', 'show_words = "at_once"')
     (place / "open311.toml").write_text(words, encoding="utf-8")
-    values = {
-        "directory": place,
-        "agency": "33.75",
-        "hub_url": "https://hub.example",
-        "vkey": VKEY,
-        "open311_services": Path("open311.toml"),
-    }
-    settings = make_settings(NodeSettings, values)
     services: list[LocalService] = []
 
     def prepare(app: web.Application, service: LocalService) -> None:
-        add_channels(app, service, settings, service.minting.clock)
+        add_to_node(app, service, place / "open311.toml", service.minting.clock)
         services.append(service)
 
     async with serving(place, prepare) as api:

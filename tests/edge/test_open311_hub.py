@@ -13,13 +13,11 @@ from aiohttp import web
 from node.channels.open311 import hub_desk
 from node.config_data import config_file
 from node.hub.hub import Hub
-from node.settings import HubSettings
-from node.settings_file import make_settings
-from node.wiring.channels import add_hub_channels
+from node.wiring.open311 import add_to_hub
 from sync_protocol.line import format_change, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import b64u_encode, format_timestamp, format_tracking, parse_timestamp
-from tests.edge.hub_lab import ORIGIN, Agency, Answer, Lab, projected, running_hub
+from tests.edge.hub_lab import Agency, Answer, Lab, projected, running_hub
 from tests.edge.open311_lab import to_plain
 
 V2 = "/open311/v2"
@@ -28,13 +26,11 @@ DAY_MS = 86_400_000
 MONDAY_MS = parse_timestamp("2026-02-02T03:00:00.000Z")
 
 
-def with_open311(place: Path, **settings: Any) -> Callable[[web.Application, Hub], None]:
+def with_open311(place: Path, post_url: str | None = None) -> Callable[[web.Application, Hub], None]:
     """Wires the endpoint as `simpul hub serve` does."""
     table = place / "open311.toml"
     table.write_text(config_file("open311.example.toml").read_text(encoding="utf-8"), encoding="utf-8")
-    values = {"directory": place, "origin": ORIGIN, "open311_services": table, **settings}
-    made = make_settings(HubSettings, values)
-    return lambda app, hub: add_hub_channels(app, hub, made)
+    return lambda app, hub: add_to_hub(app, hub, table, post_url)
 
 
 BOTH = pytest.mark.parametrize("options", ["sqlite", "postgresql"], indirect=True)
@@ -52,7 +48,7 @@ def options(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 async def lab(options: dict[str, Any], tmp_path: Path) -> AsyncIterator[Lab]:
-    prepare = with_open311(tmp_path, open311_post_url=DESK)
+    prepare = with_open311(tmp_path, DESK)
     async with running_hub(tmp_path, prepare=prepare, **options) as running:
         running.clock.at_ms = max(running.clock.at_ms, MONDAY_MS)
         await running.enrol("33.75")

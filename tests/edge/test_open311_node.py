@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from node.channels.open311.moments import format_moment
+from node.channels.open311.node_intake import NodeIntake
 from node.local.tokens import create_token
 from node.system import SystemClock, SystemRandomness
+from node.wiring.open311 import service_table
+from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import parse_tracking
 from tests.edge.node_api import serving
-from tests.edge.open311_lab import PERSONAL, REPORT, V2, Open311, open311, to_plain
+from tests.edge.open311_lab import EXAMPLE, PERSONAL, REPORT, V2, Open311, open311, to_plain
 
 
 @pytest.fixture
@@ -106,6 +109,20 @@ async def test_what_other_channels_took_in_as_confidential_never_shows_a_word(la
     one = await lab.get(f"requests/{made.complaint}.json")
     assert b"RAHASIA" not in one.raw
     assert (one.body[0]["lat"], one.body[0]["long"]) == (None, None)
+
+
+async def test_words_are_shown_when_an_officer_has_looked_at_them(tmp_path: Path) -> None:
+    async with open311(tmp_path, EXAMPLE) as lab:
+        waiting, taken, spam = [(await lab.report())["service_request_id"] for _ in range(3)]
+        await lab.change(waiting, "information_requested", "Di mana?")
+        await lab.change(taken, "verified", **{"class": "complaint_ordinary"})
+        await lab.change(spam, "archived", by="officer", reason="spam")
+        shown = {one["service_request_id"]: one for one in (await lab.get("requests.json")).body}
+        assert shown[taken]["description"] == REPORT["description"]
+        for request_id in (waiting, spam):
+            one = shown[request_id]
+            assert (one["description"], one["address"], one["lat"], one["long"]) == (None, None, None, None)
+            assert one["status_notes"]
 
 
 async def test_a_blackbox_service_answers_with_neither_id_nor_token(tmp_path: Path) -> None:
@@ -250,6 +267,27 @@ async def test_a_report_for_another_agency_is_recorded_and_offered_to_it_once(la
     assert lines[1]["actor"]["role"] == "system"
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "archived"])
+async def test_an_offer_that_a_crash_prevented_is_made_by_the_repeat_unless_an_officer_was_faster(
+    lab: Open311, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    async def crash(_self: NodeIntake, _complaint: str, _target: str) -> None:
+        raise Unavailable("stopping", retry_after_s=1)
+
+    fields = {"service_code": "jalan-rusak-kediri", "address_string": "Jl. Dhoho", "external_id": "k-2"}
+    with monkeypatch.context() as crashing:
+        crashing.setattr(NodeIntake, "_offer", crash)
+        assert (await lab.post(fields)).status == 503
+    [(line, _)] = await lab.api.stored_changes()
+    if meanwhile == "archived":
+        await lab.change(json.loads(line)["complaint"], "archived", by="officer", reason="double")
+    for _ in range(2):
+        answer = await lab.post(fields)
+        assert (answer.status, answer.body[0]["service_request_id"]) == (200, json.loads(line)["complaint"])
+    types = [json.loads(line)["type"] for line, _ in await lab.api.stored_changes()]
+    assert types == ["received", "offered" if meanwhile == "nothing" else "archived"]
+
+
 async def test_jurisdictions_choose_services_and_requests_and_an_unknown_one_is_not_found(lab: Open311) -> None:
     await lab.report()
     codes = [one["service_code"] for one in (await lab.get("services.json", jurisdiction_id="35.71")).body]
@@ -384,6 +422,23 @@ async def test_what_was_erased_is_shown_no_more(lab: Open311) -> None:
     assert (await lab.api.change(request_id, "erased", **erased)).status == 201
     (shown,) = (await lab.get(f"requests/{request_id}.json")).body
     assert (shown["description"], shown["address"], shown["lat"], shown["long"]) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"#" * 262_145, "over"), (b"x", "value")],
+)
+def test_a_table_that_cannot_be_used_is_said_before_anything_is_served(
+    tmp_path: Path, data: bytes | None, word: str
+) -> None:
+    file = tmp_path / "open311.toml"
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(Refused) as caught:
+        service_table(file)
+    assert caught.value.kind == "configuration"
+    assert word in caught.value.detail
+    assert caught.value.members["next"]
 
 
 async def test_without_its_setting_there_is_no_endpoint(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from node.config_data import config_file
 from tests.edge.open311_lab import PERSONAL, REPORT
 from tests.edge.program import told
@@ -22,6 +24,7 @@ def fetch(url: str, fields: dict[str, str] | None = None) -> Any:
         return json.load(answer)
 
 
+@pytest.mark.slow  # six processes of the program
 def test_a_report_to_a_node_is_a_fact_at_the_hub_and_no_word_of_it(tmp_path: Path) -> None:
     table = {"SIMPUL_OPEN311_SERVICES": str(config_file("open311.example.toml"))}
     with serving_hub(tmp_path, **table) as hub:

@@ -248,3 +248,13 @@ def test_a_lock_url_names_postgresql_or_nothing(tmp_path: Path) -> None:
         make_settings(
             HubSettings, {"directory": tmp_path, "origin": "hub.example/log", "lock_url": "sqlite+aiosqlite:///x"}
         )
+
+
+def test_where_the_hub_sends_reports_is_an_address_and_empty_is_nowhere(tmp_path: Path) -> None:
+    text = toml(HUB) + 'open311_services = "open311.toml"\nopen311_post_url = "https://desk.example/open311/v2/"\n'
+    settings = load_settings(directory_with(tmp_path, text), HubSettings)
+    assert settings.open311_post_url == "https://desk.example/open311/v2"
+    assert settings.file(settings.open311_services or Path()) == tmp_path / "open311.toml"
+    empty = load_settings(directory_with(tmp_path, toml(HUB) + 'open311_services = ""\nopen311_post_url = ""\n'))
+    assert (empty.open311_services, getattr(empty, "open311_post_url", "")) == (None, None)
+    assert "open311_post_url" in refusal(tmp_path, toml(HUB) + 'open311_post_url = "desk.example"\n')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -18,6 +18,7 @@ from sync_protocol.line import format_content
 from tests.channels.open311_reader import same_in_xml
 from tests.fuzz.target import Target, must, text_of
 
+QUERY_MAX_BYTES = 8_192  # a node reads no longer line of a request
 NOW_MS = 1_782_000_000_000
 
 
@@ -74,16 +75,33 @@ def _queries() -> Sequence[bytes]:
     ]
 
 
+def _hostile_forms() -> Iterable[bytes]:
+    yield b"&" * FORM_MAX_BYTES
+    yield b"a=1&" * (FORM_MAX_BYTES // 4)
+    yield b"description=" + b"%25" * (FORM_MAX_BYTES // 3 - 4)
+    yield b"service_code=lainnya&" + b"&".join(b"attribute[A%d]=%d" % (number, number) for number in range(190))
+    yield b"service_code=lainnya&" + b"attribute[" * (FORM_MAX_BYTES // 10 - 3)
+    yield b"service_code=lainnya&lat=1" + b"0" * (FORM_MAX_BYTES - 40)
+
+
+def _hostile_queries() -> Iterable[bytes]:
+    for name in (b"service_code", b"service_request_id", b"status"):
+        yield name + b"=" + b"a," * (QUERY_MAX_BYTES // 2 - 20)
+        yield (name + b"=a&") * (QUERY_MAX_BYTES // 25)
+    yield b"page=" + b"9" * (QUERY_MAX_BYTES - 10)
+    yield b"start_date=" + b"2" * (QUERY_MAX_BYTES - 20)
+
+
 def targets() -> Sequence[Target]:
     return (
-        Target("open311-report", _report, _forms, limit=FORM_MAX_BYTES),
+        Target("open311-report", _report, _forms, limit=FORM_MAX_BYTES, hostile=_hostile_forms),
         Target(
             "open311-reply",
             lambda data: read_reply(read_form(data)),
             lambda: [b"service_request_id=33.75:x&description=Masih+padam.&update_id=9&token=PKL-1"],
             limit=FORM_MAX_BYTES,
         ),
-        Target("open311-filter", _wanted, _queries),
+        Target("open311-filter", _wanted, _queries, limit=QUERY_MAX_BYTES, hostile=_hostile_queries),
         Target("open311-date", _moment, lambda: [b"2026-01-31T08:00:00Z", b"2026-01-31T15:00:00.25+07:00"]),
         Target("open311-words", _words, lambda: [b"Jalan & <rusak>\r\n", "é\U0001f6a7".encode()]),
         Target(

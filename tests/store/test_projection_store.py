@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.hub.ports import ProjectionStore
+from node.store import projection_reading
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.complaint_place import place_of
 from node.store.projection_postgres import COPY_FROM_ROWS, PostgresProjectionStore
@@ -122,7 +123,12 @@ async def test_few_and_many_new_complaints_are_alike(store: ProjectionStore, cou
     assert await store.load(keys) == {row.key: row.state for row in rows}
 
 
-async def test_complaints_are_found_by_when_they_were_minted_the_newest_first(store: ProjectionStore) -> None:
+@pytest.mark.parametrize("few", [5_000, 1])
+async def test_complaints_are_found_by_when_they_were_minted_the_newest_first(
+    store: ProjectionStore, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection_reading, "FEW_MAX", few)
+
     def key(at_ms: int, agency: str) -> bytes:
         return at_ms.to_bytes(6, "big") + b"\x70" + bytes(9) + agency.encode()
 

@@ -8,7 +8,8 @@ where it is our own trouble, so that a client knows to come back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -31,6 +32,8 @@ from sync_protocol.errors import Refused, Unavailable, malformed
 
 TAIL_MAX_CHARACTERS: Final = 200  # a complaint's id has 101 at most, a token fewer
 READERS_MAX: Final = 4  # answers put together at the same time, of up to 1,000 requests each; the others wait
+WAITING_MAX: Final = 64  # who would wait longer than a few seconds is told so at once
+RETRY_AFTER_S: Final = 2
 GENERAL: Final = "the request cannot be fulfilled: compare its address and method with the GeoReport v2 specification"
 
 SERVICES, REQUESTS, TOKENS = "services", "requests", "tokens"
@@ -128,6 +131,7 @@ class Endpoint:
         self._services = services
         self._clock = clock
         self._reading = asyncio.Semaphore(READERS_MAX)
+        self._waiting = 0
 
     async def answer(self, call: Call) -> Answer:
         """Whatever was asked. Raises what the desk raises beside Refused, Unavailable and Elsewhere."""
@@ -185,7 +189,7 @@ class Endpoint:
 
     async def _get_requests(self, call: Call) -> Answer:
         wanted = self._wanted(call)
-        async with self._reading:
+        async with self._turn():
             return _good(requests_document(await self._desk.requests(wanted)))
 
     async def _get_request(self, call: Call, name: str) -> Answer:
@@ -197,8 +201,20 @@ class Endpoint:
 
     async def _get_updates(self, call: Call) -> Answer:
         wanted = self._wanted(call)
-        async with self._reading:
+        async with self._turn():
             return _good(updates_document(await self._desk.updates(wanted)))
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Everybody may ask, and officers shall not wait for that. Raises Unavailable."""
+        if self._waiting >= WAITING_MAX:
+            raise Unavailable("too many ask at once", retry_after_s=RETRY_AFTER_S)
+        self._waiting += 1
+        try:
+            async with self._reading:
+                yield
+        finally:
+            self._waiting -= 1
 
     def _wanted(self, call: Call) -> RequestsWanted:
         return read_wanted(call.query, self._jurisdiction(call.query), self._clock.now_ms())

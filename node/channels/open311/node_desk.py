@@ -14,11 +14,11 @@ from typing import Final
 from node.channels.open311.documents import Value
 from node.channels.open311.endpoint import Taken
 from node.channels.open311.mapping import Facts, Said, Update, is_listed, service_request, status_of
-from node.channels.open311.node_intake import NodeIntake
+from node.channels.open311.node_intake import CHANNEL, NodeIntake
 from node.channels.open311.queries import RequestsWanted
 from node.channels.open311.reports import Reply, Report
 from node.channels.open311.services import Services
-from node.channels.open311.told import Lines, due_ms, read_history, said_in, updates_in
+from node.channels.open311.told import Lines, due_ms, is_looked_at, read_history, said_in, updates_in
 from node.hub.deadlines import Deadlines
 from node.local.evidence import find_complaint
 from node.local.ports import LocalStore
@@ -29,7 +29,6 @@ from sync_protocol.complaint import State
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.values import format_timestamp
 
-CHANNEL: Final = "open311"
 PIECE: Final = 200  # complaints whose lines are read and told at once, some ten milliseconds
 LOOKED_MAX: Final = 20_000  # complaints looked through for one answer, of which few may match: half a second
 CHANGED_MAX: Final = 5_000  # complaints whose whole history is read for one answer of updates
@@ -50,6 +49,7 @@ class NodeDesk:
     ) -> None:
         self._store: LocalStore = service.store
         self._services = services
+        self._shows_at_once = services.table.show_words == "at_once"
         self._name_of = name_of
         self._deadlines = deadlines
         self._telling = asyncio.Lock()  # one thread at a time: the deadlines remember what they worked out
@@ -57,10 +57,9 @@ class NodeDesk:
 
     async def requests(self, wanted: RequestsWanted) -> list[Mapping[str, Value]]:
         if wanted.ids:
-            held = [one async for one in self._named(wanted) if self._is_listed(one, wanted)]
-        else:
-            held = await self._listed(wanted)
-        return await self._tell(held)
+            named = {one.no: one async for one in self._named(wanted) if self._is_listed(one, wanted)}
+            return await self._tell([*named.values()])
+        return await self._tell(await self._listed(wanted))
 
     async def request(self, name: str, jurisdiction: str | None) -> Mapping[str, Value]:
         held = await self._find(name, jurisdiction)
@@ -130,11 +129,11 @@ class NodeDesk:
         while page := await self._store.complaints(wanted):
             for held in page:
                 yield held
+            if len(page) < wanted.limit:
+                break
             looked += len(page)
             if looked >= most:
                 raise malformed(f"this looks through more than {most} requests: narrow the dates", "start_date")
-            if len(page) < wanted.limit:
-                break
             wanted = replace(wanted, before_no=page[-1].no)
 
     def _is_listed(self, held: HeldComplaint, wanted: RequestsWanted) -> bool:
@@ -161,6 +160,7 @@ class NodeDesk:
 
     def _facts(self, held: HeldComplaint, lines: Lines) -> Facts:
         state, history = held.state, read_history(lines)
+        is_shown = is_listed(state.visibility) and (self._shows_at_once or is_looked_at(history))
         return Facts(
             id=str(held.id),
             owner=state.owner,
@@ -171,7 +171,7 @@ class NodeDesk:
             updated_ms=held.changed_at_ms,
             closed_at=state.closed_at,
             expected_ms=due_ms(state, history, self._deadlines),
-            said=said_in(history) if is_listed(state.visibility) else Said(),
+            said=said_in(history) if is_shown else Said(),
         )
 
 

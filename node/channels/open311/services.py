@@ -18,7 +18,7 @@ from sync_protocol.change_types import ComplaintClass, Visibility
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.values import AgencyId, parse_code
 
-TABLE_MAX_BYTES: Final = 1024 * 1024  # some thousand services; more is no table that a person keeps
+TABLE_MAX_BYTES: Final = 256 * 1024  # some hundred services with their questions; more is no table that a person keeps
 CODE_MAX: Final = 64  # characters of a code that stands in addresses
 JURISDICTION: Final = "jurisdiction_id"
 SERVICE_CODE: Final = "service_code"
@@ -70,7 +70,10 @@ class Service(_Entry, frozen=True, kw_only=True):
 
 
 class ServiceTable(_Entry, frozen=True, kw_only=True):
-    """The whole table. `changed` is what discovery tells clients that keep a copy."""
+    """The whole table. `changed` is what discovery tells clients that keep a copy.
+
+    `show_words`: what was reported is shown when an officer has looked at it, or at once.
+    """
 
     changed: date
     stage: Literal["production", "test", "acceptance"] = "production"
@@ -79,6 +82,7 @@ class ServiceTable(_Entry, frozen=True, kw_only=True):
     url: str = ""
     jurisdictions: list[str] = []
     jurisdiction_required: bool = False
+    show_words: Literal["verified", "at_once"] = "verified"
     service: list[Service]
 
 

@@ -24,6 +24,8 @@ History: TypeAlias = Sequence[tuple[Change, bytes | None]]
 HOUR_MS: Final = 3_600_000
 _FIRST: Final = frozenset({"received", "imported"})
 _WORDED: Final = frozenset({*_FIRST, "amended"})
+_TAKEN_UP: Final = frozenset({"verified", "assigned", "answered"})
+_NOT_TAKEN_UP: Final = frozenset(state.label for state in (State.RECEIVED, State.AWAITING_INFORMATION, State.ARCHIVED))
 _ENDS: Final = frozenset({"closed", "archived"})
 _ENDED_LABELS: Final = frozenset({State.CLOSED.label, State.ARCHIVED.label})
 
@@ -36,6 +38,16 @@ def read_history(lines: Lines) -> History:
     if erased:
         contents = [None if one is None or b64u_encode(leaf_hash(one)) in erased else one for one in contents]
     return list(zip(changes, contents, strict=True))
+
+
+def is_looked_at(history: History) -> bool:
+    """Whether an agency took it up: before, nobody saw whether somebody's number or another's name stands in it."""
+    return any(change.type in _TAKEN_UP or _is_taken_up(change) for change, _ in history)
+
+
+def _is_taken_up(change: Change) -> bool:
+    data: Any = change.data
+    return change.type == "imported" and data.state not in _NOT_TAKEN_UP
 
 
 def said_in(history: History) -> Said:

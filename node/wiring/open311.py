@@ -1,4 +1,4 @@
-"""Wiring of the channels: each is there if its setting is given."""
+"""Wiring of Open311, for directories whose settings name a table of services; the others do not load it."""
 
 from __future__ import annotations
 
@@ -22,30 +22,23 @@ from node.local.http_problems import answer_to
 from node.local.http_requests import read_body
 from node.local.service import LocalService
 from node.ports import Clock
-from node.settings import HubSettings, NodeSettings
 from node.wiring.hub_parts import deadlines_of_tables
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.values import AgencyId
 
 
-def add_channels(app: web.Application, service: LocalService, settings: NodeSettings, clock: Clock) -> None:
+def add_to_node(app: web.Application, service: LocalService, table: Path, clock: Clock) -> None:
     """To a node's application, before it runs. Raises Refused(configuration)."""
-    if settings.open311_services is None:
-        return
-    table = service_table(settings.file(settings.open311_services))
-    services = Services(table, own=settings.agency)
+    services = Services(service_table(table), own=service.minting.agency)
     desk = NodeDesk(service, services, name_of_agency, deadlines_of_tables())
     reading = partial(read_body, timeout_s=BODY_TIMEOUT_S, limit=FORM_MAX_BYTES)
     app[OPEN_ROUTES].update(add_routes(app, Endpoint(desk, services, clock), reading, answer_to))
 
 
-def add_hub_channels(app: web.Application, hub: Hub, settings: HubSettings) -> None:
+def add_to_hub(app: web.Application, hub: Hub, table: Path, post_url: str | None) -> None:
     """To a hub's application, before it runs. Raises Refused(configuration)."""
-    if settings.open311_services is None:
-        return
-    table = service_table(settings.file(settings.open311_services))
-    services = Services(table, own=None, is_agency=partial(_is_enrolled, hub))
-    desk = HubDesk(hub, services, name_of_agency, settings.open311_post_url)
+    services = Services(service_table(table), own=None, is_agency=partial(_is_enrolled, hub))
+    desk = HubDesk(hub, services, name_of_agency, post_url)
     add_routes(app, Endpoint(desk, services, hub.clock), _read_nothing, _raise_again)
 
 
