@@ -23,7 +23,7 @@ from node.local.api_types import (
     NewComplaint,
 )
 from node.local.evidence import find_complaint
-from node.local.http_middleware import authorising, observing, server_log
+from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
@@ -150,6 +150,7 @@ def build_app(
     app = web.Application(
         middlewares=[observing(counted, clock, randomness), authorising(store, PUBLIC)], client_max_size=BODY_MAX_BYTES
     )
+    app[OPEN_ROUTES] = set()
     app.router.add_post("/v1/complaints", intake.create)
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)

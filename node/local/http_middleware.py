@@ -32,6 +32,9 @@ HEADERS: Final = {
     "Server": "simpul",
 }
 
+#: Routes that need no token of the intake: of channels, which tell for themselves who may call.
+OPEN_ROUTES: Final = web.AppKey("open_routes", set[str])
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger("simpul.intake")
@@ -68,7 +71,7 @@ def authorising(store: LocalStore, public: frozenset[str]) -> Any:
     @web.middleware
     async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
         route = _route_of(request)
-        if route not in public and route != NO_ROUTE:
+        if route not in public and route not in request.app[OPEN_ROUTES] and route != NO_ROUTE:
             token = await check_bearer(store, request.headers.getall("Authorization", []))
             request[TOKEN_NAME] = token.name
         return await handler(request)

@@ -159,7 +159,8 @@ async def enrol(
 
 async def serve_node(directory: Path, *, host: str | None, port: int | None) -> None:
     """`simpul node serve`: intake and pusher, until SIGTERM."""
-    from node.local.http import RUNNER_OPTIONS, build_app
+    from node.local.http import build_app
+    from node.wiring.sms import add_sms
 
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(opened(directory))
@@ -181,11 +182,12 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
         )
+        options = add_sms(application, service, parts.store, parts.clock, settings)
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
         url = await stack.enter_async_context(
-            listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS)
+            listening(application, host or settings.host, bound_port, tls=tls, options=options)
         )
         announce(f"node {parts.agency} listens on {url}")
         await until_told_to_stop()
