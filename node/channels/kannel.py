@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
@@ -26,7 +27,7 @@ BODY_TIMEOUT_S: Final = 20.0  # smsbox stands beside us or in the next room
 LINE_MAX_BYTES: Final = QUERY_MAX_BYTES + 1_024  # method, path and version around the longest query
 _FORM: Final = "application/x-www-form-urlencoded"
 _SAID: Final = ("text/plain", "application/octet-stream")
-#: What smsbox gives as headers with post-url; what stands in the query goes first.
+#: What smsbox gives as headers with post-url, the last one with percent signs; what stands in the query goes first.
 _HEADERS: Final = {"from": "X-Kannel-From", "to": "X-Kannel-To", "ts": "X-Kannel-Time", "udh": "X-Kannel-UDH"}
 
 Network = IPv4Network | IPv6Network
@@ -88,7 +89,7 @@ async def _read_posted(request: web.Request, parameters: dict[str, bytes]) -> In
             raise malformed("may be given once, in the query or in the form", "query")
         return read_sms(parameters | form)
     headers = {
-        name: value.encode("utf-8", "surrogateescape")
+        name: unquote_to_bytes(value) if name == "udh" else value.encode("utf-8", "surrogateescape")
         for name, header in _HEADERS.items()
         if (value := request.headers.get(header)) is not None
     }

@@ -63,11 +63,11 @@ class _Reading:
 
 
 class Keywords:
-    """The table."""
+    """The table. `prefixes` are what agencies' tracking numbers begin with."""
 
     def __init__(self, directory: Mapping[AgencyId, Agency], words: Mapping[str, Any]) -> None:
         self._place = {code: place for place, code in enumerate(directory)}
-        self._prefixes = frozenset(agency.prefix for agency in directory.values())
+        self.prefixes = frozenset(agency.prefix for agency in directory.values())
         self._openers = frozenset(words["openers"])
         self._ordinary = frozenset(words["ordinary"])
         self._not_slips = frozenset(words["not_slips"])
@@ -77,11 +77,6 @@ class Keywords:
         self._full_near = Spellings(self._full)
         self._bare_near = Spellings(self._bare.keys() - self._ordinary, shortest=BARE_SLIPS_FROM)
         self._letters_max = max(self._full_near.longest, self._bare_near.longest) + 2
-
-    @property
-    def prefixes(self) -> frozenset[str]:
-        """What agencies' tracking numbers begin with."""
-        return self._prefixes
 
     def openers(self, words: Sequence[str]) -> int:
         """How many words at the beginning name nobody and only open the message."""
