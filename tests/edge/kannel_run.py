@@ -146,7 +146,7 @@ class KannelRun:
 
     def audit(self) -> None:
         """What came by SMS is in the national log, once."""
-        self.hub.serve()
+        self.hub.restart()
         try:
             self.desk.push()
             audited = self.hub.audit_export(self.place / "export")
