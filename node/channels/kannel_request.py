@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from sync_protocol.errors import Refused, malformed, too_large
+from sync_protocol.errors import malformed, too_large
 
 QUERY_MAX_BYTES: Final = 32_768  # forty parts of a long SMS, each byte as %XX, once as text and once as raw
 PARAMETERS_MAX: Final = 32  # smsbox knows some twenty escapes
@@ -139,10 +139,9 @@ def _identity(parameters: Mapping[str, bytes]) -> str:
 
 
 def _word(parameters: Mapping[str, bytes], name: str) -> str:
+    """One of the small parameters; "" where it is none that can be: no report is lost for its sender's strange name."""
     text = parameters.get(name, b"").decode("utf-8", "replace").strip()
-    if len(text) > SENDER_MAX_CHARACTERS or not text.isprintable():
-        raise Refused("malformed", f"wants at most {SENDER_MAX_CHARACTERS} printable characters", where=name)
-    return text
+    return text if len(text) <= SENDER_MAX_CHARACTERS and text.isascii() and text.isprintable() else ""
 
 
 def _moment(text: str) -> int | None:
