@@ -14,7 +14,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from node.connections import CONNECTIONS, Connections
-from node.hub import http_agencies, http_log, http_projection, http_queries, http_submit
+from node.hub import http_agencies, http_inbox, http_log, http_projection, http_queries, http_submit
 from node.hub.admission import Admission, TurnedAway
 from node.hub.http_auth import Gatekeeper
 from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, PASS, PASSES, expect_later, problem_answer
@@ -56,7 +56,9 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/agencies/{agency}/keys", http_agencies.get_keys),
     ("GET", "/v1/agencies/{agency}/statements", http_agencies.get_statements),
     ("GET", "/v1/agencies/{agency}/verdicts", http_agencies.get_verdicts),
+    ("GET", "/v1/agencies/{agency}/inbox", http_inbox.get_inbox),
     ("GET", "/v1/complaints/{complaint}", http_projection.get_complaint),
+    ("GET", "/v1/complaints/{complaint}/evidence", http_inbox.get_evidence),
     ("GET", "/v1/agencies/{agency}/complaints", http_queries.get_complaints),
     ("GET", "/v1/totals", http_queries.get_totals),
     ("GET", "/v1/silent", http_queries.get_silent),
@@ -79,6 +81,7 @@ def build_app(hub: Hub) -> web.Application:
         app.router.add_route(method, path, handler, expect_handler=expect_later if method in ("PUT", "POST") else None)
         if method == "GET":
             app.router.add_route("HEAD", path, handler)
+    app.on_shutdown.append(http_inbox.end_waiting)
     app.router.add_get("/metrics", _get_metrics)
     app.router.add_get("/openapi.json", _get_openapi)
     return app

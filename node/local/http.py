@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from node.local.abroad import Abroad
 from node.local.api_answers import detail_of, summary_of
 from node.local.api_commands import change_command, explained, received_command
 from node.local.api_types import (
@@ -31,6 +32,7 @@ from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
 from node.local.recording import Outcome
 from node.local.service import LocalService
+from node.local.shared import history_of
 from node.local.status import find_freshness, node_status
 from node.ports import Clock, Randomness
 from sync_protocol.errors import Refused
@@ -64,6 +66,7 @@ class Intake:
     body_timeout_s: float
     stale_after_s: float
     refused_after_s: float
+    abroad: Abroad
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/complaints`."""
@@ -78,6 +81,7 @@ class Intake:
         fields = await read_fields(request, self.body_timeout_s)
         wanted: ChangeRequest = convert(fields, ANY_CHANGE_REQUEST)
         try:
+            await self.abroad.prepare(fields, request.match_info["complaint"])
             held = await find_complaint(self.store, request.match_info["complaint"])
             command = change_command(wanted, held.id)
             keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
@@ -88,7 +92,7 @@ class Intake:
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
-        wanted = read_filter(request)
+        wanted = read_filter(request, str(self.service.minting.agency))
         found = await self.store.complaints(replace(wanted, limit=wanted.limit + 1))
         shown = found[: wanted.limit]
         more = format_cursor(shown[-1].no) if len(found) > len(shown) else None
@@ -97,7 +101,7 @@ class Intake:
     async def detail(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
-        return _json(detail_of(held, await self.store.complaint_changes(held.no)))
+        return _json(detail_of(held, await history_of(self.store, held)))
 
     async def status(self, _request: web.Request) -> web.Response:
         """`GET /v1/status`."""
@@ -142,11 +146,16 @@ def build_app(
     body_timeout_s: float = BODY_TIMEOUT_S,
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
+    abroad: Abroad | None = None,
 ) -> web.Application:
-    """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it."""
+    """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
+
+    `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
+    """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
-    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s)
+    asking = abroad or Abroad()
+    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s, asking)
     app = web.Application(
         middlewares=[observing(counted, clock, randomness), authorising(store, PUBLIC)], client_max_size=BODY_MAX_BYTES
     )

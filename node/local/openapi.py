@@ -19,7 +19,7 @@ from node.local.api_types import (
     ProblemBody,
 )
 from node.local.http_problems import LOCAL_PROBLEMS
-from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT
+from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT, WHERE
 from node.local.metrics import METRICS_CONTENT_TYPE
 from node.local.openapi_patterns import add_patterns
 from node.local.recording import Recorded
@@ -133,9 +133,8 @@ def _change() -> dict[str, Any]:
         "summary": "Record a change to a complaint",
         "description": "Which change is possible in which state: docs/lifecycle.md. With `rev` it is refused if "
         "somebody else changed the complaint since that rev was read. "
-        f"{', '.join(f'`{name}`' for name in sorted(OF_OTHERS))} concern what other agencies offer or own. Such "
-        "complaints do not come to a node in this version (there is no inbox yet), so these are answered 404, or 409 "
-        "with the verdict of protocol §9.3; `next` says so.",
+        f"{', '.join(f'`{name}`' for name in sorted(OF_OTHERS))} depend on other agencies, too: the log's order "
+        "decides, and what lost a race is shown with its verdict in the complaint's history.",
         "parameters": [_COMPLAINT, _IDEMPOTENCY],
         "requestBody": _body("ChangeRequest", {"examples": _CHANGE_EXAMPLES}),
         "responses": answers,
@@ -151,6 +150,7 @@ def _list() -> dict[str, Any]:
         "description": "What comes in while one turns the pages stands before the first page and moves none of them.",
         "parameters": [
             _query("state", states, "any of these; may be given several times"),
+            _query("where", {"enum": [*WHERE], "default": WHERE[0]}, "owned by this agency, offered to it, or neither"),
             _query("unit", _TEXT, "the unit that has it"),
             _query("source_system", _TEXT, "another system; with source_id"),
             _query("source_id", _TEXT, "the number there, exact"),

@@ -51,7 +51,10 @@ totals AS (
   ON CONFLICT (figure, agency, key, class_) DO UPDATE SET count = total.count + excluded.count),
 ticks AS (
   INSERT INTO last_heard (agency, tick_ms) SELECT new.* FROM moved, unnest($25::text[], $26::bigint[]) AS new
-  ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms)
+  ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms),
+told AS (
+  INSERT INTO inbox (agency, place, note, verdict, key)
+  SELECT new.* FROM moved, unnest($27::text[], $28::bigint[], $29::int[], $30::int[], $31::bytea[]) AS new)
 SELECT size FROM moved
 """
 _REWIND: Final = "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3"
@@ -133,7 +136,7 @@ async def _clear(driver: Any) -> None:
         # A step locks its tables before it comes to the cursor's row: it shall wait before the first of them.
         await driver.execute("LOCK TABLE cursor IN SHARE ROW EXCLUSIVE MODE")
         await driver.execute(_REWIND, empty.size, empty.state_hash, empty.updated_at_ms)
-        await driver.execute("TRUNCATE complaint, refused, total, last_heard")
+        await driver.execute("TRUNCATE complaint, refused, inbox, total, last_heard")
 
 
 def _numbered(born: _Rows) -> list[tuple[int, bytes, int, bytes, bytes]]:
@@ -154,6 +157,7 @@ def _arguments(step: ProjectionStep, born: Sequence[tuple[int, bytes, int, bytes
         *_columns(6, refused),
         *_columns(5, with_sums(step.totals)),
         *(list(step.last_heard), list(step.last_heard.values())),
+        *_columns(5, step.inbox),
     ]
 
 

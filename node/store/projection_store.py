@@ -17,7 +17,7 @@ from sqlalchemy import delete, event, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from node.store.migration import check_revision, migrate, revision_of
-from node.store.projection_reading import COMPLAINT, CURSOR, HEARD, REFUSED, TOTAL, ProjectionReading
+from node.store.projection_reading import COMPLAINT, CURSOR, HEARD, INBOX, REFUSED, TOTAL, ProjectionReading
 from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale
 from node.store.projection_sums import with_sums
 from node.store.projection_tables import PROJECTION_REVISION
@@ -51,6 +51,7 @@ _REFUSE: Final = """
 INSERT INTO refused (idx, position, agency, seq, change_id, verdict)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?1)
 """
+_TELL: Final = "INSERT INTO inbox (agency, place, note, verdict, key) VALUES (?, ?, ?, ?, ?)"
 _ADD_TOTALS: Final = """
 INSERT INTO total (figure, agency, "key", class_, count)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true
@@ -151,7 +152,7 @@ class SqlProjectionStore(ProjectionReading):
 
     async def clear(self) -> None:
         async with self.writer.begin() as connection:
-            for table in (COMPLAINT, REFUSED, TOTAL, HEARD):
+            for table in (COMPLAINT, REFUSED, INBOX, TOTAL, HEARD):
                 await connection.execute(delete(table))
             empty = Cursor()
             await connection.execute(
@@ -190,10 +191,12 @@ async def _move_cursor(connection: AsyncConnection, step: ProjectionStep) -> Non
 
 
 async def _write_registers(connection: AsyncConnection, step: ProjectionStep) -> None:
-    """Refused changes, totals and ticks."""
+    """Refused changes, what agencies are told, totals and ticks."""
     if step.refused:
         refused = [(r.index, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in step.refused]
         await connection.exec_driver_sql(_REFUSE, (_json(refused),))
+    if step.inbox:
+        await connection.exec_driver_sql(_TELL, [tuple(row) for row in step.inbox])
     if step.totals:
         await connection.exec_driver_sql(_ADD_TOTALS, (_json(with_sums(step.totals)),))
     if step.last_heard:

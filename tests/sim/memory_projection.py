@@ -15,6 +15,7 @@ from node.store.projection_reading import SUMMED
 from node.store.projection_records import (
     ComplaintRow,
     Cursor,
+    InboxRow,
     ProjectionStep,
     RefusedChange,
     TotalRow,
@@ -22,6 +23,7 @@ from node.store.projection_records import (
     step_is_stale,
 )
 from node.store.projection_sums import COMPLAINTS, OPEN_STATES, PLAIN
+from sync_protocol.inbox import Note
 from tests.sim.disk import Mount
 from tests.sim.hub_state import UniqueViolation
 
@@ -35,9 +37,10 @@ class ProjectionState:
     refused: list[RefusedChange] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int | None] = field(default_factory=dict)
+    inbox: dict[tuple[str, int], InboxRow] = field(default_factory=dict)
 
     def copy(self) -> ProjectionState:
-        rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard))
+        rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard), dict(self.inbox))
         return ProjectionState(self.cursor, *rows)
 
     def add_rows(self, step: ProjectionStep) -> None:
@@ -53,6 +56,10 @@ class ProjectionState:
         for name, count in step.totals.items():
             self.totals[name] = self.totals.get(name, 0) + count
         self.heard.update(step.last_heard)
+        for told in step.inbox:
+            if (told.agency, told.place) in self.inbox:
+                raise UniqueViolation("unique: an agency is told twice of one change")
+            self.inbox[told.agency, told.place] = told
 
 
 class MemoryProjectionStore:
@@ -139,11 +146,23 @@ class MemoryProjectionStore:
         found = [one for one in held if one.agency == agency and from_seq <= one.seq <= to_seq]
         return sorted(found, key=lambda one: (one.index, one.position))
 
+    async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
+        state = await self._mount.read()
+        found = [row for row in state.inbox.values() if row.agency == agency and row.place > after]
+        return state.cursor, sorted(found, key=lambda row: row.place)[:limit]
+
+    async def told_since(self, place: int) -> set[str]:
+        return {row.agency for row in (await self._mount.read()).inbox.values() if row.place >= place}
+
+    async def holders(self, key: bytes) -> set[str]:
+        rows = (await self._mount.read()).inbox.values()
+        return {row.agency for row in rows if row.key == key and row.note != Note.REFUSED}
+
     async def clear(self) -> None:
         async with self._mount.writing("clear") as draft:
             empty = ProjectionState()
             draft.cursor, draft.complaints, draft.refused = empty.cursor, empty.complaints, empty.refused
-            draft.totals, draft.heard = empty.totals, empty.heard
+            draft.totals, draft.heard, draft.inbox = empty.totals, empty.heard, empty.inbox
 
     async def close(self) -> None:
         """Nothing is open."""
