@@ -225,7 +225,6 @@ class NodeSettings(_Settings):
     )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
-    desk: str = Field("kementerian-panrb", description="The national desk: gets what no agency is named for.")
     sms_secret: str = Field(
         "", repr=False, description="Turns the SMS channel on (docs/channels.md): what smsbox says in `secret`."
     )
@@ -233,7 +232,7 @@ class NodeSettings(_Settings):
         "", description="Turns it on as well: addresses that smsbox calls from, such as `127.0.0.1, 10.1.0.0/16`."
     )
 
-    @field_validator("agency", "desk")
+    @field_validator("agency")
     @classmethod
     def _code(cls, code: str) -> str:
         return _said_by_pydantic(AgencyId.parse, code)

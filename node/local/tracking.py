@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from node.local.ports import LocalStore
+from node.local.shared import history_of
 from node.store.local_records import ComplaintFilter
 from sync_protocol.complaint import ComplaintState, State
 
-#: The hour (since 1970) at which the day ends until which something is due, from a complaint and all its change lines.
+#: The hour (since 1970) at which the day ends until which something is due: of a complaint with these applied changes.
 NextDue = Callable[[ComplaintState, Sequence[bytes]], int | None]
 
 
@@ -33,5 +34,5 @@ async def find_public(store: LocalStore, tracking: str, next_due: NextDue) -> Pu
     if not page:
         return None
     state = page[0].state
-    lines = [change.line for change in await store.complaint_changes(page[0].no)]
+    lines = [change.line for change in await history_of(store, page[0]) if change.verdict is None]
     return PublicPart(tracking, state.state, state.owner, state.offer_to, next_due(state, lines))

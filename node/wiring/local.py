@@ -192,6 +192,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         await parts.federation.read_rules(parts.store)
         reading = asyncio.create_task(inbox.run(stop), name="inbox")
         stack.push_async_callback(_cancel, reading)
+        abroad = Abroad(inbox, parts.federation, link)
         application = build_app(
             service,
             parts.store,
@@ -199,9 +200,9 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
-            abroad=Abroad(inbox, parts.federation, link),
+            abroad=abroad,
         )
-        options = add_sms(application, service, parts.store, parts.clock, settings)
+        options = add_sms(application, service, parts.store, parts.clock, settings, abroad)
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)

@@ -10,6 +10,7 @@ from aiohttp import web
 from node.config_data import config_file
 from node.directory import load_directory
 from node.hub.deadlines import MARKS, Clocks, begin, hour_of, read_deadlines
+from node.local.abroad import Abroad
 from node.local.http import RUNNER_OPTIONS
 from node.local.ports import LocalStore
 from node.local.service import LocalService
@@ -21,7 +22,12 @@ from sync_protocol.line import parse_change
 
 
 def add_sms(
-    app: web.Application, service: LocalService, store: LocalStore, clock: Clock, settings: NodeSettings
+    app: web.Application,
+    service: LocalService,
+    store: LocalStore,
+    clock: Clock,
+    settings: NodeSettings,
+    abroad: Abroad,
 ) -> dict[str, Any]:
     """Mounts the channel if it is on. Options for the runner: those of the intake, with room for a long SMS."""
     if not settings.sms_secret and not settings.sms_allow:
@@ -38,20 +44,20 @@ def add_sms(
         clock,
         load_keywords(),
         load_directory(),
-        Router(service, settings.desk),
+        Router(service, abroad, clock),
         GuessLimit(clock),
-        _next_due(),
+        next_due(),
     )
     add_routes(app, channel, Gate(settings.sms_secret, networks_in(settings.sms_allow)))
     return {**RUNNER_OPTIONS, "max_line_size": LINE_MAX_BYTES}
 
 
-def _next_due() -> NextDue:
+def next_due() -> NextDue:
     """Deadlines by the tables that came with the program."""
     duties, calendar = (config_file(name).read_text(encoding="utf-8") for name in ("deadlines.toml", "calendar.toml"))
     deadlines = read_deadlines(duties, calendar, load_directory())
 
-    def next_due(state: ComplaintState, lines: Sequence[bytes]) -> int | None:
+    def due_hour(state: ComplaintState, lines: Sequence[bytes]) -> int | None:
         clocks: Clocks | None = None
         for change in map(parse_change, lines):
             if clocks is None:
@@ -61,4 +67,4 @@ def _next_due() -> NextDue:
         due = None if clocks is None else deadlines.due(state, clocks)
         return None if due is None else due.hour
 
-    return next_due
+    return due_hour

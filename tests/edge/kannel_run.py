@@ -27,6 +27,7 @@ from tests.edge.program import Server, start, told, wait_for
 from tests.edge.whole_way import ANSWER_S, HubDirectory, NodeDirectory, end
 
 DESK: Final = "kementerian-panrb"
+CITY: Final = "33.75"  # takes part; whoever is named otherwise does not
 TEXTS: Final = (
     "PekalonganKota jalan rusak di depan pasar",
     "kota pekalongan lampu jalan padam",
@@ -72,6 +73,7 @@ class KannelRun:
         self.served: list[Server] = []
         try:
             self.desk.enrol(self.hub)
+            NodeDirectory(self.place / "city", CITY).enrol(self.hub)
             self.serve_desk("0")
             with kannel(self.place / "kannel", self.served[-1].url) as gateway:
                 self.send_and_kill(gateway)
@@ -124,7 +126,7 @@ class KannelRun:
         assert figures.recorded == figures.messages, figures
         assert figures.answered == figures.messages, figures
         assert sorted(numbers) == sorted(one["tracking"] for one in complaints), figures
-        assert set(figures.offered) <= {"33.75", "35.06", "desk"}, figures
+        assert figures.offered[CITY] > 0, figures
         assert all(SENDER[2:] not in server.said() for server in self.served)
 
     def complaints(self) -> list[dict[str, Any]]:

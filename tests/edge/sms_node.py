@@ -14,8 +14,9 @@ import aiohttp
 from yarl import URL
 
 from node.config_data import config_file
+from node.local.abroad import Abroad
 from node.local.http import build_app
-from node.local.recording import Command, Minting
+from node.local.recording import Command, LocalRules, Minting
 from node.local.service import LocalService
 from node.serving import listening
 from node.settings import NodeSettings
@@ -97,6 +98,7 @@ async def sms_node(
     secret: str = "",
     allow: str = "127.0.0.1",
     is_agency: Callable[[str], bool] = lambda _: True,
+    abroad: Abroad | None = None,
 ) -> AsyncIterator[SmsNode]:
     """A node of that agency that serves with these settings."""
     example = {"hub_url": "https://hub.example", "directory": place, "sms_secret": secret, "sms_allow": allow}
@@ -106,10 +108,10 @@ async def sms_node(
     await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
     store = await SqlLocalStore.create(place / "node.db")
     try:
-        minting = Minting(AgencyId(agency), "PANRB", clock, randomness, is_agency=is_agency)
+        minting = Minting(AgencyId(agency), "PANRB", clock, randomness, LocalRules(DESK), is_agency)
         async with LocalService(store, minting) as service:
             app = build_app(service, store, clock, randomness)
-            options = add_sms(app, service, store, clock, settings)
+            options = add_sms(app, service, store, clock, settings, abroad or Abroad())
             async with listening(app, "127.0.0.1", 0, options=options) as url, aiohttp.ClientSession() as session:
                 yield SmsNode(url, session, store, service, clock)
     finally:
