@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -299,6 +300,19 @@ async def test_a_text_of_the_longest_kind_made_of_quotes_fits_its_line(node: Sms
     assert (await node.raw("id=m-2&text=a" + '"' * (TEXT_MAX_BYTES - 1))).status == 200
     (held,) = await node.held()
     assert len((await node.changes(held))[0][2]["text"]) == TEXT_MAX_BYTES
+
+
+async def test_whatever_bytes_an_sms_is_made_of_it_is_answered_and_recorded_once(node: SmsNode) -> None:
+    chance = random.Random(1708)
+    charsets = ("", "UTF-8", "UTF-16BE", "ISO-8859-1", "8-BIT")
+    recorded = 0
+    for number in range(60):
+        query = f"id=r-{number}&charset={chance.choice(charsets)}&text={quote(b'Kediri ' + chance.randbytes(60))}"
+        first, again = await node.raw(query), await node.raw(query)
+        assert (first.status, first.text) == (200, again.text)
+        recorded += "nomor PANRB-" in first.text
+        assert len(await node.held()) == recorded
+    assert recorded > 50
 
 
 def test_text_that_fits_no_charset_is_read_all_the_same() -> None:
