@@ -1,39 +1,55 @@
-"""How many tracking numbers that do not exist one may ask for, before nothing is answered for a while.
+"""Who tries numbers is slowed down, and learns nothing: tracking numbers have 60 random bits (protocol §1.2).
 
-Sixty random bits cannot be guessed; this keeps those who try from costing much. In memory: after a restart everybody
-begins anew.
+Only misses count, by the caller's address. Behind a proxy that is the proxy's, unless it says whom it speaks for.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from ipaddress import IPv4Address, ip_address
 from typing import Final
 
 from node.ports import Clock
+from sync_protocol.errors import Unavailable
 
-MISSES_MAX: Final = 10  # of one asker within the window: who copies a number from paper needs two or three
-WINDOW_S: Final = 3_600.0
-ASKERS_MAX: Final = 10_000  # remembered; the one whose last miss is longest ago is forgotten first
+MISSES_MAX: Final = (
+    30  # of one address in WINDOW_S: a person who mistypes needs a few, an office behind one address more
+)
+WINDOW_S: Final = 600.0
+ADDRESSES_MAX: Final = 10_000  # remembered; the oldest are forgotten
+_IPV6_PREFIX_BITS: Final = 64  # what one subscriber has
 
 
-class GuessLimit:
-    """Counts misses by asker (a telephone number, an address). Who has not missed lately is never stopped."""
+class Guessing:
+    """Belongs to one event loop."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._missed: OrderedDict[str, dict[str, float]] = OrderedDict()  # asker -> what was missed, and when
+        self._misses: dict[str, tuple[float, int]] = {}
 
-    def allows(self, asker: str, wanted: str) -> bool:
-        """Whether this asker may ask for this; what was asked before, as in a repeated request, is no new guess."""
-        since = self._clock.monotonic_s() - WINDOW_S
-        missed = self._missed.get(asker, {})
-        return wanted in missed or sum(at_s >= since for at_s in missed.values()) < MISSES_MAX
+    def check(self, address: str | None) -> None:
+        """Before anything is looked up. Raises Unavailable for an address that has guessed too often."""
+        since_s, count = self._misses.get(_place_of(address), (0.0, 0))
+        left_s = since_s + WINDOW_S - self._clock.monotonic_s()
+        if count >= MISSES_MAX and left_s > 0:
+            raise Unavailable("too many numbers that do not exist were tried from this address", retry_after_s=left_s)
 
-    def miss(self, asker: str, wanted: str) -> None:
-        """What this asker wanted does not exist."""
-        now_s = self._clock.monotonic_s()
-        missed = self._missed.pop(asker, {})
-        kept = {earlier: at_s for earlier, at_s in missed.items() if at_s >= now_s - WINDOW_S}
-        self._missed[asker] = {wanted: now_s} | kept
-        if len(self._missed) > ASKERS_MAX:
-            self._missed.popitem(last=False)
+    def miss(self, address: str | None) -> None:
+        """A number that does not exist was asked for."""
+        place, now_s = _place_of(address), self._clock.monotonic_s()
+        since_s, count = self._misses.pop(place, (now_s, 0))
+        if now_s - since_s > WINDOW_S:
+            since_s, count = now_s, 0
+        self._misses[place] = since_s, count + 1
+        if len(self._misses) > ADDRESSES_MAX:
+            self._misses.pop(next(iter(self._misses)))
+
+
+def _place_of(address: str | None) -> str:
+    """An IPv4 address, or the network that an IPv6 subscriber has."""
+    try:
+        parsed = ip_address(address or "")
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or int(parsed) >> (128 - _IPV6_PREFIX_BITS))

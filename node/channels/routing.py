@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Final
 
 from node.local.abroad import Abroad
-from node.local.recording import CHANGE_REFUSED, KEY_REUSED, Command, Recorded, RequestKey
+from node.local.recording import CHANGE_REFUSED, Command, Recorded, RequestKey
 from node.local.service import LocalService
 from node.ports import Clock
 from sync_protocol.errors import Refused
@@ -22,10 +22,10 @@ from sync_protocol.values import AgencyId
 
 NAMED: Final = "named_by_reporter"
 AMBIGUOUS: Final = "ambiguous_name"
-LOOK_UP_EVERY_S: Final = 60.0  # of one agency: who enrols is offered complaints a minute later
-LOOK_UP_TIMEOUT_S: Final = 3.0  # somebody waits for an answer
 UNNAMED: Final = "no_agency_named"
 NOT_CONNECTED: Final = "not_connected"
+LOOK_UP_EVERY_S: Final = 60.0  # of one agency: who enrols is offered complaints a minute later
+LOOK_UP_TIMEOUT_S: Final = 3.0  # somebody waits for an answer
 
 
 class Place(Enum):
@@ -93,7 +93,7 @@ class Router:
         try:
             await self._service.record(command)
         except Refused as refused:
-            if refused.kind not in (CHANGE_REFUSED, KEY_REUSED):
+            if refused.kind != CHANGE_REFUSED:
                 raise
             return False
         return True

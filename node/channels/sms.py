@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from node.channels import sms_reply as reply
+from node.channels.guesses import GuessLimit
 from node.channels.kannel_request import IncomingSms
 from node.channels.phone import is_short_code, normal_number
 from node.channels.routing import AMBIGUOUS, UNNAMED, Place, Router
@@ -20,7 +21,6 @@ from node.channels.sms_keywords import Keywords
 from node.channels.sms_parts import PartsJoiner, hash_of
 from node.channels.sms_text import AsksHelp, AsksStatus, Report, parse_message
 from node.directory import Agency
-from node.guessing import GuessLimit
 from node.local.ports import LocalStore
 from node.local.recording import Command, Recorded, RequestKey
 from node.local.service import LocalService

@@ -91,3 +91,4 @@ class Clockwork:
             self._leader.wake()
         await self._leader.look()
         await self._inbox.look()
+        await self._leader.rest()

@@ -28,6 +28,7 @@ from node.hub.projector import Projector
 from node.hub.restoring import Restoring
 from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
+from node.hub.tracking import Tracker
 from node.logs import words_of
 from node.store.hub_records import Grant, StoredCheckpoint
 from sync_protocol.errors import Refused, Unavailable
@@ -85,7 +86,15 @@ class Hub:
         self.projector = Projector(
             self.log, store, ports.projection, ports.projecting, ports.deadlines, clock, self.inbox.told
         )
-        self.leader = Leader(self.log, self.projector, ports.leading, clock, is_rushed=lambda: self.intake.waiting > 0)
+        self.tracker = Tracker(self.log, ports.projection, clock)
+        self.leader = Leader(
+            self.log,
+            self.projector,
+            ports.leading,
+            clock,
+            is_rushed=lambda: self.intake.waiting > 0,
+            at_rest=self.tracker.step,
+        )
         self._announcements.listen(lambda _size: self.leader.wake())
         self.gathering = Gathering(self.log, lambda: self.signer(Role.LOG), lambda: self.keys.history(Role.LOG))
         self.restoring = Restoring(self.log, self.gathering, self.projector, clock, self._announce)

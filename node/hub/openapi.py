@@ -12,6 +12,7 @@ from node.hub.complaint_lists import LIST_STATES
 from node.hub.health import HubHealth
 from node.hub.http_inbox import WAIT_MAX_S
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
+from node.tracked import Tracked
 from sync_protocol.change_types import CLASSES
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
@@ -48,6 +49,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "agency": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
     "seq": {"in": "path", "schema": {"type": "integer", "minimum": 1}},
     "complaint": {"in": "path", "schema": {"type": "string"}},
+    "number": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
     "path": {"in": "path", "schema": {"type": "string"}},
     "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
@@ -171,6 +173,7 @@ _CALLS: Final = (
         who=_READERS,
         query=("figure", "query_agency", "state", "class", "by", "agency_after", "agency_limit"),
     ),
+    _Call("get", "/v1/track/{number}", "A complaint, for whoever has its tracking number.", Tracked),
     _Call("get", "/v1/silent", "Who has not been heard of.", SilentAgencies, who=_READERS, query=("longer_than_s",)),
 )
 

@@ -319,6 +319,21 @@ class ProjectionStore(Protocol):
         """The agencies that were ever told of a complaint; a refusal of their own changes alone does not count."""
         ...
 
+    async def tracked_to(self) -> int:
+        """The log was read so far for tracking numbers."""
+        ...
+
+    async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
+        """Hashes of tracking numbers and keys of complaints, found in the leaves from `begins` to `size`.
+
+        One transaction. Raises Unavailable, writing nothing, if the log was not read up to `begins`.
+        """
+        ...
+
+    async def tracked(self, number_hash: int) -> list[bytes]:
+        """Keys of the complaints whose tracking number has that hash, sixteen at most."""
+        ...
+
     async def clear(self) -> None:
         """Back to empty, in one transaction."""
         ...

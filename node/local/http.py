@@ -27,6 +27,7 @@ from node.local.evidence import find_complaint
 from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
+from node.local.http_tracking import TRACKING_ROUTE, Tracking
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
@@ -41,7 +42,7 @@ BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs 
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
 REFUSED_AFTER_S: Final = 15 * 60  # an operator who sets the clock or asks for a key needs less
 HEADERS_MAX_BYTES: Final = 8_192  # a token and a key are some hundred bytes
-PUBLIC: Final = frozenset({"/healthz", "/metrics", "/openapi.json"})
+PUBLIC: Final = frozenset({"/healthz", "/metrics", "/openapi.json", TRACKING_ROUTE})
 
 #: For web.AppRunner: bodies are not decompressed behind our back, connections say nothing on their own.
 RUNNER_OPTIONS: Final[dict[str, Any]] = {
@@ -164,6 +165,7 @@ def build_app(
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)
     app.router.add_post("/v1/complaints/{complaint}/changes", intake.change)
+    app.router.add_get(TRACKING_ROUTE, Tracking(store, clock, str(service.minting.agency)).show)
     app.router.add_get("/v1/status", intake.status)
     app.router.add_get("/healthz", intake.health)
     app.router.add_get("/metrics", intake.show_metrics)

@@ -20,10 +20,12 @@ from node.local.api_types import (
 )
 from node.local.http_problems import LOCAL_PROBLEMS
 from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT, WHERE
+from node.local.http_tracking import TRACKING_ROUTE
 from node.local.metrics import METRICS_CONTENT_TYPE
 from node.local.openapi_patterns import add_patterns
 from node.local.recording import Recorded
 from node.local.status import NodeStatus
+from node.tracked import Tracked
 from sync_protocol.change_types import Actor, Source, StateLabel
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEM_PREFIX
 
@@ -84,6 +86,7 @@ def openapi_document() -> dict[str, Any]:
             "/v1/complaints/{complaint}": {"get": _read()},
             "/v1/complaints/{complaint}/changes": {"post": _change()},
             "/v1/status": {"get": _status()},
+            TRACKING_ROUTE: {"get": _track()},
             "/healthz": {"get": _health()},
             "/metrics": {"get": _public("metrics", "Figures for Prometheus", METRICS_CONTENT_TYPE, _TEXT, 500, 503)},
             "/openapi.json": {"get": _public("openapi", "This document", "application/json", {"type": "object"})},
@@ -93,7 +96,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    kinds = [NewComplaint, ANY_CHANGE_REQUEST, Recorded, ComplaintPage, ComplaintDetail, NodeStatus, Health]
+    kinds = [NewComplaint, ANY_CHANGE_REQUEST, Recorded, ComplaintPage, ComplaintDetail, NodeStatus, Health, Tracked]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
     components["ChangeRequest"] = schemas[1]
     bodies: list[type[msgspec.Struct]] = [NewComplaint, Actor, Source, *CHANGE_REQUESTS.values()]
@@ -198,6 +201,14 @@ def _public(operation: str, summary: str, media_type: str, schema: dict[str, Any
         "security": [],
         "responses": {"200": answer} | {str(status): _problem(status) for status in problems},
     }
+
+
+def _track() -> dict[str, Any]:
+    number = {"name": "number", "in": "path", "required": True, "schema": _TEXT, "description": "as a person types it"}
+    call = _public(
+        "track", "A complaint, for whoever has its tracking number", "application/json", _ref("Tracked"), 503
+    )
+    return call | {"parameters": [number], "responses": call["responses"] | {"404": _problem(404)}}
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -35,6 +35,8 @@ from node.store.projection_tables import (
     InboxTable,
     RefusedTable,
     TotalTable,
+    TrackedTable,
+    TrackedToTable,
 )
 from sync_protocol.inbox import Note
 
@@ -42,8 +44,11 @@ COMPLAINT: Final = table_of(ComplaintTable)
 REFUSED: Final = table_of(RefusedTable)
 INBOX: Final = table_of(InboxTable)
 TOTAL: Final = table_of(TotalTable)
+TRACKED: Final = table_of(TrackedTable)
+TRACKED_TO: Final = table_of(TrackedToTable)
 HEARD: Final = table_of(HeardTable)
 CURSOR: Final = table_of(CursorTable)
+SAME_HASH_MAX: Final = 16  # a number that more complaints claim is somebody's mischief
 SUMMED: Final = "*"  # stands in the place of a word over which was added up
 
 
@@ -133,6 +138,15 @@ class ProjectionReading:
         query = select(INBOX.c.agency).where(INBOX.c.key == key, INBOX.c.note != Note.REFUSED).distinct()
         async with self.readers.connect() as connection:
             return set((await connection.execute(query)).scalars())
+
+    async def tracked_to(self) -> int:
+        async with self.readers.connect() as connection:
+            return int((await connection.execute(select(TRACKED_TO.c.size))).scalar_one())
+
+    async def tracked(self, number_hash: int) -> list[bytes]:
+        query = select(TRACKED.c.key).where(TRACKED.c.hash == number_hash).limit(SAME_HASH_MAX)
+        async with self.readers.connect() as connection:
+            return list((await connection.execute(query)).scalars())
 
 
 _ROWS: Final = select(COMPLAINT.c.key, COMPLAINT.c.place, COMPLAINT.c.state, COMPLAINT.c.pointers)

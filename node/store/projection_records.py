@@ -132,6 +132,11 @@ def step_is_stale(step: ProjectionStep) -> Unavailable:
     return Unavailable(f"the projection is not at {step.begins} any more", retry_after_s=1)
 
 
+def tracking_is_stale(begins: int) -> Unavailable:
+    """Somebody else read on meanwhile, or everything was dropped."""
+    return Unavailable(f"tracking numbers are not read up to {begins} any more", retry_after_s=1)
+
+
 def pointer_to(index: int, position: int) -> int:
     """Where a change stands, as one number that grows with the log."""
     return index << 16 | position

@@ -61,6 +61,22 @@ class InboxTable(ProjectionTable, table=True):
     key: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
+class TrackedTable(ProjectionTable, table=True):
+    """Which complaint a tracking number is of, by a hash of it (node/hub/tracking.py); more than one may claim it."""
+
+    __tablename__ = "tracked"
+    hash: int = Field(primary_key=True, sa_type=BigInteger)
+    key: bytes = Field(primary_key=True, sa_type=LargeBinary)
+
+
+class TrackedToTable(ProjectionTable, table=True):
+    """The one row that says how far the log was read for tracking numbers: behind the fold, when there is time."""
+
+    __tablename__ = "tracked_to"
+    id: int = Field(primary_key=True)
+    size: int = Field(sa_type=BigInteger)
+
+
 class TotalTable(ProjectionTable, table=True):
     """One figure under its four words (protocol §9.6), or a sum of such (projection_sums.py)."""
 

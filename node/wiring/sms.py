@@ -32,11 +32,11 @@ def add_sms(
     """Mounts the channel if it is on. Options for the runner: those of the intake, with room for a long SMS."""
     if not settings.sms_secret and not settings.sms_allow:
         return RUNNER_OPTIONS
+    from node.channels.guesses import GuessLimit
     from node.channels.kannel import LINE_MAX_BYTES, Gate, add_routes
     from node.channels.routing import Router
     from node.channels.sms import SmsChannel
     from node.channels.sms_keywords import load_keywords
-    from node.guessing import GuessLimit
 
     channel = SmsChannel(
         service,

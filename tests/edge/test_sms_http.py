@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
+from node.channels.guesses import ASKERS_MAX, MISSES_MAX, GuessLimit
 from node.channels.kannel_request import QUERY_MAX_BYTES, TEXT_MAX_BYTES, decode_text, read_part
-from node.guessing import ASKERS_MAX, MISSES_MAX, GuessLimit
 from sync_protocol.change_types import Handed, Received
 from sync_protocol.transitions import State
 from sync_protocol.values import format_tracking

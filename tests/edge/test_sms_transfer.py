@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from node.channels.guesses import GuessLimit
 from node.channels.kannel_request import IncomingSms
 from node.channels.routing import Place, Router
 from node.channels.sms import SmsChannel
 from node.channels.sms_keywords import load_keywords
 from node.directory import load_directory
-from node.guessing import GuessLimit
 from node.local.abroad import Abroad
 from node.local.federation import Federation
 from node.local.recording import Command, Recorded

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from node.store.complaint_place import SLOT_MAX, place_of, slot_at
-from node.store.projection_reading import SUMMED
+from node.store.projection_reading import SAME_HASH_MAX, SUMMED
 from node.store.projection_records import (
     ComplaintRow,
     Cursor,
@@ -21,6 +21,7 @@ from node.store.projection_records import (
     TotalRow,
     TotalsWanted,
     step_is_stale,
+    tracking_is_stale,
 )
 from node.store.projection_sums import COMPLAINTS, OPEN_STATES, PLAIN
 from sync_protocol.inbox import Note
@@ -38,10 +39,12 @@ class ProjectionState:
     totals: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int | None] = field(default_factory=dict)
     inbox: dict[tuple[str, int], InboxRow] = field(default_factory=dict)
+    tracked: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    tracked_to: int = 0
 
     def copy(self) -> ProjectionState:
         rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard), dict(self.inbox))
-        return ProjectionState(self.cursor, *rows)
+        return ProjectionState(self.cursor, *rows, dict(self.tracked), self.tracked_to)
 
     def add_rows(self, step: ProjectionStep) -> None:
         """Everything of a step but the cursor."""
@@ -158,11 +161,25 @@ class MemoryProjectionStore:
         rows = (await self._mount.read()).inbox.values()
         return {row.agency for row in rows if row.key == key and row.note != Note.REFUSED}
 
+    async def tracked_to(self) -> int:
+        return (await self._mount.read()).tracked_to
+
+    async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
+        async with self._mount.writing("track") as draft:
+            if draft.tracked_to != begins:
+                raise tracking_is_stale(begins)
+            draft.tracked_to = size
+            draft.tracked.update(dict.fromkeys(numbers))
+
+    async def tracked(self, number_hash: int) -> list[bytes]:
+        return [key for number, key in (await self._mount.read()).tracked if number == number_hash][:SAME_HASH_MAX]
+
     async def clear(self) -> None:
         async with self._mount.writing("clear") as draft:
             empty = ProjectionState()
             draft.cursor, draft.complaints, draft.refused = empty.cursor, empty.complaints, empty.refused
             draft.totals, draft.heard, draft.inbox = empty.totals, empty.heard, empty.inbox
+            draft.tracked, draft.tracked_to = empty.tracked, empty.tracked_to
 
     async def close(self) -> None:
         """Nothing is open."""

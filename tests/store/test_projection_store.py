@@ -204,6 +204,23 @@ async def test_what_agencies_are_told_is_read_in_the_order_of_the_log(store: Pro
     assert await store.told_since(0) == set()
 
 
+async def test_tracking_numbers_are_found_by_their_hash_and_read_on(
+    store: ProjectionStore,
+) -> None:
+    assert await store.tracked_to() == 0
+    await store.track(0, 4, [(7, FIRST), (7, b"other"), (9, FIRST)])
+    with pytest.raises(Unavailable):
+        await store.track(0, 9, [(8, FIRST)])
+    await store.track(4, 6, [(7, FIRST)])
+    assert await store.tracked_to() == 6
+    assert sorted(await store.tracked(7)) == sorted([FIRST, b"other"])
+    assert await store.tracked(8) == []
+    await store.track(6, 7, [(5, b"%d" % number) for number in range(40)])
+    assert len(await store.tracked(5)) == 16
+    await store.clear()
+    assert (await store.tracked_to(), await store.tracked(7)) == (0, [])
+
+
 async def test_clearing_leaves_nothing(store: ProjectionStore) -> None:
     row = ComplaintRow(FIRST, 1, b"x", pointer(0, 0))
     step = replace(step_to(1), born=[row], totals={"applied/33//": 1}, last_heard={"33": 1})
