@@ -7,8 +7,10 @@ are relative to DIR.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ __all__ = ["HubSettings", "NodeSettings", "check_http_url", "config_file"]  # da
 
 ENVIRONMENT_PREFIX = "SIMPUL_"
 SETTINGS_FILE = "simpul.toml"
+SECRET_LEAST_CHARACTERS = 16  # of random letters: beyond guessing over a network
 PASSPHRASE_FILE_MAX_BYTES = 4_096  # a passphrase is a line
 _SQLITE, _POSTGRESQL = "sqlite+aiosqlite", "postgresql+asyncpg"
 
@@ -248,11 +251,33 @@ class NodeSettings(_Settings):
     open311_services: Path | None = Field(
         None, description="Table of the services of /open311/v2, as config/open311.example.toml. Empty: no Open311."
     )
+    sms_secret: str = Field(
+        "", repr=False, description="Turns the SMS channel on (docs/channels.md): what smsbox says in `secret`."
+    )
+    sms_allow: str = Field(
+        "", description="Turns it on as well: addresses that smsbox calls from, such as `127.0.0.1, 10.1.0.0/16`."
+    )
 
     @field_validator("agency")
     @classmethod
     def _code(cls, code: str) -> str:
         return _said_by_pydantic(AgencyId.parse, code)
+
+    @field_validator("sms_secret")
+    @classmethod
+    def _hard_to_guess(cls, secret: str) -> str:
+        if secret and (len(secret) < SECRET_LEAST_CHARACTERS or not re.fullmatch("[A-Za-z0-9._~-]+", secret)):
+            raise ValueError(f"at least {SECRET_LEAST_CHARACTERS} letters and digits, as they stand in an address")
+        return secret
+
+    @field_validator("sms_allow")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        try:
+            networks_in(text)
+        except ValueError:
+            raise ValueError("addresses or networks such as 127.0.0.1, 10.1.0.0/16, with commas between") from None
+        return text
 
     @field_validator("hub_url", "mentions_api_url")
     @classmethod
@@ -263,6 +288,11 @@ class NodeSettings(_Settings):
     @classmethod
     def _vkey(cls, text: str) -> str:
         return _said_by_pydantic(lambda words: VerifierKey.parse(words).format(), text)
+
+
+def networks_in(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks with commas between. Raises ValueError."""
+    return tuple(ip_network(word.strip()) for word in text.split(",") if word.strip())
 
 
 def check_http_url(url: str) -> str:

@@ -34,6 +34,7 @@ HEADERS: Final = {
     "Server": "simpul",
 }
 
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger("simpul.intake")

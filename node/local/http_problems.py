@@ -33,6 +33,7 @@ STALE: Final = "stale"
 INTERNAL: Final = "internal"
 METHOD: Final = "method-not-allowed"
 BAD_REQUEST: Final = "bad-request"
+FORBIDDEN: Final = "forbidden"
 UNSUPPORTED_TYPE: Final = "unsupported-media-type"
 KIND: Final = web.ResponseKey("kind", str)  # of the problem that was answered, for the log
 
@@ -57,6 +58,7 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
     "expired-signature": Problem(
         401, "Signed too long ago", "Set the clock, sign the message anew, and send it again."
     ),
+    FORBIDDEN: Problem(403, "Not for you", "Compare secret and address with sms_secret and sms_allow in simpul.toml."),
     "unsupported-encoding": Problem(415, "This encoding is not read here", "Send the body without Content-Encoding."),
     UNSUPPORTED_TYPE: Problem(415, "This type is not read here", "Send Content-Type: application/json."),
     METHOD: Problem(405, "Not a method of this address", "Use one of those that the header Allow names."),

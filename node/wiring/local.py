@@ -43,7 +43,7 @@ from node.store.complaint_keys import complaint_of
 from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from node.wiring.connectors import connecting, reading_mentions
+from node.wiring.node_channels import channels
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
 
@@ -176,7 +176,7 @@ async def enrol(
 
 async def serve_node(directory: Path, *, host: str | None, port: int | None) -> None:
     """`simpul node serve`: intake and pusher, until SIGTERM."""
-    from node.local.http import RUNNER_OPTIONS, build_app
+    from node.local.http import build_app
 
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(opened(directory))
@@ -194,6 +194,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         await parts.federation.read_rules(parts.store)
         reading = asyncio.create_task(inbox.run(stop), name="inbox")
         stack.push_async_callback(_cancel, reading)
+        abroad = Abroad(inbox, parts.federation, link)
         application = build_app(
             service,
             parts.store,
@@ -201,21 +202,17 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
-            abroad=Abroad(inbox, parts.federation, link),
+            abroad=abroad,
             routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         )
-        table = settings.file(settings.connectors_file) if settings.connectors_file else None
-        await stack.enter_async_context(connecting(application, service, parts.store, table, parts.clock))
-        await stack.enter_async_context(reading_mentions(service, parts.store, settings, parts.clock))
-        if settings.open311_services is not None:
-            from node.wiring.open311 import add_to_node
-
-            add_to_node(application, service, settings.file(settings.open311_services), parts.clock)
+        options = await stack.enter_async_context(
+            channels(application, service, parts.store, settings, parts.clock, abroad)
+        )
         settle_objects()
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
         url = await stack.enter_async_context(
-            listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS)
+            listening(application, host or settings.host, bound_port, tls=tls, options=options)
         )
         announce(f"node {parts.agency} listens on {url}")
         await until_told_to_stop()
