@@ -53,14 +53,14 @@ class Finding(Enum):
 
     IN_STEP = auto()  # equal, or the hub only lacks sets that we hold no receipt for
     HUB_LOST = auto()  # the hub lacks sets that it gave us receipts for
-    HUB_AHEAD = auto()  # sets of ours that we do not hold: we are an old backup
-    COPY_ALIVE = auto()  # the same, while running
+    HUB_AHEAD = auto()  # sets of ours that we do not hold: we are an old backup, or our earlier life's came late
+    COPY_ALIVE = auto()  # the same, with an epoch that we have claimed and signed in, or a later one
     FOREIGN = auto()  # somebody else's key stands at the head
     FORKED = auto()  # another set at the same place
     CONTRADICTION = auto()  # another set at a place for which we hold a receipt
 
 
-def compare_heads(hub: HubHead, own: OwnChain, *, is_starting: bool) -> Finding:
+def compare_heads(hub: HubHead, own: OwnChain) -> Finding:
     """One row of §10.3. Raises Corrupt if we compare with another place than the hub's head."""
     held = own.at_hub_head
     if held is not None and held.seq != hub.seq:
@@ -76,7 +76,9 @@ def compare_heads(hub: HubHead, own: OwnChain, *, is_starting: bool) -> Finding:
         return Finding.FOREIGN
     if held is not None and held.epoch == hub.epoch:
         return Finding.FORKED
-    return Finding.HUB_AHEAD if is_starting else Finding.COPY_ALIVE
+    # Who has claimed nothing has signed nothing since it came into use. And where nothing of a claimed epoch is in the
+    # log yet, what is ahead was signed before: it was on its way then, or a copy's that is told `superseded` next.
+    return Finding.HUB_AHEAD if not own.is_claimed or hub.epoch < own.epoch else Finding.COPY_ALIVE
 
 
 class Adoption(Enum):
@@ -100,12 +102,11 @@ def judge_adoption(own: SetRef | None, theirs: SetRef) -> Adoption:
 class Session:
     """What one process knows of the hub since its start. Never stored.
 
-    `is_starting` until heads were in step once, or an adoption was completed: only so long may sets be adopted, and
-    never in a directory that has claimed its epoch, whichever of its processes did that. `compared_epoch` is our own
-    epoch at the comparison: raising it asks for another one.
+    `has_adopted`: it completed an adoption; another one that follows on it is no second time. `compared_epoch` is our
+    own epoch at the comparison: raising it asks for another one.
     """
 
-    is_starting: bool = True
+    has_adopted: bool = False
     hub: HubHead | None = None
     finding: Finding | None = None
     compared_epoch: int | None = None
@@ -114,15 +115,8 @@ class Session:
 
     def compared(self, hub: HubHead, own: OwnChain, now_ms: int) -> Session:
         """After the hub told its head and we looked at ours."""
-        finding = compare_heads(hub, own, is_starting=self.is_starting and not own.is_claimed)
-        return replace(
-            self,
-            is_starting=self.is_starting and finding is not Finding.IN_STEP,
-            hub=hub,
-            finding=finding,
-            compared_epoch=own.epoch,
-            answered_at_ms=now_ms,
-        )
+        finding = compare_heads(hub, own)
+        return replace(self, hub=hub, finding=finding, compared_epoch=own.epoch, answered_at_ms=now_ms)
 
     def answered(self, now_ms: int) -> Session:
         """After any answer by which the hub confirmed our head (a receipt)."""
@@ -133,8 +127,8 @@ class Session:
         return replace(self, finding=None)
 
     def adopted(self) -> Session:
-        """After an adoption: heads are compared once more, and what is ahead then is alive."""
-        return replace(self, is_starting=False, finding=None)
+        """After an adoption: heads are compared once more."""
+        return replace(self, has_adopted=True, finding=None)
 
     def renewed(self) -> Session:
         """After somebody else raised the epoch or ended a halt: what was known before says nothing about it."""

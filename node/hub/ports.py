@@ -175,6 +175,12 @@ class HubStore(RecoveryStore, Protocol):
         """An agency's sets from a seq on, in order."""
         ...
 
+    async def sets_from(
+        self, agency: str, from_seq: int, sets_max: int, bytes_max: int
+    ) -> list[tuple[StoredSet, tuple[bytes, bytes] | None]]:
+        """The same with their frames (None where those are missing); at least one, then until `bytes_max` of them."""
+        ...
+
     async def sets_after(self, size: int) -> dict[str, int]:
         """For each agency how many of its sets stand at `size` or later; agencies without any are left out."""
         ...

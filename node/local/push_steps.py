@@ -269,7 +269,7 @@ class PushSteps:
         )
 
     async def _push_refused(self, held: Outgoing, refused: Refused, schedule: Schedule) -> None:
-        halt = halt_for_push(refused)
+        halt = halt_for_push(refused, held.epoch)
         log.warning("set.refused", agency=self.agency, seq=held.seq, kind=refused.kind, digest=held.digest.b64u[:12])
         present = await self.store.outbox()
         # An operator's take-over in another process raised our own epoch: the set is old, no copy is alive.

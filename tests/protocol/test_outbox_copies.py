@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sync_protocol.backoff import MINUTE_MS
+from sync_protocol.errors import Refused
 from sync_protocol.halts import HaltReason
 from sync_protocol.outbox import SILENCE_MAX_MS, Halted, Idle
 from tests.protocol.outbox_model import Disk, Fault, Node, World
@@ -49,6 +51,9 @@ def test_two_copies_that_are_started_at_one_moment_and_sign_at_one_moment_do_not
         for _ in range(6):
             for each in nodes:
                 each.run()
+    for each in [*nodes, *nodes]:
+        each.disk.unsent.append(2000 + len(world.hub.sets))
+        each.settle()
     assert len([each for each in nodes if each.disk.halt is not None]) == 1
     assert not world.hub.forks
     world.assert_one_manifest_for_each_place()
@@ -86,7 +91,8 @@ def test_copies_that_push_in_turns_from_timers_come_to_one_halt() -> None:
     assert not world.hub.forks
 
 
-def test_a_copy_that_slept_while_the_other_worked_halts_instead_of_adopting() -> None:
+def test_a_copy_that_slept_while_the_other_worked_goes_on_from_there_and_the_other_halts() -> None:
+    """It has signed nothing since it came into use: as if it had been started only now."""
     world = World()
     node = Node(world, Disk(unsent=[1]))
     node.settle()
@@ -96,10 +102,12 @@ def test_a_copy_that_slept_while_the_other_worked_halts_instead_of_adopting() ->
     node.settle()
     world.now_ms += SILENCE_MAX_MS
     copy.disk.unsent += [3]
-    step = copy.settle()
+    assert isinstance(copy.settle(), Idle)
+    node.disk.unsent += [4]
+    step = node.settle()
     assert isinstance(step, Halted)
     assert step.halt.reason is HaltReason.COPY_ALIVE
-    assert copy.disk.unsent == [3]
+    assert [change for each in world.hub.sets for change in each.changes] == [1, 2, 3]
 
 
 def test_after_a_take_over_the_unsent_work_of_the_halted_copy_is_not_lost() -> None:
@@ -107,14 +115,62 @@ def test_after_a_take_over_the_unsent_work_of_the_halted_copy_is_not_lost() -> N
     node = Node(world, Disk(unsent=[1]))
     node.settle()
     copy = node.clone()
-    copy.run()
-    node.disk.unsent += [2]
-    node.settle()
-    copy.disk.unsent += [3]
-    assert isinstance(copy.settle(), Halted)
-    copy.take_over()
-    assert isinstance(copy.settle(), Idle)
+    copy.disk.unsent += [2]
+    copy.settle()
+    node.disk.unsent += [3]
+    assert isinstance(node.settle(), Halted)
+    node.take_over()
+    assert isinstance(node.settle(), Idle)
     assert [change for each in world.hub.sets for change in each.changes] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("moment", range(12))
+@pytest.mark.parametrize("lost_before", [0, 2])
+def test_what_an_earlier_life_had_on_its_way_may_arrive_at_any_moment(moment: int, lost_before: int) -> None:
+    """The machine is gone and its last push is not: whoever was put in its place goes on all the same."""
+    world = World()
+    node = Node(world, Disk(unsent=[1]))
+    node.settle()
+    backup = deepcopy(node.disk)
+    for change in range(10, 10 + lost_before):
+        node.disk.unsent.append(change)
+        node.settle()
+    node.disk.unsent.append(2)
+    while node.disk.pending is None:
+        node.run()
+    restored = Node(world, backup)
+    restored.disk.unsent.append(3)
+    for _ in range(moment):
+        restored.run()
+    with suppress(Refused):  # it came too late: a later epoch stands there
+        world.hub.put(node.disk.pending)
+    restored.disk.unsent.append(4)
+    assert isinstance(restored.settle(), Idle)
+    arrived = [change for each in world.hub.sets for change in each.changes]
+    assert sorted(set(arrived) - {2}) == [1, 3, 4, *range(10, 10 + lost_before)]
+    assert len(arrived) == len(set(arrived))
+    assert not world.hub.forks
+    world.assert_one_manifest_for_each_place()
+
+
+def test_of_a_copy_and_an_original_that_push_past_each_other_the_earlier_one_halts() -> None:
+    """The copy was in step when it began; whatever the original pushed since, its epoch is the lower one."""
+    world = World()
+    node = Node(world, Disk(unsent=[1]))
+    node.settle()
+    copy = node.clone()
+    copy.run()
+    for turn in range(5):
+        node.disk.unsent.append(10 + turn)
+        node.settle()
+    copy.disk.unsent.append(100)
+    assert isinstance(copy.settle(), Idle)
+    node.disk.unsent.append(20)
+    assert isinstance(node.settle(), Halted)
+    node.die()
+    assert isinstance(node.settle(), Halted)
+    assert isinstance(copy.settle(), Idle)
+    assert not world.hub.forks
 
 
 def test_what_a_lost_life_signed_is_never_signed_again() -> None:
