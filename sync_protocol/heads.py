@@ -22,13 +22,23 @@ class SetRef:
 class HubHead:
     """The head as the hub tells it, its manifest verified. `is_ours`: signed by a key that this node holds (or held).
 
-    Before the first set: seq 0, epoch 1, the enrolment's digest, `is_ours` True.
+    `at_ms` is when it says that it was signed. Before the first set: seq 0, epoch 1, the enrolment's digest, `is_ours`
+    True, and no time.
     """
 
     epoch: int
     seq: int
     digest: Digest
     is_ours: bool
+    at_ms: int | None = None
+
+    def was_on_its_way(self, own: OwnChain, began_at_ms: int | None) -> bool:
+        """Whether it was signed before we came into use, and lost its way to the hub in between: no copy is alive.
+
+        Never where a set of the epoch that we have claimed, or of a later one, is in the log: that was signed since.
+        """
+        is_earlier = began_at_ms is not None and self.at_ms is not None and self.at_ms < began_at_ms
+        return is_earlier and not (own.is_claimed and self.epoch >= own.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +63,18 @@ class Finding(Enum):
 
     IN_STEP = auto()  # equal, or the hub only lacks sets that we hold no receipt for
     HUB_LOST = auto()  # the hub lacks sets that it gave us receipts for
-    HUB_AHEAD = auto()  # sets of ours that we do not hold: we are an old backup, or our earlier life's came late
-    COPY_ALIVE = auto()  # the same, with an epoch that we have claimed and signed in, or a later one
+    HUB_AHEAD = auto()  # sets of ours that we do not hold: we are an old backup, or an earlier life's came in late
+    COPY_ALIVE = auto()  # the same, while running
     FOREIGN = auto()  # somebody else's key stands at the head
     FORKED = auto()  # another set at the same place
     CONTRADICTION = auto()  # another set at a place for which we hold a receipt
 
 
-def compare_heads(hub: HubHead, own: OwnChain) -> Finding:
-    """One row of §10.3. Raises Corrupt if we compare with another place than the hub's head."""
+def compare_heads(hub: HubHead, own: OwnChain, *, is_starting: bool, began_at_ms: int | None = None) -> Finding:
+    """One row of §10.3; `began_at_ms` is when this process first compared heads.
+
+    Raises Corrupt if we compare with another place than the hub's head.
+    """
     held = own.at_hub_head
     if held is not None and held.seq != hub.seq:
         raise Corrupt(f"seq {held.seq} of ours was compared with seq {hub.seq} of the hub")
@@ -76,9 +89,7 @@ def compare_heads(hub: HubHead, own: OwnChain) -> Finding:
         return Finding.FOREIGN
     if held is not None and held.epoch == hub.epoch:
         return Finding.FORKED
-    # Who has claimed nothing has signed nothing since it came into use. And where nothing of a claimed epoch is in the
-    # log yet, what is ahead was signed before: it was on its way then, or a copy's that is told `superseded` next.
-    return Finding.HUB_AHEAD if not own.is_claimed or hub.epoch < own.epoch else Finding.COPY_ALIVE
+    return Finding.HUB_AHEAD if is_starting or hub.was_on_its_way(own, began_at_ms) else Finding.COPY_ALIVE
 
 
 class Adoption(Enum):
@@ -102,11 +113,14 @@ def judge_adoption(own: SetRef | None, theirs: SetRef) -> Adoption:
 class Session:
     """What one process knows of the hub since its start. Never stored.
 
-    `has_adopted`: it completed an adoption; another one that follows on it is no second time. `compared_epoch` is our
-    own epoch at the comparison: raising it asks for another one.
+    `is_starting` until heads were in step once, or an adoption was completed: only so long may sets be adopted, and
+    never in a directory that has claimed its epoch, whichever of its processes did that; later only what was signed
+    before `began_at_ms`, the first comparison. `compared_epoch` is our own epoch at the comparison: raising it asks for
+    another one.
     """
 
-    has_adopted: bool = False
+    is_starting: bool = True
+    began_at_ms: int | None = None
     hub: HubHead | None = None
     finding: Finding | None = None
     compared_epoch: int | None = None
@@ -115,8 +129,18 @@ class Session:
 
     def compared(self, hub: HubHead, own: OwnChain, now_ms: int) -> Session:
         """After the hub told its head and we looked at ours."""
-        finding = compare_heads(hub, own)
-        return replace(self, hub=hub, finding=finding, compared_epoch=own.epoch, answered_at_ms=now_ms)
+        is_starting = self.is_starting and not own.is_claimed
+        began_at_ms = now_ms if self.began_at_ms is None else self.began_at_ms
+        finding = compare_heads(hub, own, is_starting=is_starting, began_at_ms=began_at_ms)
+        return replace(
+            self,
+            is_starting=is_starting and finding is not Finding.IN_STEP,
+            began_at_ms=began_at_ms,
+            hub=hub,
+            finding=finding,
+            compared_epoch=own.epoch,
+            answered_at_ms=now_ms,
+        )
 
     def answered(self, now_ms: int) -> Session:
         """After any answer by which the hub confirmed our head (a receipt)."""
@@ -127,8 +151,8 @@ class Session:
         return replace(self, finding=None)
 
     def adopted(self) -> Session:
-        """After an adoption: heads are compared once more."""
-        return replace(self, has_adopted=True, finding=None)
+        """After an adoption: heads are compared once more; what is ahead then, and was signed since, is alive."""
+        return replace(self, is_starting=False, finding=None)
 
     def renewed(self) -> Session:
         """After somebody else raised the epoch or ended a halt: what was known before says nothing about it."""

@@ -14,6 +14,7 @@ from typing import Protocol
 from node.local.hub_ports import HubLink, SigningKeys
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -29,7 +30,6 @@ from node.store.local_records import (
     Outgoing,
     Seen,
     SetAside,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
@@ -90,8 +90,8 @@ class LocalTransaction(Protocol):
         """
         ...
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        """A set over changes that are there. Raises Corrupt if (epoch, seq) is taken."""
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        """Sets over changes that are there, each with its receipt. Raises Corrupt if an (epoch, seq) is taken."""
         ...
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:

@@ -282,12 +282,14 @@ class PushSteps:
 
     async def _adopt(self, step: Adopt, schedule: Schedule) -> None:
         adopting = Adopting(self.store, self._hub, self.clock, self.agency)
-        halt = await adopting.run(step)
+        try:
+            halt = await adopting.run(step)
+        except (Contradiction, Refused, Unavailable):
+            self.session = self.session.doubted()  # the hub may have another head by the next attempt
+            raise
         if halt is not None:
             await self._halt(halt)
         else:
-            async with self.store.transaction() as transaction:
-                await transaction.note_adoption(self.clock.now_ms())
             await self.store.carry_out_erasures()
         self.session = self.session.adopted()
         await self._succeeded(schedule)

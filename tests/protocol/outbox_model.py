@@ -67,6 +67,7 @@ class Signed:
     prev: Digest
     digest: Digest
     changes: tuple[int, ...]
+    at_ms: int = 0
 
     @property
     def ref(self) -> SetRef:
@@ -90,7 +91,8 @@ class Hub:
     def head(self) -> HubHead:
         if not self.sets:
             return HubHead(1, 0, ENROLMENT, is_ours=True)
-        return HubHead(self.sets[-1].epoch, self.sets[-1].seq, self.sets[-1].digest, is_ours=True)
+        newest = self.sets[-1]
+        return HubHead(newest.epoch, newest.seq, newest.digest, is_ours=True, at_ms=newest.at_ms)
 
     def put(self, pushed: Signed) -> None:
         """Return for accepted and repeated, raise Refused for the rest."""
@@ -268,7 +270,7 @@ class Node:
         changes = tuple(disk.unsent[:3]) if isinstance(step, Cut) else ()
         prev = disk.sets[-1].digest if disk.sets else ENROLMENT
         digest = sha256_digest(f"{len(self.world.signings)} {step.epoch} {step.seq} {changes}".encode())
-        signed = Signed(step.epoch, step.seq, prev, digest, changes)
+        signed = Signed(step.epoch, step.seq, prev, digest, changes, now_ms)
         self.world.signings.append(signed)
         disk.sets.append(signed)
         del disk.unsent[: len(changes)]

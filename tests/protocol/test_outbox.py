@@ -52,7 +52,7 @@ DRAINED = OutboxView(1, 5, 5, None, 0, NOW, is_claimed=True, session=IN_STEP)
 
 
 @pytest.mark.parametrize(
-    ("hub", "own", "unclaimed", "claimed"),
+    ("hub", "own", "at_start", "while_running"),
     [
         (HUB, OWN, Finding.IN_STEP, Finding.IN_STEP),
         (HUB, OwnChain(1, 6, 5, SetRef(1, 5, OURS)), Finding.IN_STEP, Finding.IN_STEP),
@@ -65,25 +65,25 @@ DRAINED = OutboxView(1, 5, 5, None, 0, NOW, is_claimed=True, session=IN_STEP)
         (HUB, OwnChain(1, 3, 3, None), Finding.HUB_AHEAD, Finding.COPY_ALIVE),
         (HUB, OwnChain(1, 4, 3, None), Finding.HUB_AHEAD, Finding.COPY_ALIVE),
         (HUB, OwnChain(1, 5, 4, SetRef(1, 5, THEIRS)), Finding.FORKED, Finding.FORKED),
-        (HUB, OwnChain(2, 5, 4, SetRef(2, 5, THEIRS)), Finding.HUB_AHEAD, Finding.HUB_AHEAD),
-        (replace(HUB, epoch=3), OwnChain(2, 5, 4, SetRef(2, 5, THEIRS)), Finding.HUB_AHEAD, Finding.COPY_ALIVE),
+        (HUB, OwnChain(2, 5, 4, SetRef(2, 5, THEIRS)), Finding.HUB_AHEAD, Finding.COPY_ALIVE),
         (replace(HUB, is_ours=False), OwnChain(1, 3, 3, None), Finding.FOREIGN, Finding.FOREIGN),
         (replace(HUB, is_ours=False), OwnChain(1, 5, 4, SetRef(1, 5, THEIRS)), Finding.FOREIGN, Finding.FOREIGN),
         (HubHead(1, 0, OURS, is_ours=True), OwnChain(1, 0, 0, SetRef(1, 0, THEIRS)), Finding.FOREIGN, Finding.FOREIGN),
     ],
 )
 def test_the_comparison_of_heads_row_by_row(
-    hub: HubHead, own: OwnChain, unclaimed: Finding, claimed: Finding
+    hub: HubHead, own: OwnChain, at_start: Finding, while_running: Finding
 ) -> None:
-    assert compare_heads(hub, own) is unclaimed
-    assert compare_heads(hub, replace(own, is_claimed=True)) is claimed
+    assert compare_heads(hub, own, is_starting=True) is at_start
+    assert compare_heads(hub, own, is_starting=False) is while_running
 
 
-def test_what_comes_in_while_a_process_adopts_is_adopted_as_well_and_is_no_second_time() -> None:
-    again = Session().adopted().compared(replace(HUB, seq=9), OwnChain(1, 5, 5, None), NOW)
-    view = replace(DRAINED, is_claimed=False, session=again, adopted_at_ms=NOW)
-    assert next_step(view, NOW) == Adopt(6, 9)
-    assert isinstance(next_step(replace(view, session=replace(again, has_adopted=False)), NOW), Halted)
+def test_a_process_stops_starting_once_it_is_in_step_or_has_adopted() -> None:
+    assert not IN_STEP.is_starting
+    ahead = Session().compared(HUB, OwnChain(1, 3, 3, None), NOW)
+    assert ahead.is_starting
+    assert not ahead.adopted().is_starting
+    assert ahead.adopted().finding is None
 
 
 def test_a_process_that_joins_others_of_its_directory_does_not_adopt() -> None:
@@ -92,17 +92,32 @@ def test_a_process_that_joins_others_of_its_directory_does_not_adopt() -> None:
     assert joined.finding is Finding.COPY_ALIVE
 
 
-def test_what_came_late_from_before_the_claim_is_adopted_and_what_is_of_no_earlier_epoch_is_alive() -> None:
-    claimed = OwnChain(9, 4, 4, None, is_claimed=True)
-    for epoch, finding in ((8, Finding.HUB_AHEAD), (9, Finding.COPY_ALIVE), (10, Finding.COPY_ALIVE)):
-        session = IN_STEP.compared(replace(HUB, epoch=epoch), claimed, NOW)
-        assert session.finding is finding
-    late = replace(DRAINED, epoch=9, signed_seq=4, acknowledged_seq=4, adopted_at_ms=NOW)
-    assert next_step(replace(late, session=IN_STEP.compared(replace(HUB, epoch=8), claimed, NOW)), NOW) == Adopt(5, 5)
+@pytest.mark.parametrize(
+    ("epoch", "at_ms", "claimed", "finding"),
+    [
+        (8, NOW - 1, 9, Finding.HUB_AHEAD),
+        (8, NOW - 1, None, Finding.HUB_AHEAD),
+        (9, NOW - 1, None, Finding.HUB_AHEAD),
+        (9, NOW - 1, 9, Finding.COPY_ALIVE),
+        (10, NOW - 1, 9, Finding.COPY_ALIVE),
+        (8, NOW, 9, Finding.COPY_ALIVE),
+        (8, None, None, Finding.COPY_ALIVE),
+    ],
+)
+def test_what_was_signed_before_this_process_began_was_on_its_way_and_what_is_newer_is_alive(
+    epoch: int, at_ms: int | None, claimed: int | None, finding: Finding
+) -> None:
+    own = OwnChain(claimed or 9, 4, 4, None, is_claimed=claimed is not None)
+    session = IN_STEP.compared(replace(HUB, epoch=epoch, at_ms=at_ms), own, NOW + 60_000)
+    assert session.finding is finding
+    view = replace(DRAINED, epoch=9, signed_seq=4, acknowledged_seq=4, adopted_at_ms=NOW, session=session)
+    assert isinstance(next_step(view, NOW + 60_000), Adopt if finding is Finding.HUB_AHEAD else Halted)
 
 
 @pytest.mark.parametrize(("of_epoch", "is_halt"), [(1, False), (2, True), (3, True)])
-def test_a_set_of_an_earlier_epoch_at_our_place_is_no_halt_yet(of_epoch: int, *, is_halt: bool) -> None:
+def test_a_set_of_an_earlier_epoch_at_our_place_is_no_halt_before_heads_were_compared(
+    of_epoch: int, *, is_halt: bool
+) -> None:
     there = Signed(of_epoch, 5, OURS, THEIRS, ()).forked()
     assert (halt_for_push(there, 2) is not None) is is_halt
     for words in (None, "", "x.y.z"):
@@ -248,7 +263,7 @@ def test_copies_that_push_in_turns_from_timers_do_not_adopt_each_other_for_ever(
 
 def test_a_comparison_with_the_wrong_place_is_noticed() -> None:
     with pytest.raises(Corrupt):
-        compare_heads(replace(HUB, seq=9), OWN)
+        compare_heads(replace(HUB, seq=9), OWN, is_starting=True)
 
 
 def test_a_hub_that_lost_something_is_refilled_and_never_rewound_to() -> None:
@@ -269,7 +284,7 @@ def test_a_hub_that_lost_something_is_refilled_and_never_rewound_to() -> None:
     ],
 )
 def test_what_waiting_cannot_heal_halts(hub: HubHead, own: OwnChain, reason: HaltReason) -> None:
-    own = replace(own, is_claimed=True, at_hub_head=own.at_hub_head if hub.seq <= 5 else None)
+    own = own if hub.seq <= 5 else replace(own, at_hub_head=None)
     step = next_step(replace(DRAINED, session=IN_STEP.compared(hub, own, NOW), unsent=1), NOW)
     assert isinstance(step, Halted)
     assert (step.halt.reason, step.is_new) == (reason, True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -28,7 +29,6 @@ from node.store.local_records import (
     Seen,
     SetAside,
     SetStatus,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
@@ -79,8 +79,10 @@ class MemoryTransaction:
     async def withdraw_sets(self, from_seq: int) -> int:
         return self._draft.withdraw_sets(from_seq)
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        self._draft.add_set(signed, first_no, last_no)
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        for one in sets:
+            self._draft.add_set(one.signed, one.first_no, one.last_no)
+            assert self._draft.acknowledge(one.receipt)
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
         return self._draft.acknowledge(receipt)
