@@ -34,13 +34,14 @@ log = structlog.get_logger("simpul.pusher")
 
 
 class Adopting:
-    """One adoption. Raises Contradiction, Corrupt, and what link and store raise."""
+    """One adoption; `sets` of them came back so far. Raises Contradiction, Corrupt, and what link and store raise."""
 
     def __init__(self, store: LocalStore, hub: HubSession, clock: Clock, agency: AgencyId) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
         self._agency = agency
+        self.sets = 0
 
     async def run(self, step: Adopt) -> Halt | None:
         """All sets of the step; a Halt if this node turns out to have signed another one at such a place.
@@ -54,6 +55,7 @@ class Adopting:
                 halt = await self._adopt(page, is_last=fetching.is_over)
                 if halt is not None:
                     return halt
+                self.sets += len(page)
         finally:
             await fetching.stop()
         return None

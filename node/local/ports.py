@@ -256,6 +256,14 @@ class LocalStore(Protocol):
         """An operator's decision; that sets were adopted is forgotten with it."""
         ...
 
+    async def is_behind(self) -> bool:
+        """Whether the hub holds, or may hold, sets of ours that are not here: words may have been erased since."""
+        ...
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        """Says so, or that we hold all of them and have carried out what they erase."""
+        ...
+
     async def signing_kids(self) -> set[str]:
         """Keys that signed the sets that this node holds."""
         ...

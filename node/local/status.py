@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -9,12 +10,26 @@ import msgspec
 from node.local.ports import LocalStore
 from node.local.troubles import is_refusal
 from node.ports import Clock
+from node.store.local_records import SetAside
+from sync_protocol.line import parse_change
 from sync_protocol.values import format_timestamp
 
 HALTED = "halted"  # an operator is needed
 WAITING = "waiting"  # the hub is away; the next attempt has a time
 BUSY = "busy"  # there is something to send
+BEHIND = "This node comes from an old backup: what it lacks comes from the hub, and until then no words are shown."
+ASIDE_SHOWN = 5  # by name in one line; the JSON document names all
 IDLE = "idle"  # everything is at the hub, with receipts
+
+
+class AsideLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of an old backup that is not possible any more: which, and the fold's reason; never its words."""
+
+    complaint: str
+    change: str
+    type: str
+    reason: str
+    at: str
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +48,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_seq: int
     log_size_seen: int
     set_aside: int
+    aside: list[AsideLine]
     troubles: list[str]
 
 
@@ -44,13 +60,15 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
     assert identity is not None  # outbox() would have raised
     unacknowledged = await store.unacknowledged()
     receipt_at_ms = await store.last_receipt_at_ms()
-    aside = await store.set_aside()
+    aside = aside_lines(await store.set_aside())
     trouble = await store.trouble()
     failing = view.schedule.failures > 0 and trouble is not None
     troubles = [] if view.halt is None else [f"{view.halt.reason}: {view.halt.detail}. {view.halt.next_step}"]
     troubles += [] if trouble is None else [trouble]
+    if await store.is_behind():
+        troubles.append(BEHIND)
     if aside:
-        troubles.append(f"{len(aside)} change(s) of an old backup are not possible any more and were set aside")
+        troubles.append(aside_words(aside))
     pusher = IDLE
     if view.halt is not None:
         pusher = HALTED
@@ -73,8 +91,30 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
         acknowledged_seq=view.acknowledged_seq,
         log_size_seen=seen.size,
         set_aside=len(aside),
+        aside=aside,
         troubles=troubles,
     )
+
+
+def aside_lines(aside: Sequence[SetAside]) -> list[AsideLine]:
+    """What is kept for the operator, oldest first."""
+    return [
+        AsideLine(
+            complaint=one.complaint,
+            change=one.change_id,
+            type=parse_change(one.line).type,
+            reason=one.reason,
+            at=format_timestamp(one.at_ms),
+        )
+        for one in aside
+    ]
+
+
+def aside_words(aside: Sequence[AsideLine]) -> str:
+    """One sentence that names them, as far as a line has room."""
+    named = ", ".join(f"{one.type} of {one.complaint} ({one.reason})" for one in aside[:ASIDE_SHOWN])
+    more = " …" if len(aside) > ASIDE_SHOWN else ""
+    return f"{len(aside)} change(s) of an old backup are not possible any more and were set aside: {named}{more}"
 
 
 @dataclass(frozen=True, slots=True)

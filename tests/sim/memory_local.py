@@ -258,6 +258,13 @@ class MemoryLocalStore:
         async with self._mount.writing("clear halt") as draft:
             draft.amend(halt=None, adopted_at_ms=None, schedule=Schedule(), trouble=None)
 
+    async def is_behind(self) -> bool:
+        return (await self._mount.read()).row.is_behind
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        async with self._mount.writing("behind") as draft:
+            draft.amend(is_behind=is_behind)
+
     async def signing_kids(self) -> set[str]:
         return {held.kid for held in (await self._mount.read()).sets.values()}
 
