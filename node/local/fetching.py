@@ -7,7 +7,7 @@ whatever a page holds when it is decompressed. Raises Contradiction for what doe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +23,7 @@ from sync_protocol.checkpoint import OpenCheckpoint
 from sync_protocol.compression import decode_body
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.hidden_lines import is_hidden_line
+from sync_protocol.line import Change
 from sync_protocol.line_columns import parse_changes
 from sync_protocol.manifest import Manifest
 from sync_protocol.set_pages import PagedSet
@@ -105,22 +106,43 @@ class Fetching:
                 await self._store.move_seen(newer)
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """A verified set before its change lines are parsed."""
+
+    signed: SignedSet
+    prev: bytes
+    index: int
+    changes: list[bytes]
+    contents: list[bytes | None]
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(len, self.changes)) + sum(len(content) for content in self.contents if content)
+
+
 def _verify(evidence: Evidence, agency: AgencyId, seq: int, page: Sequence[PagedSet]) -> _Verified:
     """As many sets as are verified at one time. Runs in a thread."""
     known: dict[bytes, OpenCheckpoint] = {}
-    sets: list[FetchedSet] = []
+    verified: list[_Lines] = []
     size = 0
     for number, paged in enumerate(page, seq):
-        sets.append(_verify_one(evidence, agency, number, paged, known))
-        size += sum(len(change.line) + len(change.content or b"") for change in sets[-1].changes)
+        verified.append(_verify_one(evidence, agency, number, paged, known))
+        size += verified[-1].bytes
         if size >= LINES_MAX_BYTES:
             break
+    # All at once: a thousand sets of one change would cost several times as much.
+    parsed = iter(parse_changes([line for one in verified for line in one.changes]))
+    sets = [
+        FetchedSet(one.signed, one.prev, paged.receipt, one.index, _adopted(one, parsed))
+        for one, paged in zip(verified, page, strict=False)
+    ]
     return _Verified(sets, list(known.values()))
 
 
 def _verify_one(
     evidence: Evidence, agency: AgencyId, seq: int, paged: PagedSet, known: dict[bytes, OpenCheckpoint]
-) -> FetchedSet:
+) -> _Lines:
     try:
         parts = decode_body(paged.body, "zstd")
         change_set = parse_change_set(parts.head, parts.contents)
@@ -133,7 +155,7 @@ def _verify_one(
         raise Contradiction(refused) from None
     index, _ = evidence.receipt(paged.receipt, change_set.manifest.jws.text.encode("ascii"), known)
     signed = signed_set(change_set, parts.head_frame or b"", parts.contents_frame or b"")
-    return FetchedSet(signed, bytes(manifest.prev), paged.receipt, index, _adopted(lines.change_lines, contents))
+    return _Lines(signed, bytes(manifest.prev), index, lines.change_lines, contents)
 
 
 def _check_place(manifest: Manifest, agency: AgencyId, seq: int) -> None:
@@ -161,9 +183,11 @@ def _contents(change_lines: Sequence[bytes], content_lines: Sequence[bytes], siz
     return [None if place is None else shown.get(place) for place in leaves]
 
 
-def _adopted(lines: Sequence[bytes], contents: Sequence[bytes | None]) -> list[AdoptedChange]:
+def _adopted(lines: _Lines, parsed: Iterator[Change | None]) -> list[AdoptedChange]:
     """What cannot be read is of a newer program, perhaps; it is in the log, so it is kept."""
-    return [
-        AdoptedChange(None if change is None else complaint_key(change.complaint), change, line, content)
-        for change, line, content in zip(parse_changes(lines), lines, contents, strict=True)
-    ]
+    adopted: list[AdoptedChange] = []
+    for line, content in zip(lines.changes, lines.contents, strict=True):
+        change = next(parsed)
+        key = None if change is None else complaint_key(change.complaint)
+        adopted.append(AdoptedChange(key, change, line, content))
+    return adopted
