@@ -22,6 +22,7 @@ from node.store.hub_records import (
     Grant,
     GrownLeaf,
     Invitation,
+    KeptErasure,
     LogLeaf,
     StoredCheckpoint,
     StoredHead,
@@ -74,6 +75,14 @@ class LockStore(Protocol):
 
     async def statements_kept_to(self) -> int:
         """The place of the newest, -1 if there is none."""
+        ...
+
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        """What is to be erased for good, durably; by who projects, and without holding."""
+        ...
+
+    async def erasures(self) -> list[KeptErasure]:
+        """All that were kept; what a power cut tore is left out."""
         ...
 
     def close(self) -> None:
@@ -204,6 +213,10 @@ class HubStore(RecoveryStore, Protocol):
 
     async def erased_leaves(self, index: int) -> set[bytes]:
         """Hashes of the leaves of that set that are erased for good."""
+        ...
+
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        """All of them: place of the set, leaf hash."""
         ...
 
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:

@@ -182,6 +182,9 @@ class SqlHubQueries(SqlHubRecovery):
     async def erased_leaves(self, index: int) -> set[bytes]:
         return {row.leaf for row in await self.read_rows(select(_ERASED.c.leaf).where(_ERASED.c.idx == index))}
 
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        return {(row.idx, row.leaf) for row in await self.read_rows(select(_ERASED.c.idx, _ERASED.c.leaf))}
+
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
         query = (
             select(_ENTRY.c.idx, _ENTRY.c.entry, _CHANGES.c.frame)

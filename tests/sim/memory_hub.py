@@ -142,6 +142,10 @@ class MemoryHubStore(MemoryRecovery):
     async def erased_leaves(self, index: int) -> set[bytes]:
         return set((await self._mount.read()).erased.get(index, ()))
 
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        erased = (await self._mount.read()).erased
+        return {(index, leaf) for index, leaves in erased.items() for leaf in leaves}
+
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
         state = await self._mount.read()
         found: list[LogLeaf] = []
