@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Final
 
+from sync_protocol.backoff import MINUTE_MS
 from sync_protocol.errors import Corrupt
 from sync_protocol.values import Digest
+
+# How long after a process began a set may still come in that was signed before: many times what a hub lets a request
+# wait. Later it is a copy, or a thief who dates back.
+ON_ITS_WAY_MAX_MS: Final = 60 * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Finding(Enum):
 
 
 def compare_heads(hub: HubHead, own: OwnChain, *, is_starting: bool, began_at_ms: int | None = None) -> Finding:
-    """One row of §10.3; `began_at_ms` is when this process first compared heads.
+    """One row of §10.3; `began_at_ms` is when this process first compared heads, None if that is long ago.
 
     Raises Corrupt if we compare with another place than the hub's head.
     """
@@ -131,7 +137,8 @@ class Session:
         """After the hub told its head and we looked at ours."""
         is_starting = self.is_starting and not own.is_claimed
         began_at_ms = now_ms if self.began_at_ms is None else self.began_at_ms
-        finding = compare_heads(hub, own, is_starting=is_starting, began_at_ms=began_at_ms)
+        has_just_begun = 0 <= now_ms - began_at_ms < ON_ITS_WAY_MAX_MS
+        finding = compare_heads(hub, own, is_starting=is_starting, began_at_ms=began_at_ms if has_just_begun else None)
         return replace(
             self,
             is_starting=is_starting and finding is not Finding.IN_STEP,

@@ -10,6 +10,7 @@ from sync_protocol.backoff import DAY_MS, Schedule
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import NEXT_STEPS, Halt, HaltReason, halt_for_answer, halt_for_push, halt_for_request
 from sync_protocol.heads import (
+    ON_ITS_WAY_MAX_MS,
     Adoption,
     Finding,
     HubHead,
@@ -112,6 +113,15 @@ def test_what_was_signed_before_this_process_began_was_on_its_way_and_what_is_ne
     assert session.finding is finding
     view = replace(DRAINED, epoch=9, signed_seq=4, acknowledged_seq=4, adopted_at_ms=NOW, session=session)
     assert isinstance(next_step(view, NOW + 60_000), Adopt if finding is Finding.HUB_AHEAD else Halted)
+
+
+def test_attack_a_set_of_a_stolen_key_dated_back_halts_a_node_that_has_been_running() -> None:
+    idle = OwnChain(9, 4, 4, None)
+    stolen = replace(HUB, epoch=2**30, at_ms=NOW - 1)
+    assert IN_STEP.compared(stolen, idle, NOW + ON_ITS_WAY_MAX_MS - 1).finding is Finding.HUB_AHEAD
+    assert IN_STEP.compared(stolen, idle, NOW + ON_ITS_WAY_MAX_MS).finding is Finding.COPY_ALIVE
+    assert IN_STEP.compared(stolen, idle, NOW - 1).finding is Finding.COPY_ALIVE  # a clock that went back
+    assert IN_STEP.compared(stolen, replace(idle, is_claimed=True), NOW + 1).finding is Finding.COPY_ALIVE
 
 
 @pytest.mark.parametrize(("of_epoch", "is_halt"), [(1, False), (2, True), (3, True)])
