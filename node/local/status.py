@@ -11,13 +11,14 @@ from node.local.ports import LocalStore
 from node.local.troubles import is_refusal
 from node.ports import Clock
 from node.store.local_records import SetAside
-from sync_protocol.line import parse_change
+from sync_protocol.line_columns import parse_changes
 from sync_protocol.values import format_timestamp
 
 HALTED = "halted"  # an operator is needed
 WAITING = "waiting"  # the hub is away; the next attempt has a time
 BUSY = "busy"  # there is something to send
 BEHIND = "This node comes from an old backup: what it lacks comes from the hub, and until then no words are shown."
+UNREADABLE = "change"
 ASIDE_SHOWN = 5  # by name in one line; the JSON document names all
 IDLE = "idle"  # everything is at the hub, with receipts
 
@@ -97,16 +98,16 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
 
 
 def aside_lines(aside: Sequence[SetAside]) -> list[AsideLine]:
-    """What is kept for the operator, oldest first."""
+    """What is kept for the operator, oldest first; a line that cannot be read any more is named all the same."""
     return [
         AsideLine(
             complaint=one.complaint,
             change=one.change_id,
-            type=parse_change(one.line).type,
+            type=UNREADABLE if change is None else change.type,
             reason=one.reason,
             at=format_timestamp(one.at_ms),
         )
-        for one in aside
+        for one, change in zip(aside, parse_changes([one.line for one in aside]), strict=True)
     ]
 
 
