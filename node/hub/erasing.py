@@ -62,10 +62,8 @@ async def erase_again(store: HubStore, ledger: Ledger) -> int:
 
     To be called before anybody is shown a set. A set that is not here, or without its lines, is left alone.
     """
-    kept = await ledger.erasures()
-    if not kept:
-        return 0
-    known = await store.erased_lines()
+    kept, known = await ledger.erasures(), await store.erased_lines()
+    await _complete(ledger, known - {(one.index, leaf) for one in kept for leaf in one.leaves})
     gone = 0
     for one in kept:
         if all((one.index, leaf) in known for leaf in one.leaves):
@@ -75,6 +73,15 @@ async def erase_again(store: HubStore, ledger: Ledger) -> int:
     if gone:
         _logger.warning("erased again", lines=gone)
     return gone
+
+
+async def _complete(ledger: Ledger, lacking: set[tuple[int, bytes]]) -> None:
+    """What the database alone knows of: of an earlier program, or of a lock store that was moved without it."""
+    leaves: dict[int, set[bytes]] = defaultdict(set)
+    for index, leaf in lacking:
+        leaves[index].add(leaf)
+    if leaves:
+        await ledger.keep_erasures([KeptErasure(index, (), frozenset(leaves[index])) for index in sorted(leaves)])
 
 
 async def _erase_in(
@@ -104,5 +111,5 @@ def _counted(stored: StoredSet, gone: int) -> StoredSet:
 def _without(parts: tuple[bytes, bytes], positions: Sequence[int], leaves: frozenset[bytes]) -> Erased:
     """Runs in a thread."""
     head = decompress_part(parts[0])
-    contents = decompress_part(parts[1], SET_MAX_BYTES - len(head))
-    return erase_contents(parse_change_set(head, contents), positions, leaves)
+    change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
+    return erase_contents(change_set, positions or range(change_set.manifest.manifest.changes), leaves)

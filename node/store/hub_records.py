@@ -58,7 +58,8 @@ class StoredSet:
 class KeptErasure:
     """Content lines, by leaf hash, that were taken for good out of the set at a place in the log.
 
-    `positions` are those of the changes in it whose words they were: an erasure reaches no other's.
+    `positions` are those of the changes in it whose words they were: an erasure reaches no other's. None where that was
+    not kept: then whichever changes of the set they belong to.
     """
 
     index: int

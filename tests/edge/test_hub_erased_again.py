@@ -126,6 +126,20 @@ def _contents(body: bytes) -> bytes:
     return decode_body(body, "zstd").contents
 
 
+async def test_a_ledger_that_was_lost_is_made_again_from_the_database_that_knows(disaster: Disaster) -> None:
+    """A program before this one kept none; or the lock store was moved without it."""
+    await lived(disaster)
+    ledger = disaster.root / "lock" / "erasures.jsonl"
+    ledger.unlink()
+    for _ in range(2):
+        async with disaster.hub() as lab:
+            (kept,) = await lab.hub.lock.erasures()
+            assert kept.positions == ()
+    disaster.restore("hub.db", "projection.db")
+    async with disaster.hub() as lab:
+        assert await said_at_hub(lab) == 1
+
+
 async def test_an_erasure_of_which_the_process_died_after_noting_it_is_carried_out_at_the_next_start(
     disaster: Disaster,
 ) -> None:
