@@ -24,14 +24,20 @@ def enrol(
     hub: Annotated[str, typer.Option("--hub", metavar="URL")],
     vkey: Annotated[str, typer.Option("--vkey", help="The hub's log key, from the invitation.")],
     agency: Annotated[str, typer.Option("--agency", metavar="CODE")],
-    token: Annotated[str, typer.Option("--token", help="One-time token, from the invitation.")],
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="One-time token, from the invitation. Not needed where keys/ holds its key."),
+    ] = None,
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", help="CA of the hub's certificate, if not the system's.")
     ] = None,
     allow_plain_http: Annotated[bool, typer.Option("--allow-plain-http", help="Also beyond loopback.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Create this node's keys and have the hub enrol it. May be repeated with the same token."""
+    """Create this node's keys and have the hub enrol it. May be repeated with the same token.
+
+    Without --token: who this node is, is read from the hub's log by the key in keys/, of which a backup is left.
+    """
     from node.wiring import local as wiring
 
     work = wiring.enrol(
@@ -224,7 +230,7 @@ def recover(
     take_over: Annotated[bool, typer.Option("--take-over", help="This copy is the only one from now on.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Refill this node from the hub after an old backup, and clear a halt."""
+    """Refill this node from the hub after an old backup, or where only simpul.toml and keys/ are left; clear a halt."""
     from node.wiring import local as wiring
 
     document = run(wiring.recover(directory, take_over=take_over), as_json=as_json)

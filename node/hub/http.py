@@ -52,6 +52,7 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/recovery", http_submit.post_recovery),
     ("PUT", "/v1/agencies/{agency}/change-sets/{seq}", http_submit.put_change_set),
     ("GET", "/v1/agencies/{agency}/head", http_agencies.get_head),
+    ("GET", "/v1/agencies/{agency}/change-sets", http_agencies.get_change_sets),
     ("GET", "/v1/agencies/{agency}/change-sets/{seq}", http_agencies.get_change_set),
     ("GET", "/v1/agencies/{agency}/change-sets/{seq}/receipt", http_agencies.get_receipt),
     ("GET", "/v1/agencies/{agency}/keys", http_agencies.get_keys),

@@ -16,6 +16,7 @@ from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
+from node.hub.erasing import erase_again
 from node.hub.evidence import EvidenceMaker
 from node.hub.gathering import Gathering
 from node.hub.inbox import Inbox
@@ -147,7 +148,8 @@ class Hub:
         return self.signer(role)
 
     async def start(self) -> None:
-        """Takes in, projects, ticks."""
+        """Takes in, projects, ticks; what was erased before an old backup came back is erased again first."""
+        await self.erase_again()
         self.speaking(Role.LOG)
         self.speaking(Role.REGISTRAR)
         self.started_at_ms = self.clock.now_ms()
@@ -160,6 +162,10 @@ class Hub:
     def _announce(self, checkpoint: StoredCheckpoint) -> None:
         self.leader.wake()  # ours is nearer than the database's word
         self._announcements.publish(checkpoint.size)
+
+    async def erase_again(self) -> None:
+        """Before a set is shown to anybody: what an old backup brought back goes (erasing.py)."""
+        await erase_again(self.store, self.lock)
 
     async def ensure_rules(self, draft: RulesDraft) -> Place | None:
         """Brings what the settings and tables say into the log, where it has its effect (protocol §5.2, §9.1).

@@ -17,6 +17,7 @@ from sync_protocol.change_types import CLASSES
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
+from sync_protocol.set_pages import SET_PAGE_MEDIA_TYPE
 from sync_protocol.wire import (
     CHANGE_SET_MEDIA_TYPE,
     PROTOCOL_VERSION,
@@ -52,6 +53,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "number": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
     "path": {"in": "path", "schema": {"type": "string"}},
     "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
+    "from_seq": {"name": "from", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 1}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "list_state": {"name": "state", "in": "query", "schema": {"enum": [*LIST_STATES], "default": "open"}},
     "after": {"in": "query", "schema": {"type": "string", "minLength": 18, "maxLength": 18}},
@@ -115,6 +117,15 @@ _CALLS: Final = (
         gathers=True,
     ),
     _Call("get", "/v1/agencies/{agency}/head", "The newest accepted set.", HeadAnswer, who=_READERS),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/change-sets",
+        "Change sets from a seq on, each with its receipt.",
+        None,
+        media=SET_PAGE_MEDIA_TYPE,
+        who=_READERS,
+        query=("from_seq",),
+    ),
     _Call(
         "get",
         "/v1/agencies/{agency}/change-sets/{seq}",

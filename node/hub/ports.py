@@ -22,6 +22,7 @@ from node.store.hub_records import (
     Grant,
     GrownLeaf,
     Invitation,
+    KeptErasure,
     LogLeaf,
     StoredCheckpoint,
     StoredHead,
@@ -75,6 +76,14 @@ class LockStore(Protocol):
 
     async def statements_kept_to(self) -> int:
         """The place of the newest, -1 if there is none."""
+        ...
+
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        """What is to be erased for good, durably; by who projects, and without holding."""
+        ...
+
+    async def erasures(self) -> list[KeptErasure]:
+        """All that were kept; what a power cut tore is left out."""
         ...
 
     def close(self) -> None:
@@ -176,6 +185,12 @@ class HubStore(RecoveryStore, Protocol):
         """An agency's sets from a seq on, in order."""
         ...
 
+    async def sets_from(
+        self, agency: str, from_seq: int, sets_max: int, bytes_max: int
+    ) -> list[tuple[StoredSet, tuple[bytes, bytes] | None]]:
+        """The same with their frames (None where those are missing); at least one, then until `bytes_max` of them."""
+        ...
+
     async def sets_after(self, size: int) -> dict[str, int]:
         """For each agency how many of its sets stand at `size` or later; agencies without any are left out."""
         ...
@@ -199,6 +214,10 @@ class HubStore(RecoveryStore, Protocol):
 
     async def erased_leaves(self, index: int) -> set[bytes]:
         """Hashes of the leaves of that set that are erased for good."""
+        ...
+
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        """All of them: place of the set, leaf hash."""
         ...
 
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:

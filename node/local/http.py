@@ -23,7 +23,7 @@ from node.local.api_types import (
     Health,
     NewComplaint,
 )
-from node.local.evidence import find_complaint
+from node.local.evidence import check_words, find_complaint
 from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
@@ -105,6 +105,7 @@ class Intake:
     async def detail(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
+        await check_words(self.store)
         return _json(detail_of(held, await history_of(self.store, held)))
 
     async def suggestions(self, request: web.Request) -> web.Response:

@@ -39,7 +39,7 @@ class HubSession:
         self.wanted = answer.wanted
         seen = await self.store.seen()
         kids = self._keys.kids() | await self.store.signing_kids()
-        hub, newer = await self._proved(lambda evidence: evidence.head(answer, self._agency, seen, kids))
+        hub, newer = await self.proved(lambda evidence: evidence.head(answer, self._agency, seen, kids))
         if newer is not None:
             await self.store.move_seen(newer)
         record = (await self.evidence()).roster.agency(self._agency)
@@ -50,7 +50,7 @@ class HubSession:
 
     async def entered(self, entered: Entered, entry: bytes, seen: Seen) -> Seen | None:
         """That `entry` is in the log as the answer says; the newer checkpoint if there is one."""
-        return await self._proved(lambda evidence: evidence.entered(entered, entry, seen))
+        return await self.proved(lambda evidence: evidence.entered(entered, entry, seen))
 
     async def receipt(self, receipt: bytes, entry: bytes, seen: Seen) -> tuple[int, Seen | None]:
         """Log index of `entry`, and the newer checkpoint if there is one."""
@@ -59,7 +59,7 @@ class HubSession:
             index, opened = evidence.receipt(receipt, entry)
             return index, await evidence.advance(seen, opened)
 
-        return await self._proved(prove)
+        return await self.proved(prove)
 
     async def evidence(self) -> Evidence:
         """What answers are measured against. Raises Corrupt if our own statements do not hold."""
@@ -105,8 +105,8 @@ class HubSession:
         if record is not None and record.kid == new.kid:
             self._keys.promote(new.public_key)
 
-    async def _proved(self, prove: Callable[[Evidence], Awaitable[T]]) -> T:
-        """`prove` by what we know; if it fails, once more by what the hub's statements say now."""
+    async def proved(self, prove: Callable[[Evidence], Awaitable[T]]) -> T:
+        """What `prove` gives by what we know; if that fails, once more by what the hub's statements say now."""
         evidence = await self.evidence()
         try:
             return await prove(evidence)

@@ -14,6 +14,7 @@ from typing import Protocol
 from node.local.hub_ports import HubLink, InboxLink, SigningKeys
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -32,7 +33,6 @@ from node.store.local_records import (
     Seen,
     SetAside,
     SharedComplaint,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
@@ -93,8 +93,8 @@ class LocalTransaction(Protocol):
         """
         ...
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        """A set over changes that are there. Raises Corrupt if (epoch, seq) is taken."""
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        """Sets over changes that are there, each with its receipt. Raises Corrupt if an (epoch, seq) is taken."""
         ...
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
@@ -301,6 +301,14 @@ class LocalStore(Protocol):
 
     async def clear_halt(self) -> None:
         """An operator's decision; that sets were adopted is forgotten with it."""
+        ...
+
+    async def is_behind(self) -> bool:
+        """Whether the hub holds, or may hold, sets of ours that are not here: words may have been erased since."""
+        ...
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        """Says so, or that we hold all of them and have carried out what they erase."""
         ...
 
     async def signing_kids(self) -> set[str]:

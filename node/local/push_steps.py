@@ -30,7 +30,7 @@ from node.store.local_records import Acknowledgement, Outgoing
 from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.halts import Halt, halt_for_answer, halt_for_push, halt_for_request
-from sync_protocol.heads import OwnChain, Session, SetRef
+from sync_protocol.heads import Finding, OwnChain, Session, SetRef
 from sync_protocol.outbox import (
     EPOCH_DRAW,
     Adopt,
@@ -86,6 +86,7 @@ class PushSteps:
         self.agency = agency
         self.session = Session()
         self.woken = asyncio.Event()
+        self._looked = asyncio.Event()  # the first step was taken
         self._hub = HubSession(store, link, keys, agency)
         self._target_changes = target_changes
         self._keep_ms = keep_days * DAY_MS
@@ -93,6 +94,7 @@ class PushSteps:
         self._contradictions: Counter[str] = Counter()
         self._show_again_at_ms = 0
         self._retire_at_ms = 0
+        self.adopted_sets = 0  # that came back from the hub
         self.was_answered = False  # by the hub, whatever it said
         self._has_joined = False
         self._before: tuple[int, bool] | None = None
@@ -224,6 +226,10 @@ class PushSteps:
         log.info(
             "head.compared", agency=self.agency, hub_seq=hub.seq, own_seq=own.signed_seq, digest=hub.digest.b64u[:12]
         )
+        if self.session.finding is Finding.HUB_AHEAD:
+            await self.store.set_behind(is_behind=True)
+        elif self.session.finding is Finding.IN_STEP and await self.store.is_behind():
+            await self._forget_and_show()
         # A restored hub may hold our manifests and lack the lines (§10.6).
         await hand_over_sets(self.store, self.link, self._hub.wanted, own.acknowledged_seq)
         await self._succeeded(schedule)
@@ -269,7 +275,7 @@ class PushSteps:
         )
 
     async def _push_refused(self, held: Outgoing, refused: Refused, schedule: Schedule) -> None:
-        halt = halt_for_push(refused)
+        halt = halt_for_push(refused, held.epoch)
         log.warning("set.refused", agency=self.agency, seq=held.seq, kind=refused.kind, digest=held.digest.b64u[:12])
         present = await self.store.outbox()
         # An operator's take-over in another process raised our own epoch: the set is old, no copy is alive.
@@ -282,15 +288,24 @@ class PushSteps:
 
     async def _adopt(self, step: Adopt, schedule: Schedule) -> None:
         adopting = Adopting(self.store, self._hub, self.clock, self.agency)
-        halt = await adopting.run(step)
+        try:
+            halt = await adopting.run(step)
+        except (Contradiction, Refused, Unavailable):
+            self.session = self.session.doubted()  # the hub may have another head by the next attempt
+            raise
+        finally:
+            self.adopted_sets += adopting.sets
         if halt is not None:
             await self._halt(halt)
         else:
-            async with self.store.transaction() as transaction:
-                await transaction.note_adoption(self.clock.now_ms())
-            await self.store.carry_out_erasures()
+            await self._forget_and_show()
         self.session = self.session.adopted()
         await self._succeeded(schedule)
+
+    async def _forget_and_show(self) -> None:
+        """All that the hub holds of ours is here: what it erased goes, and then what is left may be shown again."""
+        await self.store.carry_out_erasures()
+        await self.store.set_behind(is_behind=False)
 
     async def _recover(self, step: Recover, schedule: Schedule) -> None:
         await refill_hub(self.store, self.link, self.agency, step.from_seq, step.to_seq)

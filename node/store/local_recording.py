@@ -37,7 +37,8 @@ INSERT_CHANGE: Final = (
     " VALUES (CASE WHEN ?1 IS NULL THEN 0 ELSE (SELECT no FROM complaint WHERE key = ?1) END, ?2, ?3)"
 )
 INSERT_ERASURE: Final = (
-    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf) DO NOTHING"
+    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf)"
+    " DO UPDATE SET complaint_no = excluded.complaint_no"
 )
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
 COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"

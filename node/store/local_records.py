@@ -256,6 +256,16 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptedSet:
+    """A set that came back from the hub, over the changes `first_no` … `last_no`, and its receipt."""
+
+    signed: SignedSet
+    first_no: int
+    last_no: int
+    receipt: Acknowledgement
+
+
+@dataclass(frozen=True, slots=True)
 class ChainEnd:
     """The newest live set: where the next one goes on. `seq` 0 with the enrolment's digest before the first."""
 

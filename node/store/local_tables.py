@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Table, false, te
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0007"
+LOCAL_REVISION: Final = "0009"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -38,6 +38,7 @@ class NodeRow(LocalTable, table=True):
     epoch: int = Field(sa_type=BigInteger)
     is_claimed: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     adopted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    is_behind: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     seen_size: int = Field(sa_type=BigInteger)
     seen_root: bytes = Field(sa_type=LargeBinary)
     seen_sig: bytes = Field(sa_type=LargeBinary)

@@ -41,6 +41,7 @@ from node.hub.lock_file import LockFile
 from node.settings import HubSettings, NodeSettings
 from node.settings_file import load_settings, write_settings
 from node.store.hub_tables import HUB_REVISION
+from node.store.local_store import open_local_store
 from node.store.local_tables import LOCAL_REVISION
 from node.store.sqlite_copy import copy_database, find_damage, rows_of, schema_of
 from node.system import SystemClock
@@ -234,6 +235,8 @@ def _restore(target: _Target) -> tuple[dict[str, Any], Settings]:
                 copy_out(target.archive, file, folder / file.name)
         database = folder / manifest.database
         _verify_database(database, manifest)
+        if target.kind == "node":
+            _call_old(database)
         settings = _settle_settings(folder, target)
         steps: list[str] = []
         if manifest.key_files and target.passphrase is not None:
@@ -255,6 +258,19 @@ def _restore(target: _Target) -> tuple[dict[str, Any], Settings]:
     if manifest.log is not None:
         document["log"] = {"size": manifest.log.size, "root": manifest.log.root}
     return document, load_settings(target.directory, type(settings))
+
+
+def _call_old(database: Path) -> None:
+    """A restored node shows nobody what was said before it knows from the hub what was erased since."""
+
+    async def work() -> None:
+        store = await open_local_store(database)
+        try:
+            await store.set_behind(is_behind=True)
+        finally:
+            await store.close()
+
+    asyncio.run(work())
 
 
 def _verify_database(database: Path, manifest: Manifest) -> None:

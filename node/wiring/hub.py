@@ -185,6 +185,7 @@ async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str,
     """`simpul hub export`."""
     async with opened(directory) as hub:
         if with_content:
+            await hub.erase_again()
             await hub.store.record_content_read("export", str(out), hub.clock.now_ms())
         async with hub.projector.settled() as cursor:
             claims = {

@@ -30,6 +30,7 @@ from node.local.lease import DirectoryLease
 from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
+from node.local.returning import return_node
 from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
@@ -44,11 +45,13 @@ from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
 from node.wiring.node_channels import channels
+from node.wiring.node_store import check_database, is_database_gone
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
 
 RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
 SHOWN_MAX: Final = 200  # offers and refusals on one screen
+FIRST_LOOK_S: Final = 3.0  # to learn that this directory is an old one, before anybody is shown what is in it
 WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
 
 
@@ -124,6 +127,7 @@ class NodeParts:
 async def opened(directory: Path) -> AsyncIterator[NodeParts]:
     """The node of a directory. Raises Refused(configuration) if there is none."""
     settings = load_settings(directory, NodeSettings)
+    await check_database(settings)
     store = await open_local_store(settings.database)
     try:
         parts = NodeParts(settings, store)
@@ -135,15 +139,55 @@ async def opened(directory: Path) -> AsyncIterator[NodeParts]:
         await store.close()
 
 
+async def bring_back(directory: Path) -> None:
+    """Where the database is gone and the key is there: makes it anew, and reads from the log who this node is.
+
+    Raises what `return_node` raises; Refused(configuration) where the key is gone as well.
+    """
+    settings = load_settings(directory, NodeSettings)
+    if not await asyncio.to_thread(is_database_gone, settings):
+        return
+    if not (settings.keys_directory / "agency.pem").is_file():
+        await check_database(settings)
+    store = await open_local_store(settings.database, create=True)
+    try:
+        parts = NodeParts(settings, store)
+        link = parts.link()
+        try:
+            await return_node(
+                store,
+                link,
+                parts.key_directory,
+                parts.clock,
+                parts.randomness,
+                agency=parts.agency,
+                vkey=settings.vkey,
+            )
+        finally:
+            await link.close()
+    finally:
+        await store.close()
+
+
 def _prefix_of(agency: AgencyId) -> str:
     """Of tracking numbers, for an agency that is not in the directory."""
     return "".join(character for character in agency.upper() if character.isalnum())[:8]
 
 
 async def enrol(
-    directory: Path, *, hub: str, vkey: str, agency: str, token: str, ca_file: Path | None, allow_plain_http: bool
+    directory: Path,
+    *,
+    hub: str,
+    vkey: str,
+    agency: str,
+    token: str | None,
+    ca_file: Path | None,
+    allow_plain_http: bool,
 ) -> dict[str, Any]:
-    """`simpul node enrol`: keys first, then the hub; settings are written when both know each other."""
+    """`simpul node enrol`: keys first, then the hub; settings are written when both know each other.
+
+    Without a token the key that is there already is looked up in the hub's log.
+    """
     changes: dict[str, Any] = {"agency": agency, "hub_url": hub, "vkey": vkey}
     if ca_file is not None:
         changes["ca_file"] = str(await asyncio.to_thread(ca_file.absolute))
@@ -155,17 +199,12 @@ async def enrol(
     try:
         parts = NodeParts(settings, store)
         link = parts.link()
+        here = (store, link, parts.key_directory, parts.clock, parts.randomness)
         try:
-            index = await enrol_node(
-                store,
-                link,
-                parts.key_directory,
-                parts.clock,
-                parts.randomness,
-                agency=parts.agency,
-                vkey=settings.vkey,
-                token=token,
-            )
+            if token is None:
+                index = await return_node(*here, agency=parts.agency, vkey=settings.vkey)
+            else:
+                index = await enrol_node(*here, agency=parts.agency, vkey=settings.vkey, token=token)
         finally:
             await link.close()
     finally:
@@ -178,6 +217,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
     """`simpul node serve`: intake and pusher, until SIGTERM."""
     from node.local.http import build_app
 
+    await bring_back(directory)
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(opened(directory))
         settings = parts.settings
@@ -209,6 +249,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             channels(application, service, parts.store, settings, parts.clock, abroad)
         )
         settle_objects()
+        await pusher.first_look(FIRST_LOOK_S)
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
         url = await stack.enter_async_context(
@@ -274,6 +315,7 @@ async def compare_file(
 
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
     """`simpul node push`: without serving; `reached` says whether the hub answered at all."""
+    await bring_back(directory)
     async with opened(directory) as parts:
         parts.keys.current()
         link = parts.link()
@@ -320,6 +362,7 @@ async def read_inbox(directory: Path) -> dict[str, Any]:
 
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
     """`simpul node recover`: clears a halt if this copy is to stay, then compares and refills."""
+    await bring_back(directory)
     async with opened(directory) as parts:
         parts.keys.current()
         link = parts.link()
@@ -330,7 +373,8 @@ async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
             )
         finally:
             await link.close()
-        return asdict(recovered)
+        document: dict[str, Any] = msgspec.to_builtins(recovered)
+        return document
 
 
 async def write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool) -> dict[str, Any]:

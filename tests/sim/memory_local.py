@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -30,7 +31,6 @@ from node.store.local_records import (
     Seen,
     SetAside,
     SetStatus,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
@@ -81,8 +81,10 @@ class MemoryTransaction(MemoryInboxTransaction):
     async def withdraw_sets(self, from_seq: int) -> int:
         return self._draft.withdraw_sets(from_seq)
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        self._draft.add_set(signed, first_no, last_no)
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        for one in sets:
+            self._draft.add_set(one.signed, one.first_no, one.last_no)
+            assert self._draft.acknowledge(one.receipt)
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
         return self._draft.acknowledge(receipt)
@@ -257,6 +259,13 @@ class MemoryLocalStore:
     async def clear_halt(self) -> None:
         async with self._mount.writing("clear halt") as draft:
             draft.amend(halt=None, adopted_at_ms=None, schedule=Schedule(), trouble=None)
+
+    async def is_behind(self) -> bool:
+        return (await self._mount.read()).row.is_behind
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        async with self._mount.writing("behind") as draft:
+            draft.amend(is_behind=is_behind)
 
     async def signing_kids(self) -> set[str]:
         return {held.kid for held in (await self._mount.read()).sets.values()}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from node.store.hub_records import KeptErasure
 from sync_protocol.errors import Corrupt
 from tests.sim.disk import Mount
 from tests.sim.process import Process
@@ -19,6 +20,7 @@ class LockState:
     note: bytes | None = None
     proof: bytes | None = None
     statements: tuple[tuple[int, bytes], ...] = ()
+    erasures: tuple[KeptErasure, ...] = ()
 
     def copy(self) -> LockState:
         return self
@@ -85,6 +87,14 @@ class MemoryLockStore:
 
     async def statements_kept_to(self) -> int:
         return max((await self.statements()), default=-1)
+
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        self._mount.process.check()
+        before = await self._mount.read()
+        self._mount.commit("erasures", replace(before, erasures=(*before.erasures, *erasures)))
+
+    async def erasures(self) -> list[KeptErasure]:
+        return list((await self._mount.read()).erasures)
 
     async def swap(self, expected: bytes | None, note: bytes) -> None:
         self._check_held()

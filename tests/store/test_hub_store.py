@@ -164,6 +164,20 @@ async def test_large_frames_go_in_with_everything_else_or_not_at_all(store: HubS
     assert await store.set_parts(2) is None
 
 
+async def test_sets_come_with_their_frames_in_order_until_there_are_bytes_enough(store: HubStore) -> None:
+    bare = replace(a_set(2, "33.75", 3, hidden=3), changes_frame=b"", contents_frame=b"")
+    sets = [a_set(0, "33.75", 1), a_set(1, "33.75", 2), bare, a_set(3, "33.75", 4), a_set(4, "35.71", 1)]
+    await store.append(replace(commit_of(0, *sets), is_restored=True))
+    frames = [(one.stored, (one.changes_frame, one.contents_frame)) for one in sets]
+    frames[2] = (bare.stored, None)  # type: ignore[assignment]
+    assert await store.sets_from("33.75", 1, 9, 1_000) == frames[:4]
+    assert await store.sets_from("33.75", 3, 9, 1_000) == frames[2:4]
+    assert await store.sets_from("33.75", 1, 2, 1_000) == frames[:2]
+    assert await store.sets_from("33.75", 1, 9, 20) == frames[:2]
+    assert await store.sets_from("33.75", 1, 9, 1) == frames[:1]
+    assert await store.sets_from("33.75", 5, 9, 1_000) == []
+
+
 async def test_only_heads_that_moved_since_a_place_are_asked_for(store: HubStore) -> None:
     await store.append(commit_of(0, a_set(0, "33.75", 1), a_set(1, "35.71", 1)))
     await store.append(commit_of(2, a_set(2, "33.75", 2)))
@@ -209,6 +223,7 @@ async def test_contents_are_replaced_only_if_nobody_else_did(store: HubStore) ->
     assert not await store.replace_contents(new.stored, completed, b"stale", [])
     assert await store.set_parts(0) == (b"changes 0", b"more")
     assert await store.erased_leaves(0) == {b"L" * 32}
+    assert await store.erased_lines() == {(0, b"L" * 32)}
     found = await store.set_at(0)
     assert found is not None
     assert (found.hidden, found.erased) == (1, 1)
