@@ -30,7 +30,7 @@ from node.store.local_records import Acknowledgement, Outgoing
 from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.halts import Halt, halt_for_answer, halt_for_push, halt_for_request
-from sync_protocol.heads import OwnChain, Session, SetRef
+from sync_protocol.heads import Finding, OwnChain, Session, SetRef
 from sync_protocol.outbox import (
     EPOCH_DRAW,
     Adopt,
@@ -56,6 +56,7 @@ SHOW_AGAIN_EVERY_MS: Final = 5 * MINUTE_MS
 RETIRE_EVERY_MS: Final = DAY_MS
 KEEP_DAYS: Final = 365  # §10.5: at least a year
 KEEP_SETS: Final = 10_000
+HUB_LOST_TROUBLE: Final = "The hub lost something and is being refilled."
 
 log = structlog.get_logger("simpul.pusher")
 
@@ -224,6 +225,12 @@ class PushSteps:
         log.info(
             "head.compared", agency=self.agency, hub_seq=hub.seq, own_seq=own.signed_seq, digest=hub.digest.b64u[:12]
         )
+        if self.session.finding is Finding.HUB_LOST:
+            # Who has handed over everything waits for what others hold: all of it again every few seconds, from every
+            # node, is what a hub that is being refilled can do least with.
+            self.was_answered = True
+            await self.store.set_schedule(schedule.going_on(), trouble=HUB_LOST_TROUBLE, hub_seen_at_ms=now_ms)
+            return
         # A restored hub may hold our manifests and lack the lines (§10.6).
         await hand_over_sets(self.store, self.link, self._hub.wanted, own.acknowledged_seq)
         await self._succeeded(schedule)
@@ -295,7 +302,7 @@ class PushSteps:
     async def _recover(self, step: Recover, schedule: Schedule) -> None:
         await refill_hub(self.store, self.link, self.agency, step.from_seq, step.to_seq)
         self.session = self.session.doubted()
-        await self.store.set_schedule(schedule, trouble="The hub lost something and is being refilled.")
+        await self.store.set_schedule(schedule, trouble=HUB_LOST_TROUBLE)
 
     async def _refill(self, hub_size: int) -> None:
         """A hub that says itself that it lost something: hand over what it gave us receipts for.

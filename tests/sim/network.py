@@ -41,7 +41,7 @@ class Listener(Protocol):
 
     def sent(self, process: Process, request: Request) -> None: ...
 
-    def answered(self, request: Request, reply: Reply) -> None: ...
+    def answered(self, request: Request, reply: Reply, *, may_fail: bool) -> None: ...
 
 
 @dataclass
@@ -86,6 +86,7 @@ class Network:
 
     async def deliver(self, request: Request) -> Reply | None:
         """To the hub, if one listens and lives until it has answered."""
+        failed = self.faults.failed_writes
         task = self.server.admit(request)
         if task is None:
             return None
@@ -93,7 +94,7 @@ class Network:
         await asyncio.wait([task], timeout=SILENCE_S)
         if not task.done() or task.cancelled() or task.exception() is not None:
             return None
-        self.listener.answered(request, task.result())
+        self.listener.answered(request, task.result(), may_fail=self.faults.failed_writes != failed)
         return task.result()
 
     def _deliver_late(self, request: Request, after_s: float) -> None:
