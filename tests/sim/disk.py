@@ -66,10 +66,16 @@ class Mount(Generic[S]):
         self.process.check()
         return self.disk.state
 
+    async def wait(self) -> None:
+        """As long as a write takes."""
+        await self.process.runs()
+        await asyncio.sleep(self._faults.write_s())
+        self.process.check()
+
     @asynccontextmanager
     async def writing(self, what: str) -> AsyncIterator[S]:
         """A copy to change; put at the end unless something is raised. It takes as long as the disk does."""
-        self.process.check()
+        await self.process.runs()
         async with self.disk.turn:
             life = self.disk.life
             await asyncio.sleep(self._faults.write_s())

@@ -85,7 +85,8 @@ class Hostile:
         """One, by the seed."""
         if self.prev is None and not await self.enrol():
             return
-        attack = self.random.choice(self.attacks)
+        is_weak = self.witness.held < self.witness.published or self.hub.log.state.missing
+        attack = self.false_lines if is_weak and self.random.random() < 0.5 else self.random.choice(self.attacks)
         self.tell(f"hostile: {attack.__name__}")
         await attack()
 

@@ -16,6 +16,7 @@ from tests.sim.faults import Faults, Rates
 from tests.sim.process import Process
 
 LOST_WITHIN_S: Final = 0.2  # while an append writes
+STOPPED_S: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class LockState:
 class MemoryTurn:
     """See Turn. `place` is shared by all who want it.
 
-    By the seed it is lost while it is held: then the next one gets it, and this one goes on in the belief that it has
-    it, until it writes in the turn's name (`is_noticed`), or altogether.
+    By the seed it is lost while it is held, as of a machine that stands still for a while: the next one gets it, and
+    this one goes on in the belief that it has it, until it writes in the turn's name (`is_noticed`), or altogether.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class MemoryTurn:
     def _lose(self, hold: int) -> None:
         if self._is_held and self._holds == hold:
             self._is_held = False
+            self._process.stop_for(self._faults.random.random() * STOPPED_S)
             self.is_noticed = self._faults.random.random() < 0.5
             self._faults.tell(f"{self._process.name} loses its turn, {'un' * (not self.is_noticed)}noticed")
             self._place.release()
@@ -105,11 +107,12 @@ class MemoryLockStore:
         return (await self._mount.read()).proof
 
     async def keep_proof(self, note: bytes | None) -> None:
+        await self._mount.wait()
         self._check_held()
         self._mount.commit("proof", replace(self._mount.disk.state, proof=note))
 
     async def keep_statements(self, statements: Sequence[tuple[int, bytes]]) -> None:
-        await self._mount.read()  # others get a turn
+        await self._mount.wait()
         self._check_held()
         before = self._mount.disk.state
         self._mount.commit("statements", replace(before, statements=(*before.statements, *statements)))
@@ -121,7 +124,7 @@ class MemoryLockStore:
         return max((await self.statements()), default=-1)
 
     async def swap(self, expected: bytes | None, note: bytes) -> None:
-        await self._mount.read()  # others get a turn
+        await self._mount.wait()
         self._check_held()
         self._mount.commit("swap", self._swapped(self._mount.disk.state, expected, note))
 

@@ -25,7 +25,7 @@ from tests.sim.process import Process, look_at
 
 HUB_URL: Final = "http://127.0.0.1:8700"
 SILENCE_S: Final = 60.0  # after that a caller gives up (node/link/transport.py)
-CAPTURED_MAX: Final = 60  # what an eavesdropper keeps
+CAPTURED_MAX: Final = 200  # what an eavesdropper keeps
 
 
 class Server(Protocol):

@@ -46,7 +46,7 @@ class Schedule:
             repeated=self._perhaps(0.2),
             stale_reply=self._perhaps(0.05),
             delay_s=draw.choice((0.05, 0.5, 5.0)),
-            write_s=draw.choice((0.0, 0.0, 0.0, 0.01, 0.1)),
+            write_s=draw.choice((0.02, 0.1) if world.has_several else (0.0, 0.0, 0.0, 0.1)),
             lost_turn=self._perhaps(0.1) if world.has_several else 0.0,
             lost_word=self._perhaps(0.5),
         )
