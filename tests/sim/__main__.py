@@ -112,13 +112,13 @@ def _planted(jobs: int, *, as_json: bool) -> int:
     return None in found.values()
 
 
-def _caught_at(bug: str) -> int | None:
-    """The first seed of which the witness says what this bug does."""
-    make, signs = BUGS[bug]
+def _caught_at(name: str) -> int | None:
+    """The first seed that finds anything; None if what the witness says there is not what this bug does."""
+    bug = BUGS[name]
     for seed in range(1, SEEDS_MAX + 1):
-        violations = run_seed(seed, make()).violations
+        violations = run_seed(seed, bug.make()).violations
         if violations:
-            return seed if re.search(signs, "\n".join(violations)) else None
+            return seed if re.search(bug.signs, "\n".join(violations)) else None
     return None
 
 

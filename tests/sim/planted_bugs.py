@@ -1,13 +1,13 @@
 """Bugs of each kind, to be planted in the simulation (test_planted_bugs.py): a part of a machine, and how it is wrong.
 
-`BUGS` maps what the bug does to the machine's parts and to a pattern of what the witness must say of it.
+`BUGS` has them by what they do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from node.hub.draft import Place
@@ -232,22 +232,38 @@ class DeafProjection(MemoryProjectionStore):
             draft.cursor = step.cursor
 
 
-BUGS: Final[dict[str, tuple[Callable[[], Parts], str]]] = {
-    "acknowledges before the commit": (lambda: Parts(hub_store=EagerHubStore), "published|shown"),
-    "skips the flush": (lambda: Parts(disk=ForgetfulDisk), "rewritten or cut|not in the log|lost something|never came"),
-    "compares seq without digest": (lambda: Parts(hub=SeqOnlyHub), "no honest hub takes|hub-contradicts"),
-    "reuses an epoch after a restore": (lambda: Parts(lease=CarelessLease), "signed two sets"),
-    "keeps receipts unverified": (lambda: Parts(pusher=TrustingPusher), "is acknowledged at index|does not hold"),
-    "moves the cursor apart from the rows": (lambda: Parts(projection=TornProjection), "hub never came|projection"),
-    "signs at once after a restore": (
-        lambda: Parts(hub=HastyHub),
-        "was published after|rewritten or cut|was put back|without a reason",
+@dataclass(frozen=True)
+class Bug:
+    """`signs`: what the witness must say of it, a pattern. `seed`: the first that caught it, last time."""
+
+    make: Callable[[], Parts]
+    signs: str
+    seed: int
+
+
+BUGS: Final[dict[str, Bug]] = {
+    "acknowledges before the commit": Bug(lambda: Parts(hub_store=EagerHubStore), "published|shown", 1),
+    "skips the flush": Bug(
+        lambda: Parts(disk=ForgetfulDisk), "rewritten or cut|not in the log|lost something|never came", 1
     ),
-    "refills without verifying": (lambda: Parts(hub=CredulousHub), "never signed|other changes|lines of the set"),
-    "goes on folding where it was": (lambda: Parts(hub=ForgettingHub), "that was erased"),
-    "folds past missing lines": (lambda: Parts(hub_store=HurriedStore), "another state hash"),
-    "swaps the lock without comparing": (lambda: Parts(lock=BlindLockStore), "was published after|two roots"),
-    "appends without comparing": (lambda: Parts(hub_store=BlindHubStore), "another root|rewritten or cut|be folded"),
-    "shows what is not published": (lambda: Parts(hub=EarlyHub), "was shown|about:blank|without a reason"),
-    "projects without comparing": (lambda: Parts(projection=DeafProjection), "another state hash|projection"),
+    "compares seq without digest": Bug(lambda: Parts(hub=SeqOnlyHub), "no honest hub takes|hub-contradicts", 5),
+    "reuses an epoch after a restore": Bug(lambda: Parts(lease=CarelessLease), "signed two sets", 6),
+    "keeps receipts unverified": Bug(lambda: Parts(pusher=TrustingPusher), "is acknowledged at|does not hold", 2),
+    "moves the cursor apart from the rows": Bug(
+        lambda: Parts(projection=TornProjection), "hub never came|projection", 3
+    ),
+    "signs at once after a restore": Bug(
+        lambda: Parts(hub=HastyHub), "was published after|rewritten or cut|was put back|without a reason", 2
+    ),
+    "refills without verifying": Bug(
+        lambda: Parts(hub=CredulousHub), "never signed|other changes|lines of the set", 58
+    ),
+    "goes on folding where it was": Bug(lambda: Parts(hub=ForgettingHub), "that was erased", 58),
+    "folds past missing lines": Bug(lambda: Parts(hub_store=HurriedStore), "another state hash", 58),
+    "swaps the lock without comparing": Bug(lambda: Parts(lock=BlindLockStore), "was published after|two roots", 58),
+    "appends without comparing": Bug(
+        lambda: Parts(hub_store=BlindHubStore), "another root|rewritten or cut|be folded", 1
+    ),
+    "shows what is not published": Bug(lambda: Parts(hub=EarlyHub), "was shown|about:blank|without a reason", 3),
+    "projects without comparing": Bug(lambda: Parts(projection=DeafProjection), "another state hash|projection", 58),
 }

@@ -12,12 +12,13 @@ from tests.sim.world import run_seed
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("bug", list(BUGS))
-def test_a_planted_bug_is_caught(bug: str) -> None:
-    make, signs = BUGS[bug]
-    for seed in range(1, SEEDS_MAX + 1):
-        found = run_seed(seed, make()).violations
+@pytest.mark.parametrize("name", list(BUGS))
+def test_a_planted_bug_is_caught(name: str) -> None:
+    """By the seed that caught it last; if the worlds are others by now, by one of the first 200."""
+    bug = BUGS[name]
+    for seed in (bug.seed, *range(1, SEEDS_MAX + 1)):
+        found = run_seed(seed, bug.make()).violations
         if found:
-            assert re.search(signs, "\n".join(found)), found
+            assert re.search(bug.signs, "\n".join(found)), found
             return
     raise AssertionError(f"{SEEDS_MAX} seeds did not find it")
