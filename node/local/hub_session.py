@@ -35,7 +35,13 @@ class HubSession:
     async def head(self) -> HubHead:
         """The agency's head, verified; a newer checkpoint is kept. `wanted`: of which sets the hub lacks the lines."""
         await self._finish_rotation()
-        answer = await self.link.head()
+        try:
+            answer = await self.link.head()
+        except Refused as refused:
+            # A statement of ours that was long on its way may have arrived since we looked: then the new key speaks.
+            if refused.kind != "revoked-key" or not await self._finish_rotation():
+                raise
+            answer = await self.link.head()
         self.wanted = answer.wanted
         seen = await self.store.seen()
         kids = self._keys.kids() | await self.store.signing_kids()
@@ -93,17 +99,19 @@ class HubSession:
         """The first set with a receipt for a place that a log of this size does not have."""
         return await self.store.first_seq_at(log_size)
 
-    async def _finish_rotation(self) -> None:
+    async def _finish_rotation(self) -> bool:
         """Puts a key into use that was to follow and speaks already: a process died when the hub had taken it.
 
-        The statements are public; asking for the head with the old key would be refused.
+        Whether there was one. The statements are public; asking for the head with the old key would be refused.
         """
         new = self._keys.pending()
         if new is None:
-            return
+            return False
         record = (await self.refresh()).agency(self._agency)
-        if record is not None and record.kid == new.kid:
-            self._keys.promote(new.public_key)
+        if record is None or record.kid != new.kid:
+            return False
+        self._keys.promote(new.public_key)
+        return True
 
     async def proved(self, prove: Callable[[Evidence], Awaitable[T]]) -> T:
         """What `prove` gives by what we know; if that fails, once more by what the hub's statements say now."""

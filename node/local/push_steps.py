@@ -56,6 +56,7 @@ SHOW_AGAIN_EVERY_MS: Final = 5 * MINUTE_MS
 RETIRE_EVERY_MS: Final = DAY_MS
 KEEP_DAYS: Final = 365  # §10.5: at least a year
 KEEP_SETS: Final = 10_000
+HUB_LOST_TROUBLE: Final = "The hub lost something and is being refilled."
 
 log = structlog.get_logger("simpul.pusher")
 
@@ -226,6 +227,12 @@ class PushSteps:
         log.info(
             "head.compared", agency=self.agency, hub_seq=hub.seq, own_seq=own.signed_seq, digest=hub.digest.b64u[:12]
         )
+        if self.session.finding is Finding.HUB_LOST:
+            # Who has handed over everything waits for what others hold: all of it again every few seconds, from every
+            # node, is what a hub that is being refilled can do least with.
+            self.was_answered = True
+            await self.store.set_schedule(schedule.going_on(), trouble=HUB_LOST_TROUBLE, hub_seen_at_ms=now_ms)
+            return
         if self.session.finding is Finding.HUB_AHEAD:
             await self.store.set_behind(is_behind=True)
         elif self.session.finding is Finding.IN_STEP and await self.store.is_behind():
@@ -310,7 +317,7 @@ class PushSteps:
     async def _recover(self, step: Recover, schedule: Schedule) -> None:
         await refill_hub(self.store, self.link, self.agency, step.from_seq, step.to_seq)
         self.session = self.session.doubted()
-        await self.store.set_schedule(schedule, trouble="The hub lost something and is being refilled.")
+        await self.store.set_schedule(schedule, trouble=HUB_LOST_TROUBLE)
 
     async def _refill(self, hub_size: int) -> None:
         """A hub that says itself that it lost something: hand over what it gave us receipts for.
