@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sync_protocol.change_set import ChangeSet, content_leaf_indices
 from sync_protocol.change_types import Attached
-from sync_protocol.errors import Refused
+from sync_protocol.errors import Refused, malformed
 from sync_protocol.hidden_lines import Piece, read_pieces
 from sync_protocol.line import Change, content_mark, parse_change, parse_content
 from sync_protocol.line_blocks import split_block
 from sync_protocol.values import Digest
 
+RANGE_MAX_CHARACTERS: Final = 64  # three numbers of sixteen digits and eight signs
+
+_RANGE: Final = re.compile(r"bytes (?:(0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0,15})|\*)/([1-9][0-9]{0,15})")
 _ATTACHED_LINE: Final = b'"type":"attached"}'  # how the line of an `attached` ends, and no other line
+
+
+class ContentRange(NamedTuple):
+    """Which bytes of a file a body holds (RFC 9110 §14.4); `start` None asks how far the file came."""
+
+    start: int | None
+    size: int
+    length: int
+
+    @classmethod
+    def parse(cls, text: str) -> ContentRange:
+        """`bytes 0-4095/10000`, or `bytes */10000`. Raises Refused(malformed)."""
+        found = _RANGE.fullmatch(text) if len(text) <= RANGE_MAX_CHARACTERS else None
+        if found is None:
+            raise malformed("wants bytes first-last/length, or bytes */length", "Content-Range")
+        if found[1] is None:
+            return cls(None, 0, int(found[3]))
+        first, last, length = int(found[1]), int(found[2]), int(found[3])
+        if not first <= last < length:
+            raise malformed("its numbers do not fit together", "Content-Range")
+        return cls(first, last - first + 1, length)
+
+    def format(self) -> str:
+        """What `parse` reads."""
+        if self.start is None:
+            return f"bytes */{self.length}"
+        return f"bytes {self.start}-{self.start + self.size - 1}/{self.length}"
 
 
 class Announcement(NamedTuple):

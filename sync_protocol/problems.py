@@ -85,6 +85,11 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "file-differs": Problem(
         422, "Not the file that was announced", "Nothing was kept. Send the file again from its beginning."
     ),
+    "file-type": Problem(
+        415,
+        "Not a file of this type",
+        "Send a JPEG, PNG, WebP, HEIC, PDF, MP4, 3GP, M4A or Ogg file, and name its type.",
+    ),
     "not-announced": Problem(
         403, "No logged change names this file", "Push the change set that names it first; a refused change does not."
     ),

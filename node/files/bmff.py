@@ -72,11 +72,12 @@ def clean_image(data: Source) -> Iterator[Piece]:
     inner = _boxes(data, Span(metas[0].body + 4, metas[0].end), _Count(HEIC))
     parts = {box.name: Span(box.body, box.end) for box in inner}
     place = 0
-    for span in sorted(notes_in(data, parts)):
+    for span, left in sorted(notes_in(data, parts).items()):
         if span.start < place:
             raise not_of_type(HEIC, "its parts overlap")
         yield Span(place, span.start)
-        yield from zeros(span.end - span.start)
+        yield left
+        yield from zeros(span.end - span.start - len(left))
         place = span.end
     yield Span(place, len(data))
 

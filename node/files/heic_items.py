@@ -12,7 +12,8 @@ from node.files.limits import PARTS_MAX
 from node.files.pieces import Source, Span, not_of_type
 
 TYPE: Final = "image/heic"
-_NOTES: Final = (b"Exif", b"mime")
+#: What is left of an item: Exif that says nothing, so that no reader stumbles over it; of XMP nothing at all.
+_LEFT: Final = {b"Exif": bytes(4) + b"MM\0*\0\0\0\x08" + bytes(6), b"mime": b""}
 
 
 class _Reader:
@@ -31,13 +32,16 @@ class _Reader:
         return int.from_bytes(self.take(count), "big")
 
 
-def notes_in(data: Source, parts: Mapping[bytes, Span]) -> set[Span]:
-    """The spans of the file that hold notes. `parts` are the boxes within `meta`. Raises Refused(file-type)."""
+def notes_in(data: Source, parts: Mapping[bytes, Span]) -> dict[Span, bytes]:
+    """The spans of the file that hold notes, and what each begins with when it is left empty.
+
+    `parts` are the boxes within `meta`. Raises Refused(file-type).
+    """
     if b"iinf" not in parts or b"iloc" not in parts:
         raise not_of_type(TYPE, "has no list of what is in it")
-    items = set(_note_items(data, parts[b"iinf"]))
+    items = dict(_note_items(data, parts[b"iinf"]))
     inside = parts.get(b"idat", Span(0, 0))
-    found: set[Span] = set()
+    found: dict[Span, bytes] = {}
     for item, is_inside, start, length in _places(_Reader(data, parts[b"iloc"])):
         if item not in items:
             continue
@@ -45,11 +49,12 @@ def notes_in(data: Source, parts: Mapping[bytes, Span]) -> set[Span]:
         span = Span(within.start + start, within.start + start + (length or within.end - within.start - start))
         if not within.start <= span.start <= span.end <= within.end:
             raise not_of_type(TYPE, "a part goes beyond its end")
-        found.add(span)
+        left = items[item]
+        found[span] = left if len(left) <= span.end - span.start else b""
     return found
 
 
-def _note_items(data: Source, span: Span) -> Iterator[int]:
+def _note_items(data: Source, span: Span) -> Iterator[tuple[int, bytes]]:
     reader = _Reader(data, span)
     version = reader.number(4) >> 24
     for _ in range(min(reader.number(2 if version == 0 else 4), PARTS_MAX)):
@@ -60,8 +65,9 @@ def _note_items(data: Source, span: Span) -> Iterator[int]:
         if entry_version >= 2:
             item = reader.number(2 if entry_version == 2 else 4)
             reader.take(2)
-            if reader.take(4) in _NOTES:
-                yield item
+            kind = reader.take(4)
+            if kind in _LEFT:
+                yield item, _LEFT[kind]
         reader.place = start
         reader.take(max(size, 8))
 
@@ -71,12 +77,16 @@ def _places(reader: _Reader) -> Iterator[tuple[int, bool, int, int]]:
     version = reader.number(4) >> 24
     sizes = reader.number(2)
     offset_bytes, length_bytes, base_bytes, index_bytes = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    extents = 0
     for _ in range(min(reader.number(2 if version < 2 else 4), PARTS_MAX)):
         item = reader.number(2 if version < 2 else 4)
         method = reader.number(2) & 15 if version > 0 else 0
         reader.take(2)
         base = reader.number(base_bytes)
         for _ in range(reader.number(2)):
+            extents += 1  # each may take no byte at all
+            if extents > PARTS_MAX:
+                raise not_of_type(TYPE, "has too many parts")
             if version > 0:
                 reader.take(index_bytes)
             start, length = base + reader.number(offset_bytes), reader.number(length_bytes)

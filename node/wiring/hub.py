@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from node.config_data import config_file
 from node.directory import load_directory
+from node.files.limits import MIB, FileLimits
+from node.files.store import FileStore
 from node.hub.export import export_log
+from node.hub.file_turn import FileTurn
+from node.hub.files import HubFiles
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
@@ -121,13 +125,34 @@ async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
 
     hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
-        application = build_app(hub)
+        files = hub_files(settings, hub)
+        application = build_app(hub, files)
         settle_memory()
         await hub.ensure_rules(rules_draft(settings))
         await hub.start()
-        yield application
+        tidying = asyncio.create_task(files.run(), name="files")
+        try:
+            yield application
+        finally:
+            tidying.cancel()
+            await asyncio.gather(tidying, return_exceptions=True)
+            files.close()
     finally:
         await hub.close()
+
+
+def hub_files(settings: HubSettings, hub: Hub) -> HubFiles:
+    """Where this hub keeps files; processes of one hub share the directory."""
+    directory = settings.file(settings.files_directory)
+    limits = FileLimits(
+        file_max=settings.file_max_mib * MIB,
+        store_max=settings.files_max_gib * 1_024 * MIB,
+        free_min=settings.files_free_mib * MIB,
+    )
+    turn = FileTurn(directory / "turn.lock")
+    return HubFiles(
+        hub, FileStore(directory, limits), turn, agency_max_bytes=settings.files_agency_max_gib * 1_024 * MIB
+    )
 
 
 async def invite(directory: Path, agency: str) -> dict[str, Any]:

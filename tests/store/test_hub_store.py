@@ -264,7 +264,9 @@ async def test_a_database_without_schema_is_not_opened(opener: tuple[Opener, Ope
         await opener[1]()
 
 
-def a_named_file(index: int, leaf: bytes, *, agency: str = "33.75", file: bytes = b"f" * 32, size: int = 7) -> NamedFile:
+def a_named_file(
+    index: int, leaf: bytes, *, agency: str = "33.75", file: bytes = b"f" * 32, size: int = 7
+) -> NamedFile:
     return NamedFile(index, leaf, agency, b"complaint", file, size)
 
 
