@@ -29,7 +29,8 @@ from sync_protocol.values import Digest
 
 FILE_DIFFERS: Final = "file-differs"
 TOO_MANY: Final = "too-many-uploads"
-_RECORD: Final = ".json"
+_BEGUN: Final = ".json"
+_DONE: Final = ".done"  # apart, so that a beginning need not look through days of them
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,7 +79,7 @@ class Uploads:
         )
         with self._beginning:
             make_folder(self.incoming.folder, self.store.directory)
-            others = [other for other in self._all() if other.file is None]
+            others = list(self._all(_BEGUN))
             if sum(other.owner == owner for other in others) >= UPLOADS_MAX:
                 detail = f"{UPLOADS_MAX} uploads are begun and not finished"
                 raise Refused(TOO_MANY, detail, members={"limit": UPLOADS_MAX})
@@ -88,7 +89,8 @@ class Uploads:
 
     def find(self, owner: str, name: str) -> Upload:
         """One of this client's. Raises Refused(not-found), also for another client's."""
-        upload = self._read(name) if len(name) == 32 and not set(name) - set("0123456789abcdef") else None
+        is_ours = len(name) == 32 and not set(name) - set("0123456789abcdef")
+        upload = (self._read(name, _DONE) or self._read(name, _BEGUN)) if is_ours else None
         if upload is None or upload.owner != owner or upload.expires_at_ms <= self._clock.now_ms():
             raise Refused("not-found", "there is no such upload, or it is over", where="upload")
         return upload
@@ -126,8 +128,8 @@ class Uploads:
                 self.drop(upload)
                 raise
             done = msgspec.structs.replace(upload, file=stored.digest.b64u, bytes=stored.bytes, kept_as=kept_as)
-            self._write(done)  # a crash before it: the next question does all of this again
-            self.incoming.drop(upload.id)
+            self._write(done, _DONE)  # a crash before it: the next question does all of this again
+            self._drop_begun(upload)
             return done
 
     def _keep(self, upload: Upload) -> tuple[StoredFile, str]:
@@ -141,31 +143,35 @@ class Uploads:
 
     def drop(self, upload: Upload) -> None:
         """Gives it up; a file that came of it stays."""
-        self.incoming.path(upload.id, _RECORD).unlink(missing_ok=True)
+        self._drop_begun(upload)
+        self.incoming.path(upload.id, _DONE).unlink(missing_ok=True)
+
+    def _drop_begun(self, upload: Upload) -> None:
+        self.incoming.path(upload.id, _BEGUN).unlink(missing_ok=True)
         self.incoming.drop(upload.id)
 
     def sweep(self) -> int:
         """Gives up what is over, and what belongs to nothing; how many."""
         now_ms = self._clock.now_ms()
-        over = [upload for upload in self._all() if upload.expires_at_ms <= now_ms]
+        over = [one for suffix in (_BEGUN, _DONE) for one in self._all(suffix) if one.expires_at_ms <= now_ms]
         for upload in over:
             self.drop(upload)
         before_s = (now_ms - 2 * UPLOAD_LIFETIME_MS) / 1000
         return len(over) + self.incoming.sweep(before_s) + self.store.sweep_copies(before_s)
 
-    def _all(self) -> Iterator[Upload]:
-        for path in self.incoming.folder.glob(f"*{_RECORD}"):
-            found = self._read(path.name.removesuffix(_RECORD))
+    def _all(self, suffix: str) -> Iterator[Upload]:
+        for path in self.incoming.folder.glob(f"*{suffix}"):
+            found = self._read(path.name.removesuffix(suffix), suffix)
             if found is not None:
                 yield found
 
-    def _read(self, name: str) -> Upload | None:
+    def _read(self, name: str, suffix: str) -> Upload | None:
         try:
-            return msgspec.json.decode(self.incoming.path(name, _RECORD).read_bytes(), type=Upload)
+            return msgspec.json.decode(self.incoming.path(name, suffix).read_bytes(), type=Upload)
         except (FileNotFoundError, msgspec.DecodeError):
             return None  # a damaged one is as good as none: the client begins again
 
-    def _write(self, upload: Upload) -> None:
+    def _write(self, upload: Upload, suffix: str = _BEGUN) -> None:
         """Whole, or as it was before."""
         fresh = self.incoming.path(upload.id, ".new")
         try:
@@ -173,7 +179,7 @@ class Uploads:
                 file.write(msgspec.json.encode(upload))
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self.incoming.path(upload.id, _RECORD))
+            fresh.replace(self.incoming.path(upload.id, suffix))
         finally:
             with suppress(FileNotFoundError):
                 fresh.unlink()
