@@ -27,6 +27,8 @@ from sync_protocol.values import Digest
 
 INCOMING: Final = "incoming"
 COUNT_AGAIN_S: Final = 3_600.0  # other processes add and remove as well
+CHECK_AGAIN_S: Final = 600.0  # a film that is looked at comes in dozens of parts
+CHECKED_MAX: Final = 1_024  # files that are being looked at
 _NEW: Final = ".new"
 _DAMAGED: Final = ".damaged"
 _NAME_DIGITS: Final = 64
@@ -48,6 +50,7 @@ class FileStore:
         self._count = threading.Lock()
         self._used = 0
         self._counted_at_s: float | None = None
+        self._checked: dict[Digest, tuple[tuple[int, int, int, int], float]] = {}
 
     def path_of(self, digest: Digest) -> Path:
         """Where a file of that hash is, or would be."""
@@ -131,6 +134,30 @@ class FileStore:
             f"the file {digest.b64u[:12]}… is damaged",
             next_step="Check the disk. The file is set aside, and comes back from the hub or from whoever sent it.",
         )
+
+    def check_lately(self, digest: Digest) -> int | None:
+        """As `check`, but what this process verified a while ago, and nobody touched since, is not read again."""
+        try:
+            found = self.path_of(digest).stat()
+        except FileNotFoundError:
+            return None
+        known = self._checked.get(digest)
+        mark = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+        if known is not None and known[0] == mark and time.monotonic() - known[1] < CHECK_AGAIN_S:
+            return found.st_size
+        size = self.check(digest)
+        if size is not None:
+            self._checked[digest] = mark, time.monotonic()
+            while len(self._checked) > CHECKED_MAX:
+                self._checked.pop(next(iter(self._checked)))
+        return size
+
+    def is_older(self, digest: Digest, before_s: float) -> bool:
+        """Whether it is here and came, or was touched last, before that time."""
+        try:
+            return self.path_of(digest).stat().st_mtime < before_s
+        except FileNotFoundError:
+            return False
 
     def remove(self, digest: Digest) -> bool:
         """For good, a damaged copy too; whether it was here."""

@@ -97,7 +97,7 @@ class HubFiles:
     async def verified(self, file: Digest) -> int:
         """Reads all of it; its size. Raises Refused(not-found), Unavailable where it is damaged."""
         try:
-            size = await asyncio.to_thread(self.store.check, file)
+            size = await asyncio.to_thread(self.store.check_lately, file)
         except Corrupt as damaged:
             _logger.critical("a file is damaged", file=file.b64u[:12], next=damaged.next_step)
             raise Unavailable("this file is damaged here; its agency brings it again", retry_after_s=3_600) from None

@@ -7,6 +7,8 @@ the requests and write the answers.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,13 +25,15 @@ from node.local.api_types import (
     NewComplaint,
 )
 from node.local.evidence import find_complaint
+from node.local.files import FILE_MISSING, NodeFiles
+from node.local.http_files import FILE_ROUTES, add_routes
 from node.local.http_middleware import authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
-from node.local.recording import Outcome
+from node.local.recording import Command, Outcome
 from node.local.service import LocalService
 from node.local.status import find_freshness, node_status
 from node.ports import Clock, Randomness
@@ -64,6 +68,7 @@ class Intake:
     body_timeout_s: float
     stale_after_s: float
     refused_after_s: float
+    files: NodeFiles | None
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/complaints`."""
@@ -81,10 +86,22 @@ class Intake:
             held = await find_complaint(self.store, request.match_info["complaint"])
             command = change_command(wanted, held.id)
             keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
-            outcome = await self.service.record(keyed)
+            async with self._with_its_file(keyed):
+                outcome = await self.service.record(keyed)
         except Refused as refused:
             raise explained(refused, str(fields["type"])) from None
         return self._recorded(outcome, {})
+
+    @asynccontextmanager
+    async def _with_its_file(self, command: Command) -> AsyncIterator[None]:
+        """An `attached` needs its file here; a repeat of one that was recorded needs it no more."""
+        if command.type != "attached" or (command.request and await self.store.answer(command.request.key)):
+            yield
+        elif self.files is None:
+            raise Refused(FILE_MISSING, "this node keeps no files")
+        else:
+            async with self.files.naming(command.content or {}, command.data):
+                yield
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
@@ -142,18 +159,25 @@ def build_app(
     body_timeout_s: float = BODY_TIMEOUT_S,
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
+    files: NodeFiles | None = None,
 ) -> web.Application:
-    """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it."""
+    """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
+
+    Without `files` nothing can be attached.
+    """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
-    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s)
+    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s, files)
     app = web.Application(
-        middlewares=[observing(counted, clock, randomness), authorising(store, PUBLIC)], client_max_size=BODY_MAX_BYTES
+        middlewares=[observing(counted, clock, randomness, FILE_ROUTES), authorising(store, PUBLIC)],
+        client_max_size=BODY_MAX_BYTES,
     )
     app.router.add_post("/v1/complaints", intake.create)
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)
     app.router.add_post("/v1/complaints/{complaint}/changes", intake.change)
+    if files is not None:
+        add_routes(app, files, store)
     app.router.add_get("/v1/status", intake.status)
     app.router.add_get("/healthz", intake.health)
     app.router.add_get("/metrics", intake.show_metrics)

@@ -18,9 +18,11 @@ from node.local.api_types import (
     NewComplaint,
     ProblemBody,
 )
+from node.local.http_files import UploadState
 from node.local.http_problems import LOCAL_PROBLEMS
 from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT
 from node.local.metrics import METRICS_CONTENT_TYPE
+from node.local.openapi_files import file_paths
 from node.local.openapi_patterns import add_patterns
 from node.local.recording import Recorded
 from node.local.status import NodeStatus
@@ -83,6 +85,7 @@ def openapi_document() -> dict[str, Any]:
             "/v1/complaints": {"get": _list(), "post": _create()},
             "/v1/complaints/{complaint}": {"get": _read()},
             "/v1/complaints/{complaint}/changes": {"post": _change()},
+            **file_paths(_problem),
             "/v1/status": {"get": _status()},
             "/healthz": {"get": _health()},
             "/metrics": {"get": _public("metrics", "Figures for Prometheus", METRICS_CONTENT_TYPE, _TEXT, 500, 503)},
@@ -93,7 +96,16 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    kinds = [NewComplaint, ANY_CHANGE_REQUEST, Recorded, ComplaintPage, ComplaintDetail, NodeStatus, Health]
+    kinds = [
+        NewComplaint,
+        ANY_CHANGE_REQUEST,
+        Recorded,
+        ComplaintPage,
+        ComplaintDetail,
+        NodeStatus,
+        Health,
+        UploadState,
+    ]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
     components["ChangeRequest"] = schemas[1]
     bodies: list[type[msgspec.Struct]] = [NewComplaint, Actor, Source, *CHANGE_REQUESTS.values()]

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from node.store.local_base import LocalBase, fetch
+from node.store.local_files import FORGET_ATTACHMENT, UNNAME_FILE
 from node.store.local_records import WrittenChange
 from sync_protocol.change_set import hide_contents, parse_change_set
 from sync_protocol.change_types import Erased
@@ -89,6 +90,8 @@ async def _erase(connection: Any, complaint_no: int, leaves: set[bytes]) -> int:
                 continue
             await _erase_from_sets(connection, no, leaf)
             await fetch(connection, _FORGET, (no,))
+            await fetch(connection, UNNAME_FILE, (leaf,))
+            await fetch(connection, FORGET_ATTACHMENT, (leaf,))
             gone += 1
         await fetch(connection, _DONE, (leaf,))
     return gone
