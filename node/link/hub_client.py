@@ -130,7 +130,9 @@ class HubClient:
 
     async def fetch_file(self, file: bytes, start: int, end: int) -> bytes:
         path = self._path(f"files/{b64u_encode(file)}")
-        answer = await self._get(path, signed=True, max_bytes=end - start, range_=f"bytes={start}-{end - 1}")
+        answer = await self._get(
+            path, signed=True, max_bytes=max(end - start, ANSWER_MAX_BYTES), range_=f"bytes={start}-{end - 1}"
+        )
         if len(answer.body) != end - start:
             raise Unreachable("the answer is not the part of the file that was asked for")
         return answer.body

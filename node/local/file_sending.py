@@ -22,7 +22,7 @@ from sync_protocol.backoff import DAY_MS, Schedule
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.limits import FILE_PIECE_MAX_BYTES
 
-POLL_S: Final = 15.0
+POLL_S: Final = 5.0  # a look at a short list; a photograph may come so much after its words
 AT_ONCE: Final = 16  # read from the list at one time
 ASK_AGAIN_MS: Final = 30 * DAY_MS
 ASK_AGAIN_SPREAD: Final = 0.1  # so that a mass of files that went together is not asked after together

@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.config_data import config_file
 from node.directory import load_directory
-from node.files.limits import MIB, FileLimits
-from node.files.store import FileStore
 from node.hub.export import export_log
-from node.hub.file_turn import FileTurn
-from node.hub.files import HubFiles
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
@@ -24,6 +20,7 @@ from node.memory import settle_memory
 from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
+from node.wiring.files import hub_files
 from node.wiring.hub_databases import reach_databases
 from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
@@ -139,20 +136,6 @@ async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
             files.close()
     finally:
         await hub.close()
-
-
-def hub_files(settings: HubSettings, hub: Hub) -> HubFiles:
-    """Where this hub keeps files; processes of one hub share the directory."""
-    directory = settings.file(settings.files_directory)
-    limits = FileLimits(
-        file_max=settings.file_max_mib * MIB,
-        store_max=settings.files_max_gib * 1_024 * MIB,
-        free_min=settings.files_free_mib * MIB,
-    )
-    turn = FileTurn(directory / "turn.lock")
-    return HubFiles(
-        hub, FileStore(directory, limits), turn, agency_max_bytes=settings.files_agency_max_gib * 1_024 * MIB
-    )
 
 
 async def invite(directory: Path, agency: str) -> dict[str, Any]:

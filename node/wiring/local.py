@@ -35,6 +35,7 @@ from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
+from node.wiring.files import files_at_work
 from sync_protocol.errors import Refused
 from sync_protocol.values import AgencyId
 
@@ -173,6 +174,9 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
+        files = await stack.enter_async_context(
+            files_at_work(settings, parts.store, link, parts.clock, parts.randomness)
+        )
         application = build_app(
             service,
             parts.store,
@@ -180,6 +184,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
+            files=files,
         )
         settle_objects()
         bound_port = settings.port if port is None else port
