@@ -156,7 +156,7 @@ class Uploads:
         over = [one for suffix in (_BEGUN, _DONE) for one in self._all(suffix) if one.expires_at_ms <= now_ms]
         for upload in over:
             self.drop(upload)
-        before_s = (now_ms - 2 * UPLOAD_LIFETIME_MS) / 1000
+        before_s = (now_ms - UPLOAD_LIFETIME_MS) / 1000
         return len(over) + self.incoming.sweep(before_s) + self.store.sweep_copies(before_s)
 
     def _all(self, suffix: str) -> Iterator[Upload]:
