@@ -40,6 +40,7 @@ TIDY_EVERY_S: Final = 10.0  # how long a file may outlive the line that named it
 SWEEP_EVERY_S: Final = 24 * 3_600.0
 ERASED_AT_ONCE: Final = 100
 ORPHANS_AT_ONCE: Final = 500  # asked about in one query
+LOOKUPS_MAX: Final = 2  # sets decompressed at one time to look for a file's name, up to 32 MiB each
 KNOWN_MAX: Final = 1_024  # announcements that are remembered while their files come, a hundred pieces each
 FOLD_SOON_S: Final = 5.0  # the fold is seldom further behind
 AGENCY_MAX_BYTES: Final = 51_200 * MIB  # of one agency: two thousand of the largest files, twenty thousand photographs
@@ -56,6 +57,7 @@ class HubFiles:
         self._turn = turn
         self._incoming = Incoming(store)
         self._agency_max = agency_max_bytes
+        self._looking = asyncio.Semaphore(LOOKUPS_MAX)
         self._known: OrderedDict[tuple[str, int, bytes], tuple[int, Announcement]] = OrderedDict()
 
     async def take(self, agency: str, file: Digest, seq: int, place: ContentRange, data: bytes) -> FileArrival | None:
@@ -139,7 +141,9 @@ class HubFiles:
         parts = None if stored is None else await self._hub.store.set_parts(stored.index)
         if stored is None or parts is None:
             raise _not_announced("there is no such set here")
-        for found in await asyncio.to_thread(_announcements, parts, file):
+        async with self._looking:
+            said = await asyncio.to_thread(_announcements, parts, file)
+        for found in said:
             cursor, row = await self._hub.projection.complaint(complaint_key(found.complaint))
             if cursor.size <= stored.index:
                 raise Unavailable("the set is in the log, and not folded yet", retry_after_s=FOLD_SOON_S)

@@ -34,6 +34,7 @@ async def put_file(request: web.Request) -> web.Response:
     """`PUT …/files/{file}?seq=`: a piece, or the question how far it came. 200 all of it is here, 202 go on."""
     files, agency, file = _files(request), agency_of(request), Digest.parse(request.match_info["file"], "file")
     seq = query_integer(request, "seq", least=1)
+    request.app[HUB].log.check_signing()  # a hub that lost sets does not know what they announced
     place = ContentRange.parse(request.headers.get("Content-Range", ""))
     caller = caller_of(request, agency)
     async with admitted(request, caller, FILE_PIECE_MAX_BYTES) as stay:

@@ -78,7 +78,7 @@ class FileCalls:
         """`POST /v1/files`."""
         _check_tus(request)
         length = _number(request, "Upload-Length")
-        said = _metadata(request.headers.get("Upload-Metadata", ""))
+        said = read_metadata(request.headers.get("Upload-Metadata", ""))
         digest = Digest.parse(said["sha256"], "Upload-Metadata.sha256") if "sha256" in said else None
         with _room_told():
             upload = await asyncio.to_thread(
@@ -243,7 +243,7 @@ def _number(request: web.Request, name: str) -> int:
     return int(text)
 
 
-def _metadata(text: str) -> dict[str, str]:
+def read_metadata(text: str) -> dict[str, str]:
     """`filetype` and `sha256` of `Upload-Metadata`; what else is in it, a file's name for one, is not kept."""
     pairs = [_PAIR.fullmatch(part.strip()) for part in text.split(",")] if text else []
     if len(pairs) > METADATA_PAIRS_MAX or None in pairs:

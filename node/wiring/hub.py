@@ -20,8 +20,8 @@ from node.memory import settle_memory
 from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
-from node.wiring.files import hub_files
 from node.wiring.hub_databases import reach_databases
+from node.wiring.hub_files import hub_files, tidied
 from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
@@ -122,18 +122,12 @@ async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
 
     hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
-        files = hub_files(settings, hub)
-        application = build_app(hub, files)
-        settle_memory()
-        await hub.ensure_rules(rules_draft(settings))
-        await hub.start()
-        tidying = asyncio.create_task(files.run(), name="files")
-        try:
+        async with tidied(hub_files(settings, hub)) as files:
+            application = build_app(hub, files)
+            settle_memory()
+            await hub.ensure_rules(rules_draft(settings))
+            await hub.start()
             yield application
-        finally:
-            tidying.cancel()
-            await asyncio.gather(tidying, return_exceptions=True)
-            files.close()
     finally:
         await hub.close()
 

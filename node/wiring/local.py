@@ -35,7 +35,7 @@ from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from node.wiring.files import files_at_work
+from node.wiring.node_files import files_at_work
 from sync_protocol.errors import Refused
 from sync_protocol.values import AgencyId
 
