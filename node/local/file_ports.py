@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Protocol
 
+from node.local.ports import LocalStore
 from node.store.local_records import FileToSend
 from sync_protocol.attachment import ContentRange
 from sync_protocol.backoff import Schedule
@@ -33,10 +34,6 @@ class FileRegister(Protocol):
         """How many never reached the hub, and what is wrong with one of them."""
         ...
 
-    async def files_of(self, complaint_no: int) -> list[tuple[bytes, int]]:
-        """Hash and size of every file that a content line of this complaint names, in order."""
-        ...
-
     async def files_to_erase(self, limit: int) -> list[bytes]:
         """Files whose lines were erased; another line may name one all the same."""
         ...
@@ -48,6 +45,10 @@ class FileRegister(Protocol):
     async def named_among(self, files: Collection[bytes]) -> set[bytes]:
         """Those of these files that a content line names."""
         ...
+
+
+class NodeStore(LocalStore, FileRegister, Protocol):
+    """All that a node's files ask of its store."""
 
 
 class FileLink(Protocol):

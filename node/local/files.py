@@ -18,10 +18,15 @@ from node.files.media import HEAD_BYTES, plain_name, sniff
 from node.files.store import FileStore
 from node.files.uploads import Uploads
 from node.local.file_fetching import FileFetching
-from node.local.file_ports import FileRegister
+from node.local.file_ports import NodeStore
+from node.local.shared import history_of
 from node.logs import words_of
 from node.ports import Clock, Randomness
+from node.store.local_records import HeldComplaint
+from sync_protocol.attachment import is_attached, named_file
+from sync_protocol.change_types import Attached
 from sync_protocol.errors import Refused, malformed
+from sync_protocol.line import parse_change
 from sync_protocol.values import Digest
 
 FILE_MISSING: Final = "file-missing"
@@ -38,7 +43,7 @@ class NodeFiles:
     def __init__(
         self,
         store: FileStore,
-        register: FileRegister,
+        register: NodeStore,
         clock: Clock,
         randomness: Randomness,
         fetching: FileFetching | None = None,
@@ -71,27 +76,36 @@ class NodeFiles:
         if plain_name(str(done["media_type"])) != found or found != done["media_type"]:
             raise Refused("file-type", f"the file is {found}", where="media_type")
 
-    async def of_complaint(self, complaint_no: int, file: Digest) -> None:
+    async def of_complaint(self, complaint: HeldComplaint, file: Digest) -> None:
         """Sees that the file is here and whole, fetching it if it is not.
 
         Raises Refused(not-found) where no line of the complaint names it, or nobody has it; Unavailable where the hub
         cannot be asked; Corrupt for one that is damaged (the next question fetches it).
         """
-        size = dict(await self.register.files_of(complaint_no)).get(bytes(file))
+        size = (await self.named_in(complaint)).get(file)
         if size is not None and await asyncio.to_thread(self.store.check_lately, file) is not None:
             return
         if size is None or self.fetching is None:
             raise Refused("not-found", "no such file belongs to this complaint, or it is erased", where="file")
         await self.fetching.fetch(file, size)
 
-    async def fetch_missing(self, complaint_no: int) -> int:
+    async def named_in(self, complaint: HeldComplaint) -> dict[Digest, int]:
+        """Hash and size of every file that a content line of this complaint names, ours and others', in order."""
+        found: dict[Digest, int] = {}
+        for one in await history_of(self.register, complaint):
+            file = named_file(one.content) if one.content is not None and is_attached(one.line) else None
+            data = None if file is None else parse_change(one.line).data
+            if file is not None and isinstance(data, Attached):
+                found[file] = data.bytes
+        return found
+
+    async def fetch_missing(self, complaint: HeldComplaint) -> int:
         """Fetches what this node lacks of the files of a complaint that it owns or is offered; how many.
 
         Raises Unavailable, Refused(not-found) where the hub has none either; what came before stays.
         """
         count = 0
-        for name, size in await self.register.files_of(complaint_no):
-            file = Digest(name)
+        for file, size in (await self.named_in(complaint)).items():
             if self.fetching is not None and await asyncio.to_thread(self.store.size_of, file) is None:
                 await self.fetching.fetch(file, size)
                 count += 1

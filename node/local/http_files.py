@@ -134,7 +134,7 @@ class FileCalls:
         file = Digest.parse(request.match_info["file"], "file")
         held = await find_complaint(self.store, request.match_info["complaint"])
         with _room_told():
-            await self.files.of_complaint(held.no, file)
+            await self.files.of_complaint(held, file)
         return await asyncio.to_thread(file_answer, self.files.store, file)
 
     async def _find(self, request: web.Request) -> Upload:

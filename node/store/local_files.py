@@ -28,6 +28,7 @@ FORGET_ATTACHMENTS: Final = "DELETE FROM attachment WHERE change_no > ?"
 UNNAME_FILE: Final = (
     "INSERT INTO unnamed_file (file) SELECT file FROM attachment WHERE leaf = ? ON CONFLICT (file) DO NOTHING"
 )
+UNNAME_FOREIGN: Final = "INSERT INTO unnamed_file (file) VALUES (?) ON CONFLICT (file) DO NOTHING"
 FORGET_ATTACHMENT: Final = "DELETE FROM attachment WHERE leaf = ?"
 
 FURTHEST_MS: Final = 60 * DAY_MS  # no attempt is planned for later: the clock was set back
@@ -51,10 +52,6 @@ _SENT: Final = (
     " next_attempt_at_ms = ? WHERE leaf = ?"
 )
 _WAITING: Final = "SELECT count(*), max(trouble) FROM attachment WHERE sent_at_ms IS NULL"
-_OF_COMPLAINT: Final = (
-    "SELECT file, size FROM attachment JOIN change ON change.no = attachment.change_no"
-    " WHERE change.complaint_no = ? ORDER BY change_no"
-)
 _UNNAMED: Final = "SELECT file FROM unnamed_file ORDER BY file LIMIT ?"
 _FORGET_UNNAMED: Final = "DELETE FROM unnamed_file WHERE file = ?"
 
@@ -92,9 +89,6 @@ class LocalFiles(LocalBase):
     async def files_waiting(self) -> tuple[int, str | None]:
         ((count, trouble),) = await self.fetch(_WAITING)
         return count, trouble
-
-    async def files_of(self, complaint_no: int) -> list[tuple[bytes, int]]:
-        return [(file, size) for file, size in await self.fetch(_OF_COMPLAINT, complaint_no)]
 
     async def files_to_erase(self, limit: int) -> list[bytes]:
         return [file for (file,) in await self.fetch(_UNNAMED, limit)]

@@ -30,6 +30,7 @@ from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import AgencyId, Digest, b64u_encode, format_timestamp
 from tests.edge.file_samples import big_jpeg, jpeg
 from tests.edge.hub_lab import FILE_LIMITS, Lab, LabRandomness, projected, running_hub
+from tests.edge.inbox_lab import peers, settle_down
 from tests.edge.test_node_with_hub import AGENCY, LiveNode, live_node
 
 LOST = Unavailable("the line broke")
@@ -257,7 +258,7 @@ async def test_an_erased_file_is_forgotten_by_node_and_hub_and_asked_for_no_more
         assert await lab.files.tidy() == 1
         assert one.files.store.totals() == one.hub_store.totals() == (0, 0)
         with pytest.raises(Refused, match="no such file"):
-            await one.files.of_complaint(held.no, file)
+            await one.files.of_complaint(held, file)
         with pytest.raises(Refused, match="no such file"):
             await one.line.fetch_file(file, 0, 1)
         lab.clock.at_ms += 2 * ASK_AGAIN_MS
@@ -274,12 +275,12 @@ async def test_a_node_that_lost_its_disk_fetches_its_files_over_a_bad_line(lab: 
         one.line.calls = 0
         one.line.lose_answer = lambda number: number == 2
         with pytest.raises(Unavailable):
-            await one.files.fetch_missing(held.no)
+            await one.files.fetch_missing(held)
         assert one.files.store.size_of(file) is None
-        assert await one.files.fetch_missing(held.no) == 1
+        assert await one.files.fetch_missing(held) == 1
         assert one.line.calls == 3  # what had come was not fetched again
         assert one.files.store.check(file) == len(data)
-        assert await one.files.fetch_missing(held.no) == 0
+        assert await one.files.fetch_missing(held) == 0
 
 
 async def test_the_agency_that_a_complaint_is_offered_to_fetches_its_files_and_nobody_else(
@@ -333,3 +334,47 @@ async def test_a_hub_without_room_is_waited_for(tmp_path: Path) -> None:
         await one.attach(jpeg())
         assert await one.sending.send_due() == 0
         assert "used up" in str((await one.node.store.files_waiting())[1])
+
+
+async def test_files_move_along_with_a_complaint_and_are_forgotten_everywhere_with_their_line(
+    lab: Lab, tmp_path: Path
+) -> None:
+    city, regency = AgencyId("35.71"), AgencyId("35.06")
+    async with peers(lab, tmp_path, [city, regency]) as nodes:
+        giver, taker = nodes
+        stores = [FileStore(node.directory / "files", FILE_LIMITS) for node in nodes]
+        clock, chance = giver.pusher.clock, LabRandomness(9)
+        files = [
+            NodeFiles(store, node.store, clock, chance, FileFetching(node.link, store))
+            for node, store in zip(nodes, stores, strict=True)
+        ]
+        stored = stores[0].add([jpeg()])
+        assert stored is not None
+        complaint = await giver.receive()
+        attached = Command(
+            "attached",
+            {"bytes": stored.bytes, "media_type": "image/jpeg"},
+            {"file": stored.digest.b64u},
+            complaint=complaint,
+        )
+        await giver.service.record(attached)
+        await giver.offer(complaint, regency)
+        await settle_down(nodes, lab)
+        assert await FileSending(giver.store, stores[0], giver.link, clock, chance).send_due() == 1
+
+        assert await files[1].fetch_missing(await taker.held(complaint)) == 1
+        await taker.accept(complaint)
+        await settle_down(nodes, lab)
+        await files[1].of_complaint(await taker.held(complaint), stored.digest)
+
+        line = next(one.content for one in await taker.history(complaint) if b'"attached"' in one.line)
+        assert line is not None
+        await taker.change("erased", complaint, ground="court-order", leaves=[b64u_encode(leaf_hash(line))])
+        await settle_down(nodes, lab)
+        for node, one in zip(nodes, files, strict=True):
+            await node.store.carry_out_erasures()
+            with pytest.raises(Refused, match="erased"):
+                await one.of_complaint(await node.held(complaint), stored.digest)
+            await one.tidy()
+        await lab.files.tidy()
+        assert [store.totals() for store in (*stores, lab.files.store)] == [(0, 0)] * 3
