@@ -120,7 +120,10 @@ class Uploads:
         """
         with self._finishing:
             upload = self.find(upload.owner, upload.id)  # another request may have done it
-            if upload.file is not None or self.incoming.offset(upload.id) < upload.length:
+            if upload.file is not None:
+                self.incoming.drop(upload.id)  # what a request brought that came too late
+                return upload
+            if self.incoming.offset(upload.id) < upload.length:
                 return upload
             try:
                 stored, kept_as = self._keep(upload)

@@ -179,9 +179,12 @@ class HubFiles:
 
     def _store(self, name: str, announced: Announcement) -> bool:
         """Runs in a thread. False if the bytes are others. Raises Refused(file-type), NoRoom."""
-        with self._incoming.opened(name) as data:
-            check_claim(data[:HEAD_BYTES], announced.media_type)
-            return self.store.add(read_pieces(data, [Span(0, len(data))]), announced.file) is not None
+        try:
+            with self._incoming.opened(name) as data:
+                check_claim(data[:HEAD_BYTES], announced.media_type)
+                return self.store.add(read_pieces(data, [Span(0, len(data))]), announced.file) is not None
+        except FileNotFoundError:  # somebody else had the turn before
+            return self.store.size_of(announced.file) == announced.size
 
     async def _note(self, index: int, announced: Announcement, agency: str) -> bool:
         key = complaint_key(announced.complaint)

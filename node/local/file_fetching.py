@@ -45,7 +45,7 @@ class FileFetching:
         if not here:
             await asyncio.to_thread(self._store.check_room, size)
         while here < size:
-            data = await self._link.fetch_file(file, here, min(here + PIECE_BYTES, size))
+            data = await self._piece(file, here, min(here + PIECE_BYTES, size))
             try:
                 here = await asyncio.to_thread(self._incoming.append, name, here, data, size)
             except Refused as refused:
@@ -55,6 +55,15 @@ class FileFetching:
         if not await asyncio.to_thread(self._keep, name, file):
             raise Unavailable("the hub's bytes are not the file that the change names", retry_after_s=3_600)
         _logger.info("file fetched", file=file.b64u[:12], bytes=size)
+
+    async def _piece(self, file: Digest, start: int, end: int) -> bytes:
+        """What is between this node and the hub (a clock, a key) is no refusal of whoever wants the file here."""
+        try:
+            return await self._link.fetch_file(file, start, end)
+        except Refused as refused:
+            if refused.kind == "not-found":
+                raise
+            raise Unavailable(f"the hub does not hand it out: {refused.detail}", retry_after_s=60) from None
 
     def _keep(self, name: str, file: Digest) -> bool:
         """Runs in a thread. Another process may have kept it, and dropped what came."""

@@ -378,3 +378,14 @@ async def test_files_move_along_with_a_complaint_and_are_forgotten_everywhere_wi
             await one.tidy()
         await lab.files.tidy()
         assert [store.totals() for store in (*stores, lab.files.store)] == [(0, 0)] * 3
+
+
+async def test_what_is_between_node_and_hub_is_no_refusal_of_whoever_asks_here(lab: Lab, tmp_path: Path) -> None:
+    class Stranger(BadLine):
+        async def fetch_file(self, file: bytes, start: int, end: int) -> bytes:
+            raise Refused("unauthorised", "the request was made in the future")
+
+    async with sender(lab, tmp_path / "node") as one:
+        fetching = FileFetching(Stranger(one.line), one.files.store)
+        with pytest.raises(Unavailable, match="in the future"):
+            await fetching.fetch(Digest(bytes(32)), 10)

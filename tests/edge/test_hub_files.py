@@ -371,3 +371,14 @@ async def test_attack_no_path_from_outside_is_used_at_the_hub(lab: Lab) -> None:
         url = URL(lab.url + path, encoded=True)
         async with lab.session.get(url, headers=signed(lab, agency.signer, path)) as answer:
             assert answer.status in (404, 422)
+
+
+async def test_two_that_ask_for_a_file_whose_bytes_are_all_there_keep_it_once(lab: Lab) -> None:
+    named = await announce(lab, await lab.enrol("33.75"), big_jpeg(5_000))
+    assert (await named.piece(0, 4_000)).status == 202
+    name = next((lab.files.store.directory / "incoming").glob("*.part"))
+    with name.open("ab") as part:  # as if the process had died between the last byte and keeping the file
+        part.write(named.data[4_000:])
+    answers = await asyncio.gather(*(named.ask() for _ in range(4)))
+    assert {answer.status for answer in answers} == {200}
+    assert (await named.get()).body == named.data
