@@ -74,6 +74,9 @@ def _show_status(document: dict[str, Any]) -> None:
     console.print(Text(f"Agency {document['agency']}: pusher {document['pusher']}"))
     console.print(Text(f"unsent {document['unsent']}, unacknowledged {document['unacknowledged']}"))
     console.print(Text("last receipt " + ("never" if age is None else f"{age:.0f} s ago")))
+    if document.get("files_waiting"):
+        why = document["files_trouble"] or "on their way, while `simpul node serve` runs"
+        console.print(Text(f"files that the hub does not have yet: {document['files_waiting']} ({why})"))
     if document["next_attempt_at"]:
         console.print(Text(f"next attempt at {document['next_attempt_at']}"))
     for trouble in document["troubles"]:

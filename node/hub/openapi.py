@@ -26,6 +26,7 @@ from sync_protocol.wire import (
     ConsistencyAnswer,
     EnrolmentRequest,
     Entered,
+    FileArrival,
     HeadAnswer,
     HubDescription,
     InboxPage,
@@ -52,6 +53,14 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "complaint": {"in": "path", "schema": {"type": "string"}},
     "number": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
     "path": {"in": "path", "schema": {"type": "string"}},
+    "file": {"in": "path", "description": "SHA-256, base64url", "schema": {"type": "string", "maxLength": 43}},
+    "of_seq": {"name": "seq", "in": "query", "schema": {"type": "integer", "minimum": 1}},
+    "content_range": {
+        "name": "Content-Range",
+        "in": "header",
+        "description": "bytes first-last/length of the body; bytes */length, without a body, asks for the offset",
+        "schema": {"type": "string", "maxLength": 64},
+    },
     "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "from_seq": {"name": "from", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 1}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
@@ -91,6 +100,7 @@ class _Call:
     query: tuple[str, ...] = ()
     enters: bool = False
     gathers: bool = False
+    comes_in_pieces: bool = False
 
 
 _CALLS: Final = (
@@ -151,6 +161,25 @@ _CALLS: Final = (
         VerdictPage,
         who=_READERS,
         query=("from",),
+    ),
+    _Call(
+        "put",
+        "/v1/agencies/{agency}/files/{file}",
+        "A piece of a file that an applied change names.",
+        FileArrival,
+        who=("agency",),
+        body=bytes,
+        body_media=_BYTES,
+        query=("of_seq", "content_range"),
+        comes_in_pieces=True,
+    ),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/files/{file}",
+        "A file of a complaint that concerns the agency.",
+        None,
+        media=_BYTES,
+        who=_READERS,
     ),
     _Call(
         "get",
@@ -247,6 +276,8 @@ def _operation(call: _Call, by_type: dict[str, Any]) -> dict[str, Any]:
     if call.gathers:
         taken = {_JSON: {"schema": by_type[repr(RecoveryAnswer)]}}
         responses["202"] = {"description": "Taken in by a hub that lost it; no receipt.", "content": taken}
+    if call.comes_in_pieces:
+        responses["202"] = {"description": "Go on from the offset.", "content": content}
     responses["default"] = {"description": "A problem.", **problem}
     operation: dict[str, Any] = {
         "operationId": _name(call),

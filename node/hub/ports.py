@@ -14,6 +14,7 @@ from typing import Protocol
 
 from keys.key_directory import KeyDirectory
 from node.hub.deadlines import Deadlines
+from node.hub.file_ports import FileRegister
 from node.hub.recovery_ports import RecoveryStore
 from node.ports import Clock, Randomness
 from node.store.hub_records import (
@@ -126,7 +127,7 @@ class Announcements(Protocol):
         ...
 
 
-class HubStore(RecoveryStore, Protocol):
+class HubStore(RecoveryStore, FileRegister, Protocol):
     """The log plane. Writes are atomic and durable when they return; readers see whole commits only."""
 
     async def newest_checkpoint(self) -> StoredCheckpoint | None:

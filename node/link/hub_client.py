@@ -11,8 +11,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from node.link.errors import Unreachable
 from node.link.request_signature import sign_request
 from node.link.transport import Answer, Transport, unexpected
+from sync_protocol.attachment import ContentRange
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile
@@ -29,6 +31,7 @@ from sync_protocol.wire import (
     ConsistencyAnswer,
     EnrolmentRequest,
     Entered,
+    FileArrival,
     HeadAnswer,
     HubDescription,
     InboxPage,
@@ -125,6 +128,30 @@ class HubClient:
     async def recover(self, request: RecoveryRequest) -> RecoveryAnswer:
         return _parse(await self._post("/v1/recovery", request, signed=True), RecoveryAnswer)
 
+    async def send_file_piece(self, file: bytes, seq: int, place: ContentRange, data: bytes) -> int:
+        url = self._transport.url(self._path(f"files/{b64u_encode(file)}?seq={seq}"))
+        body = data or None
+
+        def headers() -> Mapping[str, str]:
+            nonce = b64u_encode(self._transport.randomness.bytes(16))
+            signed = sign_request(self._signer(), "PUT", str(url), now_ms=self._now_ms(), body=body, nonce=nonce)
+            return {**signed, "Content-Range": place.format(), "Content-Type": "application/octet-stream"} | (
+                {} if self._pass is None else {ADMISSION_HEADER: self._pass}
+            )
+
+        answer = await self._transport.request("PUT", url, max_bytes=ANSWER_MAX_BYTES, body=body, headers=headers)
+        self._keep_pass(answer)
+        return _parse(answer, FileArrival).offset
+
+    async def fetch_file(self, file: bytes, start: int, end: int) -> bytes:
+        path = self._path(f"files/{b64u_encode(file)}")
+        answer = await self._get(
+            path, signed=True, max_bytes=max(end - start, ANSWER_MAX_BYTES), range_=f"bytes={start}-{end - 1}"
+        )
+        if len(answer.body) != end - start:
+            raise Unreachable("the answer is not the part of the file that was asked for")
+        return answer.body
+
     async def close(self) -> None:
         await self._transport.close()
 
@@ -137,12 +164,14 @@ class HubClient:
         *,
         signed: bool = False,
         max_bytes: int = ANSWER_MAX_BYTES,
+        range_: str | None = None,
     ) -> Answer:
         url = self._transport.url(path)
 
         def headers() -> Mapping[str, str]:
             signature = sign_request(self._signer(), "GET", str(url), now_ms=self._now_ms()) if signed else {}
-            return {"Accept-Encoding": "identity", **signature}
+            part = {} if range_ is None else {"Range": range_}
+            return {"Accept-Encoding": "identity", **part, **signature}
 
         answer = await self._transport.request("GET", url, max_bytes=max_bytes, headers=headers)
         self._keep_pass(answer)

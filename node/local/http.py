@@ -7,6 +7,8 @@ the requests and write the answers.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,6 +26,8 @@ from node.local.api_types import (
     NewComplaint,
 )
 from node.local.evidence import check_words, find_complaint
+from node.local.files import FILE_MISSING, NodeFiles
+from node.local.http_files import FILE_ROUTES, add_routes
 from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
@@ -31,7 +35,7 @@ from node.local.http_tracking import TRACKING_ROUTE, Tracking
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
-from node.local.recording import Outcome
+from node.local.recording import Command, Outcome
 from node.local.service import LocalService
 from node.local.shared import history_of
 from node.local.status import find_freshness, node_status
@@ -69,6 +73,7 @@ class Intake:
     body_timeout_s: float
     stale_after_s: float
     refused_after_s: float
+    files: NodeFiles | None
     abroad: Abroad
     routing: RoutingRules
 
@@ -89,10 +94,22 @@ class Intake:
             held = await find_complaint(self.store, request.match_info["complaint"])
             command = change_command(wanted, held.id)
             keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
-            outcome = await self.service.record(keyed)
+            async with self._with_its_file(keyed):
+                outcome = await self.service.record(keyed)
         except Refused as refused:
             raise explained(refused, str(fields["type"])) from None
         return self._recorded(outcome, {})
+
+    @asynccontextmanager
+    async def _with_its_file(self, command: Command) -> AsyncIterator[None]:
+        """An `attached` needs its file here; a repeat of one that was recorded needs it no more."""
+        if command.type != "attached" or (command.request and await self.store.answer(command.request.key)):
+            yield
+        elif self.files is None:
+            raise Refused(FILE_MISSING, "this node keeps no files")
+        else:
+            async with self.files.naming(command.content or {}, command.data):
+                yield
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
@@ -160,20 +177,27 @@ def build_app(
     body_timeout_s: float = BODY_TIMEOUT_S,
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
+    files: NodeFiles | None = None,
     abroad: Abroad | None = None,
     routing: RoutingRules | None = None,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
 
     `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
-    `routing` are the rules of suggestions; without them none is made.
+    `routing` are the rules of suggestions; without them none is made. Without
+    `files` nothing can be attached.
     """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
     intake = Intake(
         *(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s),
+        files,
         abroad or Abroad(),
         routing or RoutingRules(0, ()),
+    )
+    app = web.Application(
+        middlewares=[observing(counted, clock, randomness, FILE_ROUTES), authorising(store)],
+        client_max_size=BODY_MAX_BYTES,
     )
     app = web.Application(
         middlewares=[observing(counted, clock, randomness), authorising(store)], client_max_size=BODY_MAX_BYTES
@@ -184,6 +208,8 @@ def build_app(
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)
     app.router.add_get("/v1/complaints/{complaint}/suggestions", intake.suggestions)
     app.router.add_post("/v1/complaints/{complaint}/changes", intake.change)
+    if files is not None:
+        add_routes(app, files, store)
     app.router.add_get(TRACKING_ROUTE, Tracking(store, clock, str(service.minting.agency)).show)
     app.router.add_get("/v1/status", intake.status)
     app.router.add_get("/healthz", intake.health)

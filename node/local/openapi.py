@@ -18,10 +18,12 @@ from node.local.api_types import (
     NewComplaint,
     ProblemBody,
 )
+from node.local.http_files import UploadState
 from node.local.http_problems import LOCAL_PROBLEMS
 from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT, WHERE
 from node.local.http_tracking import TRACKING_ROUTE
 from node.local.metrics import METRICS_CONTENT_TYPE
+from node.local.openapi_files import file_paths
 from node.local.openapi_patterns import add_patterns
 from node.local.recording import Recorded
 from node.local.status import NodeStatus
@@ -87,6 +89,7 @@ def openapi_document() -> dict[str, Any]:
             "/v1/complaints/{complaint}": {"get": _read()},
             "/v1/complaints/{complaint}/suggestions": {"get": _suggest()},
             "/v1/complaints/{complaint}/changes": {"post": _change()},
+            **file_paths(_problem),
             "/v1/status": {"get": _status()},
             TRACKING_ROUTE: {"get": _track()},
             "/healthz": {"get": _health()},
@@ -106,6 +109,7 @@ def _schemas() -> dict[str, Any]:
         ComplaintDetail,
         NodeStatus,
         Health,
+        UploadState,
         Tracked,
         Suggestions,
     ]

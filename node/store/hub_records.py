@@ -196,3 +196,18 @@ class MissingSet:
     index: int
     agency: str
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A content line of an applied change and the file that it names. `complaint` is a complaint's key.
+
+    `agency` signed the set at `index` and brought the file; `leaf` is the line's leaf hash.
+    """
+
+    index: int
+    leaf: bytes
+    agency: str
+    complaint: bytes
+    file: bytes
+    size: int

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from node.store.local_base import in_bunches, pack_state, unpack_state
 from node.store.local_erasing import erasure_rows
+from node.store.local_files import INSERT_ATTACHMENT, attachment_rows
 from node.store.local_records import (
     Answer,
     Found,
@@ -75,6 +76,7 @@ def statements_of(
     return [
         (UPSERT_COMPLAINT, [_complaint_row(written) for written in complaints]),
         (INSERT_CHANGE, [(change.key, change.line, change.content) for change in changes]),
+        (INSERT_ATTACHMENT, [row for change in changes for row in attachment_rows(change)]),
         (INSERT_ERASURE, [row for change in changes for row in erasure_rows(change)]),
     ]
 

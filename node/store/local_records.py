@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from node.store.complaint_keys import complaint_of
+from sync_protocol.backoff import Schedule
 from sync_protocol.complaint import ComplaintState, State
 from sync_protocol.errors import SimpulError
 from sync_protocol.values import ComplaintId, Digest
@@ -365,3 +366,19 @@ class ComplaintFilter:
     received_from_ms: int | None = None
     received_to_ms: int | None = None
     changed_from_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileToSend:
+    """A file that a content line names and the hub is to have. `leaf` is the line's, `seq` the set that it stands in.
+
+    `is_sent`: the hub had it once, and is only asked whether it still has it.
+    """
+
+    leaf: bytes
+    file: Digest
+    size: int
+    seq: int
+    is_sent: bool
+    visibility: str
+    schedule: Schedule

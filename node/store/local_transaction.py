@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches
 from node.store.local_erasing import unannounced
+from node.store.local_files import FORGET_ATTACHMENTS
 from node.store.local_inbox import SqlInboxTransaction
 from node.store.local_receipt import (
     ACKNOWLEDGE,
@@ -121,6 +122,7 @@ class SqlLocalTransaction(SqlInboxTransaction):
 
     async def forget_changes(self, after_no: int, complaints: Collection[bytes]) -> None:
         await self._connection.execute(delete(_CHANGE).where(_CHANGE.c.no > after_no))
+        await fetch(self._connection, FORGET_ATTACHMENTS, (after_no,))
         for bunch in in_bunches(complaints):
             kept = select(_CHANGE.c.complaint_no).where(_CHANGE.c.complaint_no == _COMPLAINT.c.no).exists()
             others = select(_FOREIGN.c.complaint_no).where(_FOREIGN.c.complaint_no == _COMPLAINT.c.no).exists()

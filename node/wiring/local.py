@@ -45,6 +45,7 @@ from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
 from node.wiring.node_channels import channels
+from node.wiring.node_files import files_at_work
 from node.wiring.node_store import check_database, is_database_gone
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
@@ -230,6 +231,9 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
+        files = await stack.enter_async_context(
+            files_at_work(settings, parts.store, link, parts.clock, parts.randomness)
+        )
         inbox = parts.inbox(link)
         await parts.federation.read_rules(parts.store)
         reading = asyncio.create_task(inbox.run(stop), name="inbox")
@@ -242,6 +246,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
+            files=files,
             abroad=abroad,
             routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         )

@@ -59,10 +59,11 @@ async def store_of(directory: Path) -> AsyncIterator[SqlLocalStore]:
 
 
 async def node_status(directory: Path) -> dict[str, Any]:
-    """`simpul node status`."""
+    """`simpul node status`, with the files that the hub does not have yet."""
     async with store_of(directory) as store:
         document: dict[str, Any] = msgspec.to_builtins(await status_of(store, SystemClock()))
-        return document
+        waiting, trouble = await store.files_waiting()
+        return {**document, "files_waiting": waiting, "files_trouble": trouble}
 
 
 async def create_token(directory: Path, name: str) -> dict[str, Any]:

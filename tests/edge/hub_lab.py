@@ -17,6 +17,10 @@ from aiohttp import web
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
+from node.files.limits import FileLimits
+from node.files.store import FileStore
+from node.hub.file_turn import FileTurn
+from node.hub.files import HubFiles
 from node.hub.http import RUNNER_OPTIONS, build_app
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
@@ -34,6 +38,7 @@ from sync_protocol.values import AgencyId, Digest, format_timestamp, format_trac
 
 ORIGIN = "hub.example/log"
 START_MS = 1_770_000_000_000
+FILE_LIMITS = FileLimits(file_max=1024 * 1024, store_max=8 * 1024 * 1024, free_min=0)
 RULES = RulesDraft(
     desk=AgencyId("kementerian-panrb"),
     deadlines=Digest(sha256(b"deadlines").digest()),
@@ -99,6 +104,7 @@ class Lab:
     hub: Hub
     url: str
     session: aiohttp.ClientSession
+    files: HubFiles
     agencies: dict[str, Agency] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
@@ -250,6 +256,7 @@ async def running_hub(
     clock: LabClock | None = None,
     seed: int = 1,
     prepare: Callable[[web.Application, Hub], None] = lambda _app, _hub: None,
+    file_limits: FileLimits = FILE_LIMITS,
     **changed: Any,
 ) -> AsyncIterator[Lab]:
     """A hub in `directory`, made if it is not there, serving on a free port; `prepare` is called before it runs."""
@@ -258,17 +265,20 @@ async def running_hub(
     if not await hub_exists(options):
         await create_hub(options, origin=ORIGIN, rules=RULES, clock=clock, randomness=randomness)
     hub = await open_hub(options, clock=clock, randomness=randomness)
+    folder = directory / "hub" / "files"
+    files = HubFiles(hub, FileStore(folder, file_limits), FileTurn(folder / "turn.lock"))
     try:
         await hub.start()
-        application = build_app(hub)
+        application = build_app(hub, files)
         prepare(application, hub)
         async with (
             listening(application, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
             aiohttp.ClientSession(auto_decompress=False) as session,
         ):
             vkey = hub.log.roster.vkey if hub.log.size else vkey_for(ORIGIN, hub.signer(Role.LOG).public_key)
-            yield Lab(directory, clock, randomness, vkey, hub, url, session)
+            yield Lab(directory, clock, randomness, vkey, hub, url, session, files)
     finally:
+        files.close()
         await hub.close()
 
 
