@@ -5,6 +5,7 @@ PYTHON ?= python3
 UV ?= uv
 ARGS ?=
 SEEDS ?= 200
+KILLS ?= 200
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -17,7 +18,7 @@ FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim fuzz check lock bench bench-national bench-growth clean
+.PHONY: help setup demo test sim kills fuzz check lock bench bench-national bench-growth clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ check: $(READY) ## format, lint, types, layers and the fast tests: run it before
 
 sim: $(READY) ## many simulated federations with everything that goes wrong: SEEDS=2000; one again: ARGS="--seed 7 --trace"
 	@$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
+
+kills: $(READY) ## kill -9 of real nodes and hubs, SQLite and PostgreSQL, under load: KILLS=20 (200: some 20 minutes); ARGS="--json"
+	@$(BIN)/python -m tests.edge.kills --kills $(KILLS) $(ARGS)
 
 lock: ## pin all dependencies with hashes again (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv on the PATH, or: make lock UV=path/to/uv" >&2; exit 1; }
