@@ -7,6 +7,7 @@ the requests and write the answers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -64,6 +65,7 @@ class Intake:
     body_timeout_s: float
     stale_after_s: float
     refused_after_s: float
+    is_pusher_failing: Callable[[], bool]
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/complaints`."""
@@ -108,6 +110,10 @@ class Intake:
         found = await find_freshness(
             self.store, self.clock, stale_after_s=self.stale_after_s, refused_after_s=self.refused_after_s
         )
+        if self.service.is_failing:
+            found = replace(found, reason="what was to be recorded could not be written")
+        elif self.is_pusher_failing():
+            found = replace(found, reason="the pusher cannot use this node's disk, database or keys")
         if found.reason is None and found.last_receipt_age_s is not None:
             return _json(Health(status="fresh", last_receipt_age_s=found.last_receipt_age_s))
         return problem(STALE, found.reason or "", members={"last_receipt_age_s": found.last_receipt_age_s})
@@ -142,11 +148,14 @@ def build_app(
     body_timeout_s: float = BODY_TIMEOUT_S,
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
+    is_pusher_failing: Callable[[], bool] = lambda: False,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it."""
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
-    intake = Intake(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s)
+    intake = Intake(
+        service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s, is_pusher_failing
+    )
     app = web.Application(
         middlewares=[observing(counted, clock, randomness), authorising(store, PUBLIC)], client_max_size=BODY_MAX_BYTES
     )

@@ -180,6 +180,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
+            is_pusher_failing=lambda: pusher.is_failing,
         )
         settle_objects()
         bound_port = settings.port if port is None else port
