@@ -18,7 +18,7 @@ FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim kills fuzz check lock bench bench-national bench-growth clean
+.PHONY: help setup demo test sim kills fuzz check lock bench bench-national bench-growth bench-lines clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +59,7 @@ check: $(READY) ## format, lint, types, layers and the fast tests: run it before
 sim: $(READY) ## many simulated federations with everything that goes wrong: SEEDS=2000; one again: ARGS="--seed 7 --trace"
 	@$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
 
-kills: $(READY) ## kill -9 of real nodes and hubs, SQLite and PostgreSQL, under load: KILLS=20 (200: some 20 minutes); ARGS="--json"
+kills: $(READY) ## kill -9 of real nodes and hubs, SQLite and PostgreSQL, under load: KILLS=20 (200: 15 minutes); ARGS="--json"
 	@$(BIN)/python -m tests.edge.kills --kills $(KILLS) $(ARGS)
 
 lock: ## pin all dependencies with hashes again (needs uv)
@@ -75,6 +75,9 @@ bench-national: $(READY) ## a hub and 727 nodes: steady, storm, a year (an hour;
 
 bench-growth: $(READY) ## what changes while the log grows to 10,000,000 changes (shorter: ARGS="--until 1e6"); --help says more
 	@$(BIN)/python -m tests.bench.growth $(ARGS)
+
+bench-lines: $(READY) ## draining over slow, long and lossy lines, in network namespaces (root; a few minutes)
+	@$(BIN)/python -m tests.bench.lines $(ARGS)
 
 clean: ## remove .venv, caches and build output; no node's data
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
