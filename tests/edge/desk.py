@@ -133,7 +133,7 @@ def desk_run(place: Path, asked: Asked, say: Callable[[str], None] = print) -> F
         end(hub.server)
     figures.changes = len(set(desk.answered.values()))
     assert figures.changes == len(desk.answered), "two keys got one complaint"
-    figures.count_up(hub, place / "export", [node.agency], watcher)
+    figures.count_up(hub, place / "export", [node.agency], watcher, rebuilds=True)
     figures.seconds = round(time.monotonic() - started, 1)
     return figures
 

@@ -63,21 +63,26 @@ class Figures:
         """For a program."""
         return {"kills": self.kills, "lost": self.lost, **asdict(self), "killed": dict(self.killed)}
 
-    def count_up(self, hub: HubDirectory, out: Path, agencies: Iterable[str], watcher: Watcher) -> Any:
+    def count_up(
+        self, hub: HubDirectory, out: Path, agencies: Iterable[str], watcher: Watcher, *, rebuilds: bool = False
+    ) -> Any:
         """What is in the log, in the query tables and in the audit's own count, once everything is sent: its report.
 
-        `changes` were recorded. Raises AssertionError if anything is lost, there twice, or was shown in two ways.
+        `changes` were recorded. With `rebuilds` the query tables are also folded again. Raises AssertionError if
+        anything is lost, there twice, or was shown in two ways.
         """
         export = hub.export(out)
         report, claimed = hub.audit(export), json.loads((export / "hub.json").read_text())
-        rebuilt, roots = told("hub", "rebuild", hub.directory), roots_of(hub)
+        hashes, roots = {report["state_hash"], claimed["state_hash"]}, roots_of(hub)
+        if rebuilds:
+            hashes |= set(told("hub", "rebuild", hub.directory).values())
+            assert hub.status()["forks"] == []
         self.in_log, self.sets, self.findings = report["changes"], report["change_sets"], len(report["findings"])
         self.in_projection = sum(claimed["totals"][f"applied/{agency}//"] for agency in agencies)
-        self.same_state_hash = rebuilt["before"] == rebuilt["after"] == report["state_hash"] == claimed["state_hash"]
+        self.same_state_hash = len(hashes) == 1
         self.checkpoints_seen, self.sizes_seen = watcher.seen, len(watcher.roots)
         self.log_size = len(roots) - 1
         assert (self.lost, report["complaints"], report["refused"]) == (0, self.changes, 0), self
         assert (self.findings, self.same_state_hash) == (0, True), self
-        assert hub.status()["forks"] == []
         watcher.check(roots)
         return report

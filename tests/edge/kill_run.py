@@ -213,7 +213,7 @@ class KillRun:
         """Everything is there exactly once: in the log, in the projection, in the audit's own count."""
         self.figures.changes = sum(one.rows for one in self.nodes)
         agencies = [one.node.agency for one in self.nodes]
-        report = self.figures.count_up(self.hub, self.place / "export", agencies, watcher)
+        report = self.figures.count_up(self.hub, self.place / "export", agencies, watcher, rebuilds=True)
         assert Counter(report["by_state"]) == {"closed": self.figures.changes}
         assert self.figures.sizes_seen > self.asked.kills // 2, self.figures
 

@@ -159,7 +159,7 @@ class RefillKills:
             status = node.push(timeout_s=DRAIN_S)
             assert (status["unsent"], status["unacknowledged"], status["troubles"]) == (0, 0, []), status
         figures.changes = self.asked.changes // len(AGENCIES) * len(AGENCIES)
-        report = figures.count_up(self.hub, self.place / "export", AGENCIES, watcher)
+        report = figures.count_up(self.hub, self.place / "export", AGENCIES, watcher, rebuilds=True)
         if figures.log_size == self.target:  # neither heartbeat nor tick since
             assert report["state_hash"] == self.state_hash
 
