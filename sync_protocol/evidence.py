@@ -7,7 +7,7 @@ national log. Verified offline, with nothing but the log's key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -56,13 +56,19 @@ class EvidenceFile(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ProvenChange:
-    """A change of the complaint at its place in the log; `content` is what was said, None where it is not shown."""
+    """A change of the complaint at its place in the log; `content` is what was said, None where it is not shown.
+
+    `position` is that in its set; `line` and `content_line` are the signed bytes, without LF.
+    """
 
     index: int
     agency: str
     seq: int
     change: Change
     content: dict[str, Any] | None
+    position: int
+    line: bytes = field(repr=False)
+    content_line: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,12 @@ def open_evidence(data: bytes, trusted: VerifierKey | None) -> OpenEvidence:
 
     Raises Refused: malformed, too-large, bad-signature, bad-proof, root-mismatch, unknown-key, wrong-agency …
     """
-    evidence = _parse(data)
+    return verify_evidence(_parse(data), trusted)
+
+
+def verify_evidence(evidence: EvidenceFile, trusted: VerifierKey | None) -> OpenEvidence:
+    """As `open_evidence`, of one that was read as part of something larger (protocol §7.6)."""
+    _check_head(evidence)
     key = trusted or VerifierKey.parse(evidence.vkey)
     proofs = [parse_receipt(held.receipt.encode("utf-8")) for held in evidence.statements]
     roster = _replay(evidence, proofs)
@@ -157,29 +168,33 @@ def _parse(data: bytes) -> EvidenceFile:
         evidence = msgspec.convert(parse_object(data, where="evidence", depth_max=_DEPTH_MAX), EvidenceFile)
     except msgspec.ValidationError as error:
         raise malformed(str(error), "evidence") from None
+    return evidence
+
+
+def _check_head(evidence: EvidenceFile) -> None:
     if evidence.typ != EVIDENCE_TYP or evidence.v != 1:
         raise malformed(f"not a file of typ {EVIDENCE_TYP}, version 1", "evidence")
     ComplaintId.parse(evidence.complaint)
     for held in evidence.statements:
         if not held.statement.isascii():
             raise malformed("a statement is ASCII", "statements")
-    return evidence
 
 
 def _changes_of(complaint: str, excerpt: Excerpt, index: int) -> list[ProvenChange]:
     """The shown changes of the complaint, each with the shown content line that names it (protocol §2.3, `of`)."""
     manifest = excerpt.manifest.manifest
-    said: dict[str, dict[str, Any]] = {}
+    said: dict[str, tuple[dict[str, Any], bytes]] = {}
     for place, line in excerpt.lines.items():
         if place >= manifest.changes:
             content = parse_content(line)
-            said[str(content.get("of"))] = content
+            said[str(content.get("of"))] = content, line
     proven = []
     for place, line in sorted(excerpt.lines.items()):
         if place >= manifest.changes:
             continue
         change = parse_change(line)
         if change.complaint == complaint:
-            content_of_it = said.get(content_mark(change.id)) if change.content else None
-            proven.append(ProvenChange(index, manifest.agency, manifest.seq, change, content_of_it))
+            found = said.get(content_mark(change.id)) if change.content else None
+            who = (index, manifest.agency, manifest.seq)
+            proven.append(ProvenChange(*who, change, found and found[0], place, line, found and found[1]))
     return proven

@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from sync_protocol.change_set import ChangeSet, parse_manifest_line, verify_lines
+from sync_protocol.change_set import (
+    ChangeSet,
+    content_leaf_indices,
+    parse_manifest_line,
+    shown_leaves,
+    verify_lines,
+)
 from sync_protocol.errors import Refused, malformed, too_large
 from sync_protocol.hidden_lines import hide_where, read_pieces, root_of, write_pieces
 from sync_protocol.limits import SET_MAX_BYTES
@@ -43,6 +49,23 @@ def make_excerpt(change_set: ChangeSet, keep: Collection[int]) -> bytes:
     return change_set.head[:end] + write_pieces(hide_where(pieces, lambda piece: piece.start not in keep))
 
 
+def excerpt_changes(change_set: ChangeSet, positions: Collection[int], *, with_content: bool) -> bytes:
+    """The set with only these changes shown, and what was said with them where that is wanted and the set shows it.
+
+    In a set whose content lines are not as many as its changes announce nobody can tell whose they are: none is shown.
+    Raises Refused as `make_excerpt`.
+    """
+    keep = set(positions)
+    if with_content:
+        lines = verify_lines(change_set).change_lines
+        try:
+            contents = content_leaf_indices(lines, change_set.manifest.manifest.size)
+        except Refused:
+            contents = [None] * len(lines)
+        keep |= shown_leaves(change_set).intersection(contents[position] for position in positions)
+    return make_excerpt(change_set, keep)
+
+
 def parse_excerpt(data: bytes) -> Excerpt:
     """The shown lines, found to belong to the manifest's root. A full set is an excerpt too.
 
@@ -61,6 +84,14 @@ def parse_excerpt(data: bytes) -> Excerpt:
     shown = {piece.start: piece.line for piece in pieces if piece.line is not None}
     _check_bytes(shown, manifest)
     return Excerpt(signed, shown)
+
+
+def hide_in_excerpt(data: bytes, leaves: Collection[bytes]) -> bytes:
+    """The excerpt without the lines of these leaf hashes. Raises Refused as `parse_excerpt`."""
+    manifest = parse_excerpt(data).manifest.manifest
+    end = data.index(b"\n") + 1
+    pieces = read_pieces(data[end:].split(b"\n")[:-1], 0, manifest.size)
+    return data[:end] + write_pieces(hide_where(pieces, lambda piece: piece.root in leaves))
 
 
 def _check_bytes(shown: Mapping[int, bytes], manifest: Manifest) -> None:

@@ -16,6 +16,7 @@ from sync_protocol import statement as st
 from sync_protocol.complaint import ComplaintState, FoldContext, fold, raw_ids
 from sync_protocol.errors import Corrupt, Refused, malformed
 from sync_protocol.figures import COUNTED_TYPES, Figures, count_complaints, count_event, count_verdicts
+from sync_protocol.inbox import HANDING, Note, notes_of
 from sync_protocol.jws import Jws
 from sync_protocol.line import Change
 from sync_protocol.line_columns import parse_changes
@@ -34,7 +35,8 @@ class FoldedLeaf(msgspec.Struct):
 
     `changes` are the parsed lines (None where malformed or unauthorised) beside their `verdicts`. `touched` holds each
     complaint that a change was applied to, as it was before this leaf (None if it was born in it). `figures` is what
-    this leaf adds to the totals; `state_hash` the raw 32 bytes after it.
+    this leaf adds to the totals; `state_hash` the raw 32 bytes after it. `concerns` has, for each change that others
+    than its signer are told of (protocol §7.6), its position, its complaint, and whom it concerns.
     """
 
     index: int
@@ -47,6 +49,7 @@ class FoldedLeaf(msgspec.Struct):
     figures: Figures
     state_hash: bytes
     problem: Refused | None = None
+    concerns: list[tuple[int, str, dict[str, Note]]] = msgspec.field(default_factory=list)
 
 
 class Ledger:
@@ -170,6 +173,9 @@ class Ledger:
                 complaints[name] = after
                 if before is None or name not in touched:
                     touched[name] = before
+                if before is not None and (after.minted_by != context.agency or change.type in HANDING):
+                    told = notes_of(change.type, before, after, context.agency, context.rules)
+                    folded.concerns.append((len(verdicts) - 1, name, told))
                 if change.type in COUNTED_TYPES:
                     count_event(folded.figures, before, after, change)
                 if not oldest <= change.at <= newest:

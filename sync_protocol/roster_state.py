@@ -214,9 +214,12 @@ class RosterState:
         """What concerns one agency, in log order."""
         return tuple(self._about.get(agency, ()))
 
-    def statements_for(self, agency: str) -> tuple[LoggedStatement, ...]:
-        """What an agency needs to hold a roster of its own: genesis, registrar and log rotations, its own; in order."""
-        return tuple(sorted((*self._common, *self._about.get(agency, ())), key=lambda logged: logged.index))
+    def statements_for(self, *agencies: str) -> tuple[LoggedStatement, ...]:
+        """What a roster of these agencies is made from: genesis, rules, registrar and log rotations, and theirs; in
+        order.
+        """
+        theirs = [logged for agency in agencies for logged in self._about.get(agency, ())]
+        return tuple(sorted((*self._common, *theirs), key=lambda logged: logged.index))
 
     def apply(self, admission: Admission) -> None:
         """Take in what `examine` found to hold. Nothing may have been admitted in between: raises Corrupt."""
@@ -240,6 +243,7 @@ class RosterState:
             case st.Rules():
                 self._rules.append(statement)
                 self._rules_from.append(index)
+                self._common.append(logged)
             case st.Tick():
                 self._tick_at.append(statement.at)
                 self._tick_index.append(index)

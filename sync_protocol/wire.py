@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from sync_protocol.errors import malformed, too_large
+from sync_protocol.evidence import EVIDENCE_MAX_BYTES, EvidenceFile
 from sync_protocol.problems import (
     PROBLEM_MEDIA_TYPE,
     PROBLEMS,
@@ -41,6 +42,7 @@ ADMISSION_HEADER: Final = "Simpul-Pass"  # §7.4: in whose share a body waits
 ADMISSION_PASS_MAX: Final = 128  # characters; the hub's own have 54
 CHANGE_SET_MEDIA_TYPE: Final = "application/vnd.simpul.change-set"
 BODY_MAX_BYTES: Final = 8 * 1024 * 1024  # a page of verdicts or statements; sets have their own reader
+INBOX_MAX_BYTES: Final = 2 * EVIDENCE_MAX_BYTES  # a page ends early, but the largest evidence has to fit
 BODY_DEPTH_MAX: Final = 8  # a page of sets of lists of objects, with room for what is added
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -173,6 +175,32 @@ class VerdictPage(_Body, frozen=True, kw_only=True):
 
     sets: list[SetVerdicts]
     next: int
+
+
+class InboxItem(_Body, frozen=True, kw_only=True):
+    """Something that an agency is told (§7.6). `note` is a word of sync_protocol/inbox.py; its change is at `place`.
+
+    `verdict` is `applied`, or why a change of the agency's own was refused; then `id` is that change's (empty where
+    its line names none) and there is no evidence. `complaint` is null where the refused line names none.
+    """
+
+    place: str
+    note: str
+    complaint: str | None
+    verdict: str
+    id: str | None
+    evidence: EvidenceFile | None
+
+
+class InboxPage(_Body, frozen=True, kw_only=True):
+    """`GET …/inbox?after=`: items in the order of the log; `next` is the `after` to ask with next.
+
+    `judged_to`: the fold came so far; whatever stands before it and is not told of as refused was applied.
+    """
+
+    items: list[InboxItem]
+    next: str
+    judged_to: int
 
 
 class AsOf(_Body, frozen=True, kw_only=True):

@@ -162,6 +162,28 @@ def push(
         raise typer.Exit(3)
 
 
+@app.command("inbox")
+def inbox(directory: Directory, as_json: JsonFlag = False) -> None:
+    """Take in what the hub tells (`serve` does so by itself); show what is offered here, and what the log refused."""
+    from node.wiring import local as wiring
+
+    document = run(wiring.read_inbox(directory), as_json=as_json)
+    emit(document, as_json=as_json, human=_show_inbox)
+
+
+def _show_inbox(document: dict[str, Any]) -> None:
+    console.print(Text(f"{document['told']} item(s) taken in."))
+    for one in document["offered"]:
+        console.print(Text(f"offered by {one['owner']}: {one['complaint']}  {one['tracking']}  offer {one['offer']}"))
+    for one in document["refused"]:
+        console.print(Text(f"! refused ({one['verdict']}): {one['complaint']}, change {one['change']}", style="red"))
+    if document["offered"]:
+        next_step = (
+            "Next: accept or decline each with POST /v1/complaints/{complaint}/changes (type accepted or declined)."
+        )
+        console.print(Text(next_step))
+
+
 @app.command("recover")
 def recover(
     directory: Directory,

@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from node.hub.appender import Appender
+from node.hub.inbox import Inbox
 from node.hub.leader import Leader
 from node.hub.log import HubLog
 from node.hub.restoring import Restoring
@@ -39,6 +40,7 @@ class Clockwork:
         tick_interval_s: float,
         leader: Leader,
         restoring: Restoring,
+        inbox: Inbox,
     ) -> None:
         self._log = log
         self._appender = appender
@@ -47,6 +49,7 @@ class Clockwork:
         self._tick_interval_s = tick_interval_s
         self._leader = leader
         self._restoring = restoring
+        self._inbox = inbox
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -87,3 +90,5 @@ class Clockwork:
         if await self._restoring.look() or await self._log.follow():
             self._leader.wake()
         await self._leader.look()
+        await self._inbox.look()
+        await self._leader.rest()

@@ -16,13 +16,15 @@ from typing import Final
 
 import structlog
 
-from node.hub.ports import HubStore
+from node.hub.ports import HubStore, ProjectionStore
 from node.store.hub_records import StoredSet
-from node.store.projection_records import Erasure, read_pointers
+from node.store.projection_records import Erasure, InboxRow, ProjectionStep, read_pointers
 from sync_protocol.change_set import Erased, erase_contents, parse_change_set
 from sync_protocol.compression import compress_part, decompress_part
 from sync_protocol.errors import Corrupt, Unavailable
+from sync_protocol.inbox import Note
 from sync_protocol.limits import SET_MAX_BYTES
+from sync_protocol.transitions import Verdict
 
 ATTEMPTS: Final = 8  # a repeat of the same set may be completing it at the same moment
 
@@ -38,6 +40,22 @@ async def carry_out(store: HubStore, erasure: Erasure, earlier_pointers: bytes) 
     for index, position in read_pointers(earlier_pointers + erasure.pointers):
         positions[index].append(position)
     return sum([await _erase_in(store, index, at, erasure.leaves) for index, at in positions.items()])
+
+
+async def told_of_erasures(projection: ProjectionStore, step: ProjectionStep) -> ProjectionStep:
+    """The step with a note of each erasure for everybody who was ever handed anything of its complaint (§7.6)."""
+    told = {(row.agency, row.place): row for row in step.inbox}
+    for erasure in step.erasures:
+        holders = await projection.holders(erasure.complaint)
+        holders |= {
+            row.agency
+            for row in step.inbox
+            if row.key == erasure.complaint and row.note != Note.REFUSED and row.place <= erasure.place
+        }
+        for agency in sorted(holders - {erasure.signer}):
+            row = InboxRow(agency, erasure.place, Note.ERASED, Verdict.APPLIED, erasure.complaint)
+            told[agency, erasure.place] = row
+    return replace(step, inbox=list(told.values()))
 
 
 async def _erase_in(store: HubStore, index: int, positions: Sequence[int], leaves: frozenset[bytes]) -> int:

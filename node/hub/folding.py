@@ -16,11 +16,20 @@ from node.hub.deadlines import MARKS, Clocks, Deadlines, begin, hour_of
 from node.store.complaint_keys import complaint_keys
 from node.store.complaint_place import place_of
 from node.store.hub_records import LogLeaf
-from node.store.projection_records import POINTER_BYTES, Cursor, Erasure, ProjectionStep, RefusedChange
+from node.store.projection_records import (
+    POINTER_BYTES,
+    Cursor,
+    Erasure,
+    InboxRow,
+    ProjectionStep,
+    RefusedChange,
+    pointer_to,
+)
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.compression import decompress_part, stated_bytes
 from sync_protocol.errors import Corrupt, Refused
+from sync_protocol.inbox import Note
 from sync_protocol.jws import Jws, parse_jws
 from sync_protocol.ledger import FoldedLeaf, Ledger
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
@@ -157,11 +166,15 @@ def fold_batch(
     ledger = Ledger(roster, complaints, size=cursor.size, state_hash=cursor.state_hash, last_heard=last_heard)
     touched: dict[str, _Touched] = {}
     refused: list[RefusedChange] = []
-    erased: list[tuple[str, frozenset[bytes]]] = []
+    erased: list[tuple[int, str, str, frozenset[bytes]]] = []
+    inbox: list[InboxRow] = []
     for leaf in batch.leaves:
         folded = ledger.apply(leaf.index, leaf.jws, change_leaves=leaf.leaves, changes=leaf.changes)
         if any(folded.verdicts):
             refused += _refused(folded)
+            inbox += _refusals(folded, named)
+        if folded.concerns:
+            inbox += _told(folded, named)
         _note(folded, complaints, touched)
         if leaf.erases:
             erased += _erased(folded)
@@ -174,7 +187,11 @@ def fold_batch(
         refused=refused,
         totals=ledger.figures.named(),
         last_heard={who: tick for who, tick in last_heard.items() if heard_before.get(who, -1) != tick},
-        erasures=[Erasure(named[name], leaves, touched[name].pointers) for name, leaves in erased],
+        erasures=[
+            Erasure(place, signer, named[name], leaves, touched[name].pointers)
+            for place, signer, name, leaves in erased
+        ],
+        inbox=inbox,
     )
 
 
@@ -263,12 +280,41 @@ def _rows(
     return born, changed
 
 
-def _erased(folded: FoldedLeaf) -> list[tuple[str, frozenset[bytes]]]:
-    """Complaint and leaf hashes of every `erased` that was applied."""
+def _erased(folded: FoldedLeaf) -> list[tuple[int, str, str, frozenset[bytes]]]:
+    """Place, signer, complaint and leaf hashes of every `erased` that was applied."""
     return [
-        (change.complaint, frozenset(b64u_decode(leaf, 32, "leaves") for leaf in change.data.leaves))
-        for verdict, change in zip(folded.verdicts, folded.changes, strict=True)
+        (
+            pointer_to(folded.index, position),
+            str(folded.agency),
+            change.complaint,
+            frozenset(b64u_decode(leaf, 32, "leaves") for leaf in change.data.leaves),
+        )
+        for position, (verdict, change) in enumerate(zip(folded.verdicts, folded.changes, strict=True))
         if not verdict and change is not None and isinstance(change.data, Erased)
+    ]
+
+
+def _told(folded: FoldedLeaf, keys: dict[str, bytes]) -> list[InboxRow]:
+    """What others than the signer are told (protocol §7.6)."""
+    return [
+        InboxRow(agency, pointer_to(folded.index, position), note, Verdict.APPLIED, keys[complaint])
+        for position, complaint, told in folded.concerns
+        for agency, note in told.items()
+    ]
+
+
+def _refusals(folded: FoldedLeaf, keys: dict[str, bytes]) -> list[InboxRow]:
+    """To the agency whose chain it stands in, whoever signed it."""
+    return [
+        InboxRow(
+            str(folded.agency),
+            pointer_to(folded.index, position),
+            Note.REFUSED,
+            verdict,
+            None if change is None else keys[change.complaint],
+        )
+        for position, (verdict, change) in enumerate(zip(folded.verdicts, folded.changes, strict=True))
+        if verdict
     ]
 
 

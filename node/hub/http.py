@@ -14,7 +14,8 @@ import structlog
 from aiohttp import hdrs, web
 
 from node.connections import CONNECTIONS, Connections
-from node.hub import http_agencies, http_log, http_projection, http_queries, http_submit
+from node.guessing import Guessing
+from node.hub import http_agencies, http_inbox, http_log, http_projection, http_queries, http_submit, http_tracking
 from node.hub.admission import Admission, TurnedAway
 from node.hub.http_auth import Gatekeeper
 from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, PASS, PASSES, expect_later, problem_answer
@@ -56,8 +57,11 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/agencies/{agency}/keys", http_agencies.get_keys),
     ("GET", "/v1/agencies/{agency}/statements", http_agencies.get_statements),
     ("GET", "/v1/agencies/{agency}/verdicts", http_agencies.get_verdicts),
+    ("GET", "/v1/agencies/{agency}/inbox", http_inbox.get_inbox),
     ("GET", "/v1/complaints/{complaint}", http_projection.get_complaint),
+    ("GET", "/v1/complaints/{complaint}/evidence", http_inbox.get_evidence),
     ("GET", "/v1/agencies/{agency}/complaints", http_queries.get_complaints),
+    ("GET", "/v1/track/{number}", http_tracking.get_tracked),
     ("GET", "/v1/totals", http_queries.get_totals),
     ("GET", "/v1/silent", http_queries.get_silent),
 )
@@ -69,6 +73,7 @@ def build_app(hub: Hub) -> web.Application:
     """The application of an opened hub. Run it with `RUNNER_OPTIONS`: bodies are decompressed by us, within limits."""
     app = web.Application(middlewares=[_answer_problems], client_max_size=1)
     app[HUB] = hub
+    app[http_tracking.GUESSING] = Guessing(hub.clock)
     app[GATEKEEPER] = Gatekeeper(hub.log, hub.clock)
     app[METRICS] = metrics = Metrics(hub)
     app[CONNECTIONS] = connections = Connections(hub.options.connections_max)
@@ -79,6 +84,7 @@ def build_app(hub: Hub) -> web.Application:
         app.router.add_route(method, path, handler, expect_handler=expect_later if method in ("PUT", "POST") else None)
         if method == "GET":
             app.router.add_route("HEAD", path, handler)
+    app.on_shutdown.append(http_inbox.end_waiting)
     app.router.add_get("/metrics", _get_metrics)
     app.router.add_get("/openapi.json", _get_openapi)
     return app

@@ -16,7 +16,9 @@ from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
+from node.hub.evidence import EvidenceMaker
 from node.hub.gathering import Gathering
+from node.hub.inbox import Inbox
 from node.hub.intake import Intake
 from node.hub.leader import Leader
 from node.hub.log import HubLog
@@ -26,6 +28,7 @@ from node.hub.projector import Projector
 from node.hub.restoring import Restoring
 from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
+from node.hub.tracking import Tracker
 from node.logs import words_of
 from node.store.hub_records import Grant, StoredCheckpoint
 from sync_protocol.errors import Refused, Unavailable
@@ -79,8 +82,19 @@ class Hub:
             options.verify_threads,
             on_filled=self._announce,
         )
-        self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
-        self.leader = Leader(self.log, self.projector, ports.leading, clock, is_rushed=lambda: self.intake.waiting > 0)
+        self.inbox = Inbox(self.log, ports.projection, EvidenceMaker(self.log))
+        self.projector = Projector(
+            self.log, store, ports.projection, ports.projecting, ports.deadlines, clock, self.inbox.told
+        )
+        self.tracker = Tracker(self.log, ports.projection, clock)
+        self.leader = Leader(
+            self.log,
+            self.projector,
+            ports.leading,
+            clock,
+            is_rushed=lambda: self.intake.waiting > 0,
+            at_rest=self.tracker.step,
+        )
         self._announcements.listen(lambda _size: self.leader.wake())
         self.gathering = Gathering(self.log, lambda: self.signer(Role.LOG), lambda: self.keys.history(Role.LOG))
         self.restoring = Restoring(self.log, self.gathering, self.projector, clock, self._announce)
@@ -92,6 +106,7 @@ class Hub:
             tick_interval_s=options.tick_interval_s,
             leader=self.leader,
             restoring=self.restoring,
+            inbox=self.inbox,
         )
         self.started_at_ms: int | None = None
 

@@ -9,7 +9,7 @@ moved the projection stands in line again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -33,7 +33,8 @@ _logger = structlog.get_logger("simpul.hub.projector")
 class Leader:
     """Runs the projector where its turn has come. Belongs to one event loop.
 
-    `is_rushed`: whether this process has sets to take in that wait for a thread.
+    `is_rushed`: whether this process has sets to take in that wait for a thread. `at_rest` is called with the size that
+    was folded, in the process that leads, until it says that there was nothing to do.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Leader:
         clock: Clock,
         *,
         is_rushed: Callable[[], bool] = lambda: False,
+        at_rest: Callable[[int], Awaitable[bool]] | None = None,
     ) -> None:
         self._log = log
         self._projector = projector
         self._leading = leading
         self._clock = clock
         self._is_rushed = is_rushed
+        self._at_rest = at_rest
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.is_leading = False
@@ -74,6 +77,12 @@ class Leader:
         """How far the projection came, whoever leads; and that nobody dropped it, or died while making it anew."""
         if await self._projector.look():
             self.wake()
+
+    async def rest(self) -> None:
+        """What can wait: a piece of it, and more while nothing else is to be done. Called every second."""
+        while self.is_leading and self._at_rest is not None:
+            if not await self._at_rest(self._projector.cursor.size) or self._wake.is_set():
+                return
 
     async def _run(self) -> None:
         while True:

@@ -10,8 +10,11 @@ import msgspec
 
 from node.hub.complaint_lists import LIST_STATES
 from node.hub.health import HubHealth
+from node.hub.http_inbox import WAIT_MAX_S
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
+from node.tracked import Tracked
 from sync_protocol.change_types import CLASSES
+from sync_protocol.evidence import EvidenceFile
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
 from sync_protocol.wire import (
@@ -24,6 +27,7 @@ from sync_protocol.wire import (
     Entered,
     HeadAnswer,
     HubDescription,
+    InboxPage,
     KeySet,
     RecoveryAnswer,
     RecoveryRequest,
@@ -45,11 +49,14 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "agency": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
     "seq": {"in": "path", "schema": {"type": "integer", "minimum": 1}},
     "complaint": {"in": "path", "schema": {"type": "string"}},
+    "number": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
     "path": {"in": "path", "schema": {"type": "string"}},
     "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "list_state": {"name": "state", "in": "query", "schema": {"enum": [*LIST_STATES], "default": "open"}},
     "after": {"in": "query", "schema": {"type": "string", "minLength": 18, "maxLength": 18}},
+    "place_after": {"name": "after", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+$"}},
+    "wait": {"in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_S, "default": 0}},
     "limit": {
         "in": "query",
         "schema": {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT},
@@ -134,7 +141,22 @@ _CALLS: Final = (
         who=_READERS,
         query=("from",),
     ),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/inbox",
+        "What the agency is told: complaints offered and sent to it, others' changes, refusals of its own.",
+        InboxPage,
+        who=("agency",),
+        query=("place_after", "wait"),
+    ),
     _Call("get", "/v1/complaints/{complaint}", "One complaint.", dict[str, Any], who=_READERS),
+    _Call(
+        "get",
+        "/v1/complaints/{complaint}/evidence",
+        "All that happened to a complaint, with its proofs.",
+        EvidenceFile,
+        who=("agency",),
+    ),
     _Call(
         "get",
         "/v1/agencies/{agency}/complaints",
@@ -151,6 +173,7 @@ _CALLS: Final = (
         who=_READERS,
         query=("figure", "query_agency", "state", "class", "by", "agency_after", "agency_limit"),
     ),
+    _Call("get", "/v1/track/{number}", "A complaint, for whoever has its tracking number.", Tracked),
     _Call("get", "/v1/silent", "Who has not been heard of.", SilentAgencies, who=_READERS, query=("longer_than_s",)),
 )
 

@@ -31,6 +31,7 @@ from node.store.hub_records import (
 from node.store.projection_records import (
     ComplaintRow,
     Cursor,
+    InboxRow,
     ProjectionStep,
     RefusedChange,
     TotalRow,
@@ -304,6 +305,33 @@ class ProjectionStore(Protocol):
 
     async def refused(self, agency: str, from_seq: int, to_seq: int) -> list[RefusedChange]:
         """Refused changes of an agency's sets [from_seq, to_seq], in order."""
+        ...
+
+    async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
+        """What an agency is told after a place, in order of the log, and the cursor that it is as of."""
+        ...
+
+    async def told_since(self, place: int) -> set[str]:
+        """The agencies that are told something from that place on."""
+        ...
+
+    async def holders(self, key: bytes) -> set[str]:
+        """The agencies that were ever told of a complaint; a refusal of their own changes alone does not count."""
+        ...
+
+    async def tracked_to(self) -> int:
+        """The log was read so far for tracking numbers."""
+        ...
+
+    async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
+        """Hashes of tracking numbers and keys of complaints, found in the leaves from `begins` to `size`.
+
+        One transaction. Raises Unavailable, writing nothing, if the log was not read up to `begins`.
+        """
+        ...
+
+    async def tracked(self, number_hash: int) -> list[bytes]:
+        """Keys of the complaints whose tracking number has that hash, sixteen at most."""
         ...
 
     async def clear(self) -> None:

@@ -8,12 +8,12 @@ database lock, nor the intake for its.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from node.hub.deadlines import Deadlines
-from node.hub.erasing import carry_out
+from node.hub.erasing import carry_out, told_of_erasures
 from node.hub.folding import OpenBatch, fold_batch, is_small, open_batch
 from node.hub.log import HubLog
 from node.hub.ports import HubStore, ProjectionStore, Turn
@@ -29,7 +29,10 @@ BATCH_BYTES: Final = 1024 * 1024  # compressed: some 10,000 changes, 10 MiB whil
 
 
 class Projector:
-    """Belongs to one event loop. `turn` makes it the only one at work among all processes; leader.py runs it."""
+    """Belongs to one event loop. `turn` makes it the only one at work among all processes; leader.py runs it.
+
+    `on_step` is called with each step that was committed here.
+    """
 
     def __init__(
         self,
@@ -39,8 +42,10 @@ class Projector:
         turn: Turn,
         deadlines: Deadlines,
         clock: Clock,
+        on_step: Callable[[ProjectionStep], None] = lambda _: None,
     ) -> None:
         self._log = log
+        self._on_step = on_step
         self._deadlines = deadlines
         self._store = store
         self._projection = projection
@@ -146,6 +151,8 @@ class Projector:
         for erasure in step.erasures:  # before the commit: a crash in between does it again, never not at all
             _, row = await self._projection.complaint(erasure.complaint)
             await carry_out(self._store, erasure, row.pointers if row else b"")
+        if step.erasures:
+            step = await told_of_erasures(self._projection, step)
         # Outcome unknown until the commit returns: the stored cursor decides, and the roster is replayed (`_fold`).
         try:
             await self._projection.commit(step)
@@ -153,6 +160,7 @@ class Projector:
             self.was_overtaken = True
             return True
         self._cursor = step.cursor
+        self._on_step(step)
         return True
 
     async def _batch_at(self, start: int, end: int) -> OpenBatch:

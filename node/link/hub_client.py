@@ -16,6 +16,7 @@ from node.link.transport import Answer, Transport, unexpected
 from sync_protocol.compression import Parts, decode_body
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused
+from sync_protocol.evidence import EvidenceFile
 from sync_protocol.limits import PROOF_HASHES_MAX, WIRE_MAX_BYTES
 from sync_protocol.receipt import RECEIPT_MAX_BYTES
 from sync_protocol.values import b64_decode_all, b64u_encode
@@ -24,11 +25,14 @@ from sync_protocol.wire import (
     ADMISSION_PASS_MAX,
     BODY_MAX_BYTES,
     CHANGE_SET_MEDIA_TYPE,
+    INBOX_MAX_BYTES,
+    AgencyLine,
     ConsistencyAnswer,
     EnrolmentRequest,
     Entered,
     HeadAnswer,
     HubDescription,
+    InboxPage,
     RecoveryAnswer,
     RecoveryRequest,
     StatementLine,
@@ -101,6 +105,22 @@ class HubClient:
         except Refused as refused:
             unexpected(refused)
 
+    async def inbox(self, after: str, wait_s: float) -> InboxPage:
+        query = f"wait={int(wait_s)}" + (f"&after={after}" if after else "")
+        answer = await self._get(self._path(f"inbox?{query}"), signed=True, max_bytes=INBOX_MAX_BYTES)
+        return _parse(answer, InboxPage, INBOX_MAX_BYTES)
+
+    async def evidence(self, complaint: str) -> EvidenceFile:
+        answer = await self._get(f"/v1/complaints/{complaint}/evidence", signed=True, max_bytes=INBOX_MAX_BYTES)
+        return _parse(answer, EvidenceFile, INBOX_MAX_BYTES)
+
+    async def agencies(self) -> set[str]:
+        answer = await self._get("/v1/agencies", max_bytes=BODY_MAX_BYTES)
+        try:
+            return {line.agency for line in parse_bodies(answer.body, AgencyLine)}
+        except Refused as refused:
+            unexpected(refused)
+
     async def submit_statement(self, statement: str) -> Entered:
         return _parse(await self._post("/v1/statements", StatementRequest(statement=statement)), Entered)
 
@@ -156,8 +176,8 @@ class HubClient:
         return self._transport.clock.now_ms()
 
 
-def _parse(answer: Answer, body: type[Body]) -> Body:
+def _parse(answer: Answer, body: type[Body], max_bytes: int = BODY_MAX_BYTES) -> Body:
     try:
-        return parse_body(answer.body, body)
+        return parse_body(answer.body, body, max_bytes=max_bytes)
     except Refused as refused:
         unexpected(refused)

@@ -19,11 +19,13 @@ from node.local.hub_evidence import Contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import LocalStore, LocalTransaction
 from node.local.rebasing import AdoptedChange, AnyRules, Rebased, apply, rebase
+from node.local.shared import settle
 from node.ports import Clock
-from node.store.complaint_keys import complaint_key
+from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import (
     Acknowledgement,
     ChainEnd,
+    SharedComplaint,
     SignedSet,
     WrittenChange,
 )
@@ -146,7 +148,9 @@ class Adopting:
         unsent = await transaction.changes(end.last_no)
         adopted = [change for fetched in page for change in fetched.changes]
         keys = {change.key for change in adopted if change.key is not None} | {key for _, key in unsent}
-        states = await _states_at(transaction, keys, end.last_no, self._context())
+        shared = await transaction.with_others(keys)
+        states = await _states_at(transaction, keys - shared, end.last_no, self._context())
+        states |= await self._shared_states(transaction, shared)
         rebased = rebase(unsent, adopted, states, self._context(), self._clock.now_ms())
         held = set(rebased.states)
         await transaction.forget_changes(end.last_no, keys)
@@ -162,6 +166,20 @@ class Adopting:
             unsent=len(rebased.unsent),
             set_aside=len(rebased.aside),
         )
+
+    async def _shared_states(
+        self, transaction: LocalTransaction, keys: Collection[bytes]
+    ) -> dict[bytes, ComplaintState]:
+        """As far as the log's order is known here; the inbox settles them when it has told the rest."""
+        states: dict[bytes, ComplaintState] = {}
+        for key in sorted(keys):
+            await transaction.mark_unsettled(key, is_unsettled=True)
+            shared = await transaction.shared(key)
+            known = SharedComplaint([own for own in shared.own if own.place is not None], shared.foreign)
+            settled = settle(known, complaint_of(key), str(self._agency), whole=False)
+            if settled is not None:
+                states[key] = settled.state
+        return states
 
     async def _add(
         self, transaction: LocalTransaction, fetched: FetchedSet, rebased: Rebased, held: Collection[bytes]

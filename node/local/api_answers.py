@@ -34,6 +34,8 @@ def summary_of(held: HeldComplaint) -> ComplaintSummary:
         unit=state.unit,
         source=state.source,
         offered_to=state.offer_to,
+        offer=None if state.offer is None else b64u_encode(state.offer),
+        bounces=state.bounces,
         closed_by=state.closed_by,
         closed_at=state.closed_at,
         reason=state.reason,
@@ -60,6 +62,8 @@ def _entry(held: HeldChange) -> HistoryEntry:
         leaf=None if held.content is None else b64u_encode(leaf_hash(held.content)),
         seq=held.seq,
         index=held.index,
+        agency=held.agency,
+        verdict=held.verdict,
     )
 
 

@@ -17,14 +17,13 @@ _SAID_FIRST: Final = ("title", "text", "place", "occurred_at", "reporter", "seal
 _BY_REPORTER: Final = frozenset({"received", "information_supplied", "replied", "rated"})
 _NEITHER: Final = ("actor", "rev", "type")
 
-#: Changes to what another agency offered, or owns. This version brings no complaints of others to a node, so that they
-#: are judged by what is here: they are possible for the desk's own complaints at most.
+#: Changes that depend on what other agencies do meanwhile.
 OF_OTHERS: Final = frozenset(
-    name for name, row in TRANSITIONS.items() if row.by in (By.OFFERED, By.DESK, By.OWNING_DESK)
+    name for name, row in TRANSITIONS.items() if row.by in (By.OFFERED, By.DESK, By.OWNING_DESK) or row.answers_offer
 )
 OF_OTHERS_NEXT: Final = (
-    "Complaints that other agencies offer or own do not come to a node in this version (there is no inbox yet): settle "
-    "it with the other agency, which can withdraw the offer and answer the complaint itself."
+    "Look at the complaint again (GET /v1/complaints/{complaint}): another agency was faster perhaps, or the offer is "
+    "not here yet. What is offered to this agency is listed by GET /v1/complaints?where=offered."
 )
 
 
@@ -58,7 +57,7 @@ def change_command(request: ChangeRequest, complaint: str) -> Command:
 
 
 def explained(refused: Refused, change_type: str) -> Refused:
-    """The refusal with the next step that fits, where what is missing is the inbox and not the complaint."""
+    """The refusal with the next step that fits, where another agency has a part in it."""
     if change_type not in OF_OTHERS or refused.kind not in (CHANGE_REFUSED, "not-found"):
         return refused
     members = {**refused.members, "next": OF_OTHERS_NEXT}

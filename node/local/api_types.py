@@ -118,7 +118,10 @@ ANY_CHANGE_REQUEST: Final[Any] = Union[tuple(CHANGE_REQUESTS.values())]  # noqa:
 
 
 class ComplaintSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A complaint as it is now. Times are timestamps."""
+    """A complaint as it is now. Times are timestamps.
+
+    `offer` is what `accepted`, `declined` and `withdrawn` name; `bounces` counts the offers that were declined.
+    """
 
     complaint: str
     tracking: str
@@ -135,6 +138,8 @@ class ComplaintSummary(msgspec.Struct, frozen=True, kw_only=True):
     unit: str | None
     source: ct.Source | None
     offered_to: str | None
+    offer: str | None
+    bounces: int
     closed_by: str | None
     closed_at: str | None
     reason: str | None
@@ -152,7 +157,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change: what was done and what was said (null: nothing, or not held here any more).
 
     `leaf` is the leaf hash of what was said: an `erased` change names it. `seq` is the change set that took it to the
-    hub, `index` that set's place in the national log; null until then.
+    hub, `index` that set's place in the national log; null until then. `agency` signed it, this node's own is null.
+    `verdict` is why the log refused it; null where it did not, or has not been asked yet.
     """
 
     id: str
@@ -165,6 +171,8 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     leaf: str | None
     seq: int | None
     index: int | None
+    agency: str | None
+    verdict: str | None
 
 
 class ComplaintDetail(msgspec.Struct, frozen=True, kw_only=True):

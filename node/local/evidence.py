@@ -6,13 +6,20 @@ again before it is handed out, so that no file leaves that its reader could not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from node.local.hub_evidence import roster_of
 from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_key
-from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet
-from sync_protocol.change_set import ChangeSet, content_leaf_indices, parse_change_set, shown_leaves, verify_lines
+from node.store.local_records import (
+    ComplaintFilter,
+    ForeignSet,
+    HeldChange,
+    HeldComplaint,
+    HeldSet,
+    HeldStatement,
+)
+from sync_protocol.change_set import ChangeSet, parse_change_set, verify_lines
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused
@@ -24,8 +31,9 @@ from sync_protocol.evidence import (
     format_evidence,
     open_evidence,
 )
-from sync_protocol.excerpt import make_excerpt
+from sync_protocol.excerpt import excerpt_changes, hide_in_excerpt, parse_excerpt
 from sync_protocol.limits import SET_MAX_BYTES
+from sync_protocol.merkle import leaf_hash
 from sync_protocol.receipt import parse_receipt
 from sync_protocol.values import ComplaintId, parse_tracking
 
@@ -40,17 +48,18 @@ async def make_evidence(store: LocalStore, wanted: str, *, with_content: bool) -
         raise Refused("configuration", "this node is not enrolled", where="enrolment")
     complaint = await find_complaint(store, wanted)
     changes = await store.complaint_changes(complaint.no)
-    proven = [change for change in changes if change.seq is not None and change.index is not None]
-    if not proven:
+    proven = [one for one in changes if one.seq is not None and one.index is not None and one.verdict is None]
+    foreign = await store.foreign_sets(complaint.no)
+    if not proven and not foreign:
         detail = "the hub has given no receipt for it yet; push first: simpul node push --until-drained"
         raise Refused("not-yet", detail, where=str(complaint.id))
-    statements = [held for held in await store.statements() if held.receipt is not None]
-    sets = [
-        await _excerpt_of(store, seq, [change for change in proven if change.seq == seq], with_content=with_content)
-        for seq in sorted({change.seq for change in proven if change.seq is not None})
-    ]
+    sets = {one.index: EvidenceSet(_shown(one, with_content=with_content), one.receipt.decode()) for one in foreign}
+    for index, seq in sorted({(one.index or 0, one.seq or 0) for one in proven}):
+        ours = [change for change in proven if change.seq == seq]
+        sets[index] = await _excerpt_of(store, seq, ours, with_content=with_content)
+    statements = await _statements_for(store, {identity.agency, *(one.agency for one in foreign)})
     # The key of the newest receipt: whoever has the hub's present key, or any before it, can verify the file by it.
-    receipts = [held.receipt or "" for held in statements] + [shown.receipt for shown in sets]
+    receipts = [held.receipt or "" for held in statements] + [shown.receipt for shown in sets.values()]
     size = max(claimed_size(parse_receipt(receipt.encode("utf-8")).note) for receipt in receipts)
     vkey = roster_of(statements).log_key_at(size)
     evidence = EvidenceFile(
@@ -58,10 +67,26 @@ async def make_evidence(store: LocalStore, wanted: str, *, with_content: bool) -
         vkey=vkey.format(),
         complaint=str(complaint.id),
         statements=[EvidenceStatement(held.statement, held.receipt or "") for held in statements],
-        sets=sets,
+        sets=[sets[index] for index in sorted(sets)],
     )
     data = format_evidence(evidence)
     return data, open_evidence(data, vkey)
+
+
+async def _statements_for(store: LocalStore, agencies: Collection[str]) -> list[HeldStatement]:
+    """What shows whose keys signed, as far as the hub gave receipts for it."""
+    held = await store.statements()
+    wanted = {logged.index for logged in roster_of(held).statements_for(*sorted(agencies))}
+    return [one for one in held if one.index in wanted and one.receipt is not None]
+
+
+def _shown(foreign: ForeignSet, *, with_content: bool) -> str:
+    if with_content:
+        return foreign.lines.decode("utf-8")
+    excerpt = parse_excerpt(foreign.lines)
+    changes = excerpt.manifest.manifest.changes
+    said = {leaf_hash(line) for place, line in excerpt.lines.items() if place >= changes}
+    return hide_in_excerpt(foreign.lines, said).decode("utf-8")
 
 
 async def find_complaint(store: LocalStore, wanted: str) -> HeldComplaint:
@@ -92,7 +117,8 @@ async def _excerpt_of(store: LocalStore, seq: int, changes: Sequence[HeldChange]
     if receipt is None:
         raise Corrupt(f"set {seq} is acknowledged and its receipt is gone")
     change_set = await _read_set(store, held)
-    text = make_excerpt(change_set, _leaves_of(change_set, changes, with_content=with_content))
+    place_of = {line: place for place, line in enumerate(verify_lines(change_set).change_lines)}
+    text = excerpt_changes(change_set, {place_of[change.line] for change in changes}, with_content=with_content)
     return EvidenceSet(text.decode("utf-8"), receipt.decode("utf-8"))
 
 
@@ -100,14 +126,3 @@ async def _read_set(store: LocalStore, held: HeldSet) -> ChangeSet:
     head_frame, contents_frame = await store.set_frames(held.id)
     head = decompress_part(head_frame)
     return parse_change_set(head, decompress_part(contents_frame, SET_MAX_BYTES - len(head)))
-
-
-def _leaves_of(change_set: ChangeSet, changes: Sequence[HeldChange], *, with_content: bool) -> set[int]:
-    """Leaf indices of these changes in the set, and of the content lines that are shown in it."""
-    verified = verify_lines(change_set)
-    place_of = {line: place for place, line in enumerate(verified.change_lines)}
-    places = [place_of[change.line] for change in changes]
-    if not with_content:
-        return set(places)
-    contents = content_leaf_indices(verified.change_lines, change_set.manifest.manifest.size)
-    return {*places, *shown_leaves(change_set).intersection(contents[place] for place in places)}

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from node.local.abroad import Abroad
 from node.local.api_answers import detail_of, summary_of
 from node.local.api_commands import change_command, explained, received_command
 from node.local.api_types import (
@@ -27,11 +28,13 @@ from node.local.evidence import find_complaint
 from node.local.http_middleware import authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
+from node.local.http_tracking import TRACKING_ROUTE, Tracking
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
 from node.local.recording import Outcome
 from node.local.service import LocalService
+from node.local.shared import history_of
 from node.local.status import find_freshness, node_status
 from node.ports import Clock, Randomness
 from sync_protocol.errors import Refused
@@ -40,7 +43,7 @@ BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs 
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
 REFUSED_AFTER_S: Final = 15 * 60  # an operator who sets the clock or asks for a key needs less
 HEADERS_MAX_BYTES: Final = 8_192  # a token and a key are some hundred bytes
-PUBLIC: Final = frozenset({"/healthz", "/metrics", "/openapi.json"})
+PUBLIC: Final = frozenset({"/healthz", "/metrics", "/openapi.json", TRACKING_ROUTE})
 
 #: For web.AppRunner: bodies are not decompressed behind our back, connections say nothing on their own.
 RUNNER_OPTIONS: Final[dict[str, Any]] = {
@@ -66,6 +69,7 @@ class Intake:
     stale_after_s: float
     refused_after_s: float
     is_pusher_failing: Callable[[], bool]
+    abroad: Abroad
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/complaints`."""
@@ -80,6 +84,7 @@ class Intake:
         fields = await read_fields(request, self.body_timeout_s)
         wanted: ChangeRequest = convert(fields, ANY_CHANGE_REQUEST)
         try:
+            await self.abroad.prepare(fields, request.match_info["complaint"])
             held = await find_complaint(self.store, request.match_info["complaint"])
             command = change_command(wanted, held.id)
             keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
@@ -90,7 +95,7 @@ class Intake:
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
-        wanted = read_filter(request)
+        wanted = read_filter(request, str(self.service.minting.agency))
         found = await self.store.complaints(replace(wanted, limit=wanted.limit + 1))
         shown = found[: wanted.limit]
         more = format_cursor(shown[-1].no) if len(found) > len(shown) else None
@@ -99,7 +104,7 @@ class Intake:
     async def detail(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
-        return _json(detail_of(held, await self.store.complaint_changes(held.no)))
+        return _json(detail_of(held, await history_of(self.store, held)))
 
     async def status(self, _request: web.Request) -> web.Response:
         """`GET /v1/status`."""
@@ -149,12 +154,25 @@ def build_app(
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
     is_pusher_failing: Callable[[], bool] = lambda: False,
+    abroad: Abroad | None = None,
 ) -> web.Application:
-    """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it."""
+    """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
+
+    `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
+    """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
     intake = Intake(
-        service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s, is_pusher_failing
+        service,
+        store,
+        clock,
+        counted,
+        document,
+        body_timeout_s,
+        stale_after_s,
+        refused_after_s,
+        is_pusher_failing,
+        abroad or Abroad(),
     )
     app = web.Application(
         middlewares=[observing(counted, clock, randomness), authorising(store, PUBLIC)], client_max_size=BODY_MAX_BYTES
@@ -163,6 +181,7 @@ def build_app(
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)
     app.router.add_post("/v1/complaints/{complaint}/changes", intake.change)
+    app.router.add_get(TRACKING_ROUTE, Tracking(store, clock, str(service.minting.agency)).show)
     app.router.add_get("/v1/status", intake.status)
     app.router.add_get("/healthz", intake.health)
     app.router.add_get("/metrics", intake.show_metrics)

@@ -31,10 +31,12 @@ from sync_protocol.values import parse_code, parse_source_id, parse_tracking
 KEY_MAX_CHARACTERS: Final = 255  # longer than any UUID, message id or hash that people use as a key
 NAME_MAX_CHARACTERS: Final = 64  # of a foreign member's name that an answer repeats
 PAGE_DEFAULT: Final = 50
+OURS, OFFERED, ELSEWHERE, ALL = "ours", "offered", "elsewhere", "all"
+WHERE: Final = (OURS, OFFERED, ELSEWHERE, ALL)  # whose complaints a list shows
 TOKEN_NAME: Final = web.RequestKey("token_name", str)
 
 _checks: Final = lru_cache(maxsize=64)(checks_of)  # one entry for each type of request
-_ONCE: Final = frozenset({"unit", "source_system", "source_id", "tracking", "after", "limit"})
+_ONCE: Final = frozenset({"unit", "source_system", "source_id", "tracking", "where", "after", "limit"})
 _KEY: Final = re.compile(f"[ -~]{{1,{KEY_MAX_CHARACTERS}}}")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
@@ -123,7 +125,7 @@ def request_key(request: web.Request, what: str, fields: dict[str, Any]) -> Requ
     return RequestKey(sha256(who).digest(), sha256(f"{what}\n".encode() + format_object(fields)).digest())
 
 
-def read_filter(request: web.Request) -> ComplaintFilter:
+def read_filter(request: web.Request, agency: str) -> ComplaintFilter:
     """Which complaints a list asks for. Raises Refused(malformed) for a parameter that is unknown or ill-formed."""
     query = request.query
     for name in query:
@@ -139,9 +141,17 @@ def read_filter(request: web.Request) -> ComplaintFilter:
         source_system=parse_code(query["source_system"], "source_system") if "source_system" in query else None,
         source_id=parse_source_id(query["source_id"], "source_id") if "source_id" in query else None,
         tracking=parse_tracking(query["tracking"]) if "tracking" in query else None,
+        **_whose(query.get("where", OURS), agency),
         before_no=_before(query["after"]) if "after" in query else None,
         limit=_limit(query["limit"]) if "limit" in query else PAGE_DEFAULT,
     )
+
+
+def _whose(where: str, agency: str) -> dict[str, str]:
+    if where not in WHERE:
+        raise malformed(f"is one of {', '.join(WHERE)}", "where")
+    whose = {OURS: {"owner": agency}, OFFERED: {"offered_to": agency}, ELSEWHERE: {"not_owner": agency}}
+    return whose.get(where, {})
 
 
 def _state(name: str) -> State:

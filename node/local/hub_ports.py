@@ -6,11 +6,13 @@ from typing import Protocol
 
 from sync_protocol.compression import Parts
 from sync_protocol.ed25519 import Signer
+from sync_protocol.evidence import EvidenceFile
 from sync_protocol.wire import (
     EnrolmentRequest,
     Entered,
     HeadAnswer,
     HubDescription,
+    InboxPage,
     RecoveryAnswer,
     RecoveryRequest,
     StatementLine,
@@ -71,6 +73,22 @@ class HubLink(Protocol):
 
     async def close(self) -> None:
         """Closes connections."""
+        ...
+
+
+class InboxLink(Protocol):
+    """What the hub tells an agency, and how it is asked of others' complaints. Contracts as those of HubLink."""
+
+    async def inbox(self, after: str, wait_s: float) -> InboxPage:
+        """What this agency is told after a place; the answer may be put off by so many seconds while there is none."""
+        ...
+
+    async def evidence(self, complaint: str) -> EvidenceFile:
+        """All that happened to a complaint, as far as this agency may know it."""
+        ...
+
+    async def agencies(self) -> set[str]:
+        """All that were ever enrolled."""
         ...
 
 

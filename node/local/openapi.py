@@ -19,11 +19,13 @@ from node.local.api_types import (
     ProblemBody,
 )
 from node.local.http_problems import LOCAL_PROBLEMS
-from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT
+from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT, WHERE
+from node.local.http_tracking import TRACKING_ROUTE
 from node.local.metrics import METRICS_CONTENT_TYPE
 from node.local.openapi_patterns import add_patterns
 from node.local.recording import Recorded
 from node.local.status import NodeStatus
+from node.tracked import Tracked
 from sync_protocol.change_types import Actor, Source, StateLabel
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEM_PREFIX
 
@@ -84,6 +86,7 @@ def openapi_document() -> dict[str, Any]:
             "/v1/complaints/{complaint}": {"get": _read()},
             "/v1/complaints/{complaint}/changes": {"post": _change()},
             "/v1/status": {"get": _status()},
+            TRACKING_ROUTE: {"get": _track()},
             "/healthz": {"get": _health()},
             "/metrics": {"get": _public("metrics", "Figures for Prometheus", METRICS_CONTENT_TYPE, _TEXT, 500, 503)},
             "/openapi.json": {"get": _public("openapi", "This document", "application/json", {"type": "object"})},
@@ -93,7 +96,7 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    kinds = [NewComplaint, ANY_CHANGE_REQUEST, Recorded, ComplaintPage, ComplaintDetail, NodeStatus, Health]
+    kinds = [NewComplaint, ANY_CHANGE_REQUEST, Recorded, ComplaintPage, ComplaintDetail, NodeStatus, Health, Tracked]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
     components["ChangeRequest"] = schemas[1]
     bodies: list[type[msgspec.Struct]] = [NewComplaint, Actor, Source, *CHANGE_REQUESTS.values()]
@@ -133,9 +136,8 @@ def _change() -> dict[str, Any]:
         "summary": "Record a change to a complaint",
         "description": "Which change is possible in which state: docs/lifecycle.md. With `rev` it is refused if "
         "somebody else changed the complaint since that rev was read. "
-        f"{', '.join(f'`{name}`' for name in sorted(OF_OTHERS))} concern what other agencies offer or own. Such "
-        "complaints do not come to a node in this version (there is no inbox yet), so these are answered 404, or 409 "
-        "with the verdict of protocol §9.3; `next` says so.",
+        f"{', '.join(f'`{name}`' for name in sorted(OF_OTHERS))} depend on other agencies, too: the log's order "
+        "decides, and what lost a race is shown with its verdict in the complaint's history.",
         "parameters": [_COMPLAINT, _IDEMPOTENCY],
         "requestBody": _body("ChangeRequest", {"examples": _CHANGE_EXAMPLES}),
         "responses": answers,
@@ -151,6 +153,7 @@ def _list() -> dict[str, Any]:
         "description": "What comes in while one turns the pages stands before the first page and moves none of them.",
         "parameters": [
             _query("state", states, "any of these; may be given several times"),
+            _query("where", {"enum": [*WHERE], "default": WHERE[0]}, "owned by this agency, offered to it, or neither"),
             _query("unit", _TEXT, "the unit that has it"),
             _query("source_system", _TEXT, "another system; with source_id"),
             _query("source_id", _TEXT, "the number there, exact"),
@@ -198,6 +201,14 @@ def _public(operation: str, summary: str, media_type: str, schema: dict[str, Any
         "security": [],
         "responses": {"200": answer} | {str(status): _problem(status) for status in problems},
     }
+
+
+def _track() -> dict[str, Any]:
+    number = {"name": "number", "in": "path", "required": True, "schema": _TEXT, "description": "as a person types it"}
+    call = _public(
+        "track", "A complaint, for whoever has its tracking number", "application/json", _ref("Tracked"), 503
+    )
+    return call | {"parameters": [number], "responses": call["responses"] | {"404": _problem(404)}}
 
 
 def _ref(name: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from node.local.hub_ports import HubLink, SigningKeys
+from node.local.hub_ports import HubLink, InboxLink, SigningKeys
 from node.store.local_records import (
     Acknowledgement,
     Answer,
@@ -19,6 +19,7 @@ from node.store.local_records import (
     ChainEnd,
     ComplaintFilter,
     Cuttable,
+    ForeignSet,
     Found,
     HeldChange,
     HeldComplaint,
@@ -27,8 +28,10 @@ from node.store.local_records import (
     Named,
     NodeIdentity,
     Outgoing,
+    Refusal,
     Seen,
     SetAside,
+    SharedComplaint,
     SignedSet,
     Signing,
     WrittenChange,
@@ -39,7 +42,7 @@ from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView
 
-__all__ = ["HubLink", "Lease", "LocalStore", "LocalTransaction", "SigningKeys"]
+__all__ = ["HubLink", "InboxLink", "Lease", "LocalStore", "LocalTransaction", "SigningKeys"]
 
 
 class LocalTransaction(Protocol):
@@ -111,6 +114,50 @@ class LocalTransaction(Protocol):
 
     async def note_adoption(self, at_ms: int) -> None:
         """An adoption is complete."""
+        ...
+
+    async def shared(self, key: bytes) -> SharedComplaint:
+        """All that there is here of a complaint: ours in the order of recording, others' in that of the log."""
+        ...
+
+    async def with_others(self, keys: Collection[bytes]) -> set[bytes]:
+        """Those of the complaints that other agencies have written to, as far as is known here."""
+        ...
+
+    async def own_line(self, place: int) -> bytes | None:
+        """The change of ours that stands at a place in the log (index << 16 | position), if it is here."""
+        ...
+
+    async def put_foreign(self, key: bytes, sets: Sequence[ForeignSet]) -> None:
+        """Keeps what others' sets show of a complaint that is here, in place of earlier copies of the same sets."""
+        ...
+
+    async def adopt_orphans(self, key: bytes, complaint: str) -> None:
+        """Changes of ours to a complaint that was not here when they came back from the hub are found to be its."""
+        ...
+
+    async def refuse(self, refusals: Sequence[Refusal]) -> None:
+        """Keeps that the log refused changes of ours; each once."""
+        ...
+
+    async def note_erasures(self, key: bytes, leaves: Collection[bytes]) -> None:
+        """What is to be taken out by the next `carry_out_erasures`."""
+        ...
+
+    async def mark_unsettled(self, key: bytes, *, is_unsettled: bool) -> None:
+        """Whether a change of ours has no place in the log yet."""
+        ...
+
+    async def unsettled(self) -> list[bytes]:
+        """Complaints so marked."""
+        ...
+
+    async def inbox_place(self) -> int:
+        """How far the inbox was read; -1 in the beginning."""
+        ...
+
+    async def move_inbox(self, place: int) -> None:
+        """It was read so far."""
         ...
 
     async def add_set_aside(self, changes: Sequence[SetAside]) -> None:
@@ -306,6 +353,22 @@ class LocalStore(Protocol):
 
     async def set_aside(self) -> list[SetAside]:
         """All that is kept for the operator."""
+        ...
+
+    async def inbox_place(self) -> int:
+        """How far the inbox was read; -1 in the beginning."""
+        ...
+
+    async def has_unsettled(self) -> bool:
+        """Whether there is a complaint of which something of ours has no place in the log yet."""
+        ...
+
+    async def foreign_sets(self, complaint_no: int) -> list[ForeignSet]:
+        """What others' sets show of a complaint, in the order of the log."""
+        ...
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        """The newest changes of ours that the log refused."""
         ...
 
     async def add_token(self, token: ApiToken) -> None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from node.local.ports import LocalStore
 from node.local.troubles import is_refusal
 from node.ports import Clock
+from node.store.local_records import ComplaintFilter
+from sync_protocol.inbox import format_place
 from sync_protocol.values import format_timestamp
 
 HALTED = "halted"  # an operator is needed
 WAITING = "waiting"  # the hub is away; the next attempt has a time
 BUSY = "busy"  # there is something to send
 IDLE = "idle"  # everything is at the hub, with receipts
+COUNTED_MAX: Final = 1_000  # more are "a thousand or more" to whoever reads a status
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """`simpul node status --json`. Counts are changes; `troubles` are sentences with the operator's next step."""
+    """`simpul node status --json`. Counts are changes; `troubles` are sentences with the operator's next step.
+
+    `offered` counts complaints that wait for this agency's answer, `refused` changes of its own that the log refused;
+    both at most COUNTED_MAX. `inbox_place` is how far the inbox was read (protocol §7.6), empty in the beginning.
+    """
 
     agency: str
     origin: str
@@ -33,6 +41,9 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_seq: int
     log_size_seen: int
     set_aside: int
+    offered: int
+    refused: int
+    inbox_place: str
     troubles: list[str]
 
 
@@ -46,6 +57,9 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
     receipt_at_ms = await store.last_receipt_at_ms()
     aside = await store.set_aside()
     trouble = await store.trouble()
+    offered = await store.complaints(ComplaintFilter(offered_to=identity.agency, limit=COUNTED_MAX))
+    refused = await store.refusals(COUNTED_MAX)
+    place = await store.inbox_place()
     failing = view.schedule.failures > 0 and trouble is not None
     troubles = [] if view.halt is None else [f"{view.halt.reason}: {view.halt.detail}. {view.halt.next_step}"]
     troubles += [] if trouble is None else [trouble]
@@ -73,6 +87,9 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
         acknowledged_seq=view.acknowledged_seq,
         log_size_seen=seen.size,
         set_aside=len(aside),
+        offered=len(offered),
+        refused=len(refused),
+        inbox_place="" if place < 0 else format_place(place >> 16, place & 0xFFFF),
         troubles=troubles,
     )
 

@@ -1,8 +1,9 @@
 """Erasing what was said from a local node's database (node/local/ports.py LocalStore; protocol §3.4).
 
-A content line stands in up to three places: beside its change, in the stored bytes of the sets that were cut over it
-(also withdrawn ones), and among changes set aside. Recording an `erased` change notes the leaf hashes in the same
-transaction, whichever way the change came: taken in here, adopted from the hub, or rebased after an old backup.
+A content line stands in up to four places: beside its change, in the stored bytes of the sets that were cut over it
+(also withdrawn ones), among changes set aside, and in what another agency's set shows. Recording an `erased` change
+notes the leaf hashes in the same transaction, whichever way the change came: taken in here, adopted from the hub, or
+rebased after an old backup; one of another agency's is noted when the inbox brings it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sync_protocol.change_set import hide_contents, parse_change_set
 from sync_protocol.change_types import Erased
 from sync_protocol.compression import compress_part, decompress_part
 from sync_protocol.errors import Refused
+from sync_protocol.excerpt import hide_in_excerpt
 from sync_protocol.limits import SET_MAX_BYTES
 from sync_protocol.line import parse_change
 from sync_protocol.merkle import leaf_hash
@@ -35,6 +37,8 @@ _SETS_OVER: Final = (
 _IS_CUT: Final = "SELECT EXISTS (SELECT 1 FROM change_set WHERE first_no <= ? AND last_no >= ? AND status <> 2)"
 _REWRITE: Final = "UPDATE set_frames SET contents = ? WHERE set_id = ?"
 _FORGET: Final = "UPDATE change SET content = NULL WHERE no = ?"
+_FOREIGN: Final = "SELECT idx, lines FROM foreign_set WHERE complaint_no = ?"
+_REWRITE_FOREIGN: Final = "UPDATE foreign_set SET lines = ? WHERE complaint_no = ? AND idx = ?"
 _ASIDE: Final = "SELECT id, content FROM set_aside WHERE content IS NOT NULL"
 _FORGET_ASIDE: Final = "UPDATE set_aside SET content = NULL WHERE id = ?"
 _DONE: Final = "DELETE FROM erasure WHERE leaf = ?"
@@ -91,6 +95,17 @@ async def _erase(connection: Any, complaint_no: int, leaves: set[bytes]) -> int:
             await fetch(connection, _FORGET, (no,))
             gone += 1
         await fetch(connection, _DONE, (leaf,))
+    return gone + await _erase_foreign(connection, complaint_no, leaves)
+
+
+async def _erase_foreign(connection: Any, complaint_no: int, leaves: set[bytes]) -> int:
+    """Words that other agencies took down, in what their sets show here."""
+    gone = 0
+    for index, lines in await fetch(connection, _FOREIGN, (complaint_no,)):
+        left = hide_in_excerpt(lines, leaves)
+        if left != lines:
+            await fetch(connection, _REWRITE_FOREIGN, (left, complaint_no, index))
+            gone += 1
     return gone
 
 

@@ -39,12 +39,13 @@ _STATEMENT, _ASIDE = table_of(StatementRow), table_of(SetAsideRow)
 _NODE_ID: Final = 1
 # The set of a change is found from the end of an index; asked for an unsent change, that would walk all of it.
 _HISTORY: Final = """
-SELECT change.no, change.line, change.content, change_set.seq, change_set.idx
+SELECT change.no, change.line, change.content, change_set.seq, change_set.idx, refusal.verdict
 FROM change LEFT JOIN change_set ON change.no <= :last_no AND change_set.id = (
     SELECT covering.id FROM change_set AS covering
     WHERE covering.first_no <= change.no AND covering.last_no >= change.no AND covering.status <> 2
     ORDER BY covering.first_no DESC LIMIT 1
 )
+LEFT JOIN refusal ON refusal.place = change_set.idx << 16 | change.no - change_set.first_no
 WHERE change.complaint_no = :complaint_no ORDER BY change.no
 """
 
@@ -62,7 +63,9 @@ class LocalReading(LocalBase):
             query = query.where(_COMPLAINT.c.state.in_([int(state) for state in wanted.states]))
         if wanted.before_no is not None:
             query = query.where(_COMPLAINT.c.no < wanted.before_no)
-        for column in ("unit", "source_system", "source_id", "tracking"):
+        if wanted.not_owner is not None:
+            query = query.where(_COMPLAINT.c.owner != wanted.not_owner)
+        for column in ("unit", "source_system", "source_id", "tracking", "owner", "offered_to"):
             value = getattr(wanted, column)
             if value is not None:
                 query = query.where(_COMPLAINT.c[column] == value)
@@ -72,7 +75,7 @@ class LocalReading(LocalBase):
         async with self.readers.connect() as connection:
             query = text(_HISTORY).bindparams(complaint_no=complaint_no, last_no=await find_last_sent_no(connection))
             rows = (await connection.execute(query)).all()
-        return [HeldChange(row.no, row.line, row.content, row.seq, row.idx) for row in rows]
+        return [HeldChange(row.no, row.line, row.content, row.seq, row.idx, None, row.verdict) for row in rows]
 
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         async with self.readers.connect() as connection:

@@ -22,14 +22,15 @@ from node.store.local_records import (
     WrittenComplaint,
     WrittenRows,
 )
+from sync_protocol.excerpt import parse_excerpt
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import parse_timestamp
 
 UPSERT_COMPLAINT: Final = (
     "INSERT INTO complaint (key, tracking, source_system, source_id, state, rev, unit, received_at_ms,"
-    " changed_at_ms, packed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
-    " state = excluded.state, rev = excluded.rev, unit = excluded.unit, changed_at_ms = excluded.changed_at_ms,"
-    " packed = excluded.packed"
+    " changed_at_ms, packed, owner, offered_to) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
+    " SET state = excluded.state, rev = excluded.rev, unit = excluded.unit, changed_at_ms = excluded.changed_at_ms,"
+    " packed = excluded.packed, owner = excluded.owner, offered_to = excluded.offered_to"
 )
 INSERT_CHANGE: Final = (
     "INSERT INTO change (complaint_no, line, content)"
@@ -45,6 +46,9 @@ _SOURCE: Final = "SELECT key FROM complaint WHERE source_id = ? AND source_syste
 _SAID: Final = (
     "SELECT content FROM change JOIN complaint ON complaint.no = change.complaint_no"
     " WHERE complaint.key = ? AND content IS NOT NULL"
+)
+_SAID_BY_OTHERS: Final = (
+    "SELECT lines FROM foreign_set JOIN complaint ON complaint.no = foreign_set.complaint_no WHERE complaint.key = ?"
 )
 
 
@@ -90,8 +94,18 @@ def _find(connection: sqlite3.Connection, named: Named) -> Found:
         held_complaints(_in(connection, COMPLAINTS, keys)),
         {row[0]: Answer(*row) for row in _in(connection, _ANSWERS, named.answers)},
         sources,
-        {key: {leaf_hash(said) for (said,) in connection.execute(_SAID, (key,))} for key in named.erasing},
+        {key: _shown(connection, key) for key in named.erasing},
     )
+
+
+def _shown(connection: sqlite3.Connection, key: bytes) -> set[bytes]:
+    """Leaf hashes of all that was said about a complaint and is here, in our own changes or in others' sets."""
+    said = {leaf_hash(content) for (content,) in connection.execute(_SAID, (key,))}
+    for (lines,) in connection.execute(_SAID_BY_OTHERS, (key,)):
+        excerpt = parse_excerpt(lines)
+        changes = excerpt.manifest.manifest.changes
+        said |= {leaf_hash(line) for place, line in excerpt.lines.items() if place >= changes}
+    return said
 
 
 def _in(connection: sqlite3.Connection, query: str, keys: Collection[bytes]) -> Iterable[Any]:
@@ -113,4 +127,6 @@ def _complaint_row(written: WrittenComplaint) -> tuple[Any, ...]:
         parse_timestamp(state.received_at),
         written.changed_at_ms,
         pack_state(state),
+        state.owner,
+        state.offer_to,
     )

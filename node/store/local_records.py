@@ -146,13 +146,58 @@ class WrittenRows:
 
 @dataclass(frozen=True, slots=True)
 class HeldChange:
-    """A change as stored; `seq` of the set it is in (None: unsent), `index` of that in the log (None: no receipt)."""
+    """A change as stored; `seq` of the set it is in (None: unsent), `index` of that in the log (None: no receipt).
+
+    `agency` is the one that signed it where that is another; then `no` is 0. `verdict` is why the log refused one of
+    ours, as far as the hub has told.
+    """
 
     no: int
     line: bytes
     content: bytes | None
     seq: int | None = None
     index: int | None = None
+    agency: str | None = None
+    verdict: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignSet:
+    """What another agency's set shows of one complaint: an excerpt (protocol §3.2) with its receipt, both verified."""
+
+    index: int
+    agency: str
+    seq: int
+    lines: bytes = field(repr=False)
+    receipt: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnLine:
+    """A change of ours to a complaint: its place in the log (None: no receipt yet), and whether the log refused it."""
+
+    line: bytes = field(repr=False)
+    place: int | None
+    is_refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A change of ours that the log refused (protocol §9.3), at its place; `key` None where its line names nothing."""
+
+    place: int
+    key: bytes | None
+    change_id: str
+    verdict: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedComplaint:
+    """All that there is here of a complaint that several agencies write to."""
+
+    own: Sequence[OwnLine]
+    foreign: Sequence[ForeignSet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +323,10 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class ComplaintFilter:
-    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly."""
+    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly.
+
+    `not_owner` is for what is held here and owned by anybody else.
+    """
 
     states: Sequence[State] = ()
     unit: str | None = None
@@ -286,4 +334,7 @@ class ComplaintFilter:
     source_id: str | None = None
     tracking: str | None = None
     before_no: int | None = None
+    owner: str | None = None
+    not_owner: str | None = None
+    offered_to: str | None = None
     limit: int = 50

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from node.store.local_erasing import LocalErasing
+from node.store.local_inbox import LocalInbox
 from node.store.local_outbox import LocalOutbox
 from node.store.local_reading import LocalReading
 from node.store.local_recording import record
@@ -19,7 +20,7 @@ from node.store.migration import bring_up_to_date, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
 
-class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing):
+class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing, LocalInbox):
     """See LocalStore. Durability FULL: a recorded complaint and a stored receipt survive a power cut."""
 
     @classmethod

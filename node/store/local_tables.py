@@ -7,11 +7,11 @@ big (lines, frames, receipts) stands apart from what is looked up. Times are mil
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Table, false, text
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Table, false, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0003"
+LOCAL_REVISION: Final = "0004"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -52,6 +52,7 @@ class NodeRow(LocalTable, table=True):
     halt_detail: str | None = None
     halted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     trouble: str | None = None
+    inbox_place: int = Field(default=-1, sa_type=BigInteger, sa_column_kwargs={"server_default": text("-1")})
 
 
 class ComplaintRow(LocalTable, table=True):
@@ -61,6 +62,9 @@ class ComplaintRow(LocalTable, table=True):
     __table_args__ = (
         Index("complaint_by_state", "state", "no"),
         Index("complaint_by_source", "source_id", "source_system"),
+        Index("complaint_by_owner", "owner", "no"),
+        Index("complaint_offered", "offered_to", "no", sqlite_where=text("offered_to IS NOT NULL")),
+        Index("complaint_unsettled", "no", sqlite_where=text("is_unsettled")),
     )
     no: int | None = Field(default=None, primary_key=True)
     key: bytes = Field(sa_type=LargeBinary, unique=True)
@@ -73,6 +77,10 @@ class ComplaintRow(LocalTable, table=True):
     received_at_ms: int = Field(sa_type=BigInteger)
     changed_at_ms: int = Field(sa_type=BigInteger)
     packed: bytes = Field(sa_type=LargeBinary)
+    owner: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    offered_to: str | None = None
+    # Something of ours has no receipt yet: where it stands among others' changes is not known.
+    is_unsettled: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class ChangeRow(LocalTable, table=True):
@@ -181,3 +189,27 @@ class ErasureRow(LocalTable, table=True):
     __tablename__ = "erasure"
     leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
     complaint_no: int
+
+
+class ForeignSetRow(LocalTable, table=True):
+    """What other agencies' sets show of a complaint: excerpt and receipt, as they came, verified before."""
+
+    __tablename__ = "foreign_set"
+    complaint_no: int = Field(primary_key=True)
+    idx: int = Field(primary_key=True, sa_type=BigInteger)
+    agency: str
+    seq: int = Field(sa_type=BigInteger)
+    lines: bytes = Field(sa_type=LargeBinary)
+    receipt: bytes = Field(sa_type=LargeBinary)
+
+
+class RefusalRow(LocalTable, table=True):
+    """A change of ours that the log refused; `complaint_no` 0 where its complaint is not here."""
+
+    __tablename__ = "refusal"
+    __table_args__ = (Index("refusal_of_complaint", "complaint_no"),)
+    place: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
+    complaint_no: int
+    change_id: str
+    verdict: str
+    at_ms: int = Field(sa_type=BigInteger)

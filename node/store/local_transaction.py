@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches
 from node.store.local_erasing import unannounced
+from node.store.local_inbox import SqlInboxTransaction
 from node.store.local_receipt import (
     ACKNOWLEDGE,
     MOVE_SEEN,
@@ -37,6 +38,7 @@ from node.store.local_tables import (
     ChangeRow,
     ChangeSetRow,
     ComplaintRow,
+    ForeignSetRow,
     NodeRow,
     SetAsideRow,
     SetFramesRow,
@@ -48,6 +50,7 @@ from sync_protocol.limits import INTEGER_MAX
 from sync_protocol.values import Digest
 
 _COMPLAINT, _CHANGE, _SET = table_of(ComplaintRow), table_of(ChangeRow), table_of(ChangeSetRow)
+_FOREIGN = table_of(ForeignSetRow)
 _FRAMES, _RECEIPT = table_of(SetFramesRow), table_of(SetReceiptRow)
 _ASIDE, _NODE = table_of(SetAsideRow), table_of(NodeRow)
 
@@ -64,11 +67,8 @@ _WORDLESS: Final = "SELECT no, line FROM change WHERE no > ? AND content IS NULL
 LIVE_SET: Final = f"SELECT {SET_COLUMNS} FROM change_set WHERE seq = ? AND status <> 2"  # noqa: S608 - constants
 
 
-class SqlLocalTransaction:
+class SqlLocalTransaction(SqlInboxTransaction):
     """See LocalTransaction. Lives no longer than the connection's transaction."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def complaints(self, keys: Collection[bytes]) -> dict[bytes, HeldComplaint]:
         found: dict[bytes, HeldComplaint] = {}
@@ -115,7 +115,8 @@ class SqlLocalTransaction:
         await self._connection.execute(delete(_CHANGE).where(_CHANGE.c.no > after_no))
         for bunch in in_bunches(complaints):
             kept = select(_CHANGE.c.complaint_no).where(_CHANGE.c.complaint_no == _COMPLAINT.c.no).exists()
-            await self._connection.execute(delete(_COMPLAINT).where(_COMPLAINT.c.key.in_(bunch), ~kept))
+            others = select(_FOREIGN.c.complaint_no).where(_FOREIGN.c.complaint_no == _COMPLAINT.c.no).exists()
+            await self._connection.execute(delete(_COMPLAINT).where(_COMPLAINT.c.key.in_(bunch), ~kept, ~others))
 
     async def withdraw_sets(self, from_seq: int) -> int:
         done = await self._connection.execute(

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from node.store.postgres import PROJECTION_SCHEMA, create_schema, open_for_migration, open_readers
 from node.store.postgres_pool import BY_INDEX, DriverPool, open_pools
 from node.store.projection_reading import ProjectionReading
-from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale
+from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale, tracking_is_stale
 from node.store.projection_store import bring_projection_up_to_date
 from node.store.projection_sums import with_sums
 
@@ -51,8 +51,18 @@ totals AS (
   ON CONFLICT (figure, agency, key, class_) DO UPDATE SET count = total.count + excluded.count),
 ticks AS (
   INSERT INTO last_heard (agency, tick_ms) SELECT new.* FROM moved, unnest($25::text[], $26::bigint[]) AS new
-  ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms)
+  ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms),
+told AS (
+  INSERT INTO inbox (agency, place, note, verdict, key)
+  SELECT new.* FROM moved, unnest($27::text[], $28::bigint[], $29::int[], $30::int[], $31::bytea[]) AS new)
 SELECT size FROM moved
+"""
+_TRACK: Final = """
+WITH moved AS (UPDATE tracked_to SET size = $2 WHERE size = $1 RETURNING size),
+added AS (
+  INSERT INTO tracked (hash, key) SELECT new.* FROM moved, unnest($3::bigint[], $4::bytea[]) AS new
+  ON CONFLICT DO NOTHING)
+SELECT count(*) FROM moved
 """
 _REWIND: Final = "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3"
 
@@ -101,6 +111,10 @@ class PostgresProjectionStore(ProjectionReading):
         if not await self.committing.write(partial(work, step=step)):
             raise step_is_stale(step)
 
+    async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
+        if not await self.committing.write(lambda driver: driver.fetchval(_TRACK, begins, size, *_columns(2, numbers))):
+            raise tracking_is_stale(begins)
+
     async def clear(self) -> None:
         """A query that is under way may see the tables empty already."""
         await self.committing.write(_clear)
@@ -133,7 +147,8 @@ async def _clear(driver: Any) -> None:
         # A step locks its tables before it comes to the cursor's row: it shall wait before the first of them.
         await driver.execute("LOCK TABLE cursor IN SHARE ROW EXCLUSIVE MODE")
         await driver.execute(_REWIND, empty.size, empty.state_hash, empty.updated_at_ms)
-        await driver.execute("TRUNCATE complaint, refused, total, last_heard")
+        await driver.execute("TRUNCATE complaint, refused, inbox, total, last_heard, tracked")
+        await driver.execute("UPDATE tracked_to SET size = 0")
 
 
 def _numbered(born: _Rows) -> list[tuple[int, bytes, int, bytes, bytes]]:
@@ -154,6 +169,7 @@ def _arguments(step: ProjectionStep, born: Sequence[tuple[int, bytes, int, bytes
         *_columns(6, refused),
         *_columns(5, with_sums(step.totals)),
         *(list(step.last_heard), list(step.last_heard.values())),
+        *_columns(5, step.inbox),
     ]
 
 

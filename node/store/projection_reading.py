@@ -26,15 +26,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from node.store.complaint_place import SLOT_MAX, place_of
 from node.store.hub_tables import table_of
-from node.store.projection_records import ComplaintRow, Cursor, RefusedChange, TotalRow, TotalsWanted
+from node.store.projection_records import ComplaintRow, Cursor, InboxRow, RefusedChange, TotalRow, TotalsWanted
 from node.store.projection_sums import NATIONAL, OPEN, PLAIN
-from node.store.projection_tables import ComplaintTable, CursorTable, HeardTable, RefusedTable, TotalTable
+from node.store.projection_tables import (
+    ComplaintTable,
+    CursorTable,
+    HeardTable,
+    InboxTable,
+    RefusedTable,
+    TotalTable,
+    TrackedTable,
+    TrackedToTable,
+)
+from sync_protocol.inbox import Note
 
 COMPLAINT: Final = table_of(ComplaintTable)
 REFUSED: Final = table_of(RefusedTable)
+INBOX: Final = table_of(InboxTable)
 TOTAL: Final = table_of(TotalTable)
+TRACKED: Final = table_of(TrackedTable)
+TRACKED_TO: Final = table_of(TrackedToTable)
 HEARD: Final = table_of(HeardTable)
 CURSOR: Final = table_of(CursorTable)
+SAME_HASH_MAX: Final = 16  # a number that more complaints claim is somebody's mischief
 SUMMED: Final = "*"  # stands in the place of a word over which was added up
 
 
@@ -107,6 +121,32 @@ class ProjectionReading:
         async with self.readers.connect() as connection:
             rows = (await connection.execute(query)).all()
         return [RefusedChange(r.idx, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in rows]
+
+    async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
+        query = select(INBOX).where(INBOX.c.agency == agency, INBOX.c.place > after)
+        async with self.readers.connect() as connection:
+            cursor = await read_cursor(connection)
+            rows = (await connection.execute(query.order_by(INBOX.c.place).limit(limit))).all()
+        return cursor, [InboxRow(*row) for row in rows]
+
+    async def told_since(self, place: int) -> set[str]:
+        query = select(INBOX.c.agency).where(INBOX.c.place >= place).distinct()
+        async with self.readers.connect() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    async def holders(self, key: bytes) -> set[str]:
+        query = select(INBOX.c.agency).where(INBOX.c.key == key, INBOX.c.note != Note.REFUSED).distinct()
+        async with self.readers.connect() as connection:
+            return set((await connection.execute(query)).scalars())
+
+    async def tracked_to(self) -> int:
+        async with self.readers.connect() as connection:
+            return int((await connection.execute(select(TRACKED_TO.c.size))).scalar_one())
+
+    async def tracked(self, number_hash: int) -> list[bytes]:
+        query = select(TRACKED.c.key).where(TRACKED.c.hash == number_hash).limit(SAME_HASH_MAX)
+        async with self.readers.connect() as connection:
+            return list((await connection.execute(query)).scalars())
 
 
 _ROWS: Final = select(COMPLAINT.c.key, COMPLAINT.c.place, COMPLAINT.c.state, COMPLAINT.c.pointers)

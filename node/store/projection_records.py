@@ -81,10 +81,27 @@ class RefusedChange:
     verdict: int
 
 
+class InboxRow(NamedTuple):
+    """Something that an agency is told (protocol §7.6, sync_protocol/inbox.py Note); `place` points to its change.
+
+    `verdict` is that of a refused change, 0 for any other; `key` is None where the refused line names no complaint.
+    """
+
+    agency: str
+    place: int
+    note: int
+    verdict: int
+    key: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """An applied `erased` change: the complaint's key, the leaf hashes, and its pointers out of the same step."""
+    """An applied `erased` change: where it stands and who signed it, the complaint's key, the leaf hashes, and the
+    complaint's pointers out of the same step.
+    """
 
+    place: int
+    signer: str
     complaint: bytes
     leaves: frozenset[bytes]
     pointers: bytes
@@ -96,7 +113,7 @@ class ProjectionStep:
 
     `born` are complaints that did not exist before, `changed` are others: whole new states, new pointers alone.
     `totals` are differences by name (`figure/agency/key/class`). `erasures` are not written: whoever commits the step
-    carries them out first.
+    carries them out first. `inbox` is what others than the signers are told, and every refusal to its signer.
     """
 
     begins: int
@@ -107,11 +124,22 @@ class ProjectionStep:
     totals: Mapping[str, int] = field(default_factory=dict)
     last_heard: Mapping[str, int | None] = field(default_factory=dict)
     erasures: Sequence[Erasure] = ()
+    inbox: Sequence[InboxRow] = ()
 
 
 def step_is_stale(step: ProjectionStep) -> Unavailable:
     """Somebody else moved the cursor meanwhile."""
     return Unavailable(f"the projection is not at {step.begins} any more", retry_after_s=1)
+
+
+def tracking_is_stale(begins: int) -> Unavailable:
+    """Somebody else read on meanwhile, or everything was dropped."""
+    return Unavailable(f"tracking numbers are not read up to {begins} any more", retry_after_s=1)
+
+
+def pointer_to(index: int, position: int) -> int:
+    """Where a change stands, as one number that grows with the log."""
+    return index << 16 | position
 
 
 def read_pointers(pointers: bytes) -> Iterator[tuple[int, int]]:

@@ -17,8 +17,18 @@ from sqlalchemy import delete, event, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from node.store.migration import check_revision, migrate, revision_of
-from node.store.projection_reading import COMPLAINT, CURSOR, HEARD, REFUSED, TOTAL, ProjectionReading
-from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale
+from node.store.projection_reading import (
+    COMPLAINT,
+    CURSOR,
+    HEARD,
+    INBOX,
+    REFUSED,
+    TOTAL,
+    TRACKED,
+    TRACKED_TO,
+    ProjectionReading,
+)
+from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale, tracking_is_stale
 from node.store.projection_sums import with_sums
 from node.store.projection_tables import PROJECTION_REVISION
 from node.store.sqlite import open_readers, open_writer, sqlite_url
@@ -51,6 +61,7 @@ _REFUSE: Final = """
 INSERT INTO refused (idx, position, agency, seq, change_id, verdict)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?1)
 """
+_TELL: Final = "INSERT INTO inbox (agency, place, note, verdict, key) VALUES (?, ?, ?, ?, ?)"
 _ADD_TOTALS: Final = """
 INSERT INTO total (figure, agency, "key", class_, count)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true
@@ -61,6 +72,8 @@ INSERT INTO last_heard (agency, tick_ms) SELECT "key", value FROM json_each(?1) 
 ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms
 """
 
+_TRACKED_TO: Final = "UPDATE tracked_to SET size = ? WHERE size = ?"
+_TRACK: Final = "INSERT INTO tracked (hash, key) VALUES (?, ?) ON CONFLICT DO NOTHING"
 PROJECTION_DATABASE: Final = "hub's projection database"
 _json: Final = msgspec.json.Encoder(enc_hook=str).encode  # AgencyId and its like are text
 _Rows = Sequence[tuple[bytes, int, bytes, bytes]]
@@ -149,10 +162,19 @@ class SqlProjectionStore(ProjectionReading):
                 await connection.exec_driver_sql(_CHANGE, packed)
             await _write_registers(connection, step)
 
+    async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
+        async with self.writer.begin() as connection:
+            moved = await connection.exec_driver_sql(_TRACKED_TO, (size, begins))
+            if moved.rowcount != 1:
+                raise tracking_is_stale(begins)
+            if numbers:
+                await connection.exec_driver_sql(_TRACK, list(numbers))
+
     async def clear(self) -> None:
         async with self.writer.begin() as connection:
-            for table in (COMPLAINT, REFUSED, TOTAL, HEARD):
+            for table in (COMPLAINT, REFUSED, INBOX, TOTAL, HEARD, TRACKED):
                 await connection.execute(delete(table))
+            await connection.execute(update(TRACKED_TO).values(size=0))
             empty = Cursor()
             await connection.execute(
                 update(CURSOR).values(size=empty.size, state_hash=empty.state_hash, updated_at_ms=empty.updated_at_ms)
@@ -190,10 +212,12 @@ async def _move_cursor(connection: AsyncConnection, step: ProjectionStep) -> Non
 
 
 async def _write_registers(connection: AsyncConnection, step: ProjectionStep) -> None:
-    """Refused changes, totals and ticks."""
+    """Refused changes, what agencies are told, totals and ticks."""
     if step.refused:
         refused = [(r.index, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in step.refused]
         await connection.exec_driver_sql(_REFUSE, (_json(refused),))
+    if step.inbox:
+        await connection.exec_driver_sql(_TELL, [tuple(row) for row in step.inbox])
     if step.totals:
         await connection.exec_driver_sql(_ADD_TOTALS, (_json(with_sums(step.totals)),))
     if step.last_heard:

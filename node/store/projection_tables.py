@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-PROJECTION_REVISION: Final = "0002"
+PROJECTION_REVISION: Final = "0003"
 _WORD: Final = Text()  # on PostgreSQL ordered byte by byte (migration 0002): words of the protocol are ASCII
 _BIG: Final = BigInteger().with_variant(Integer, "sqlite")
 
@@ -47,6 +47,34 @@ class RefusedTable(ProjectionTable, table=True):
     seq: int = Field(sa_type=BigInteger)
     change_id: str = Field(sa_type=_WORD)
     verdict: int
+
+
+class InboxTable(ProjectionTable, table=True):
+    """What each agency is told, in the order of the log (projection_records.py InboxRow)."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (Index("inbox_by_place", "place"), Index("inbox_by_complaint", "key"))
+    agency: str = Field(primary_key=True, sa_type=_WORD)
+    place: int = Field(primary_key=True, sa_type=BigInteger)
+    note: int
+    verdict: int
+    key: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class TrackedTable(ProjectionTable, table=True):
+    """Which complaint a tracking number is of, by a hash of it (node/hub/tracking.py); more than one may claim it."""
+
+    __tablename__ = "tracked"
+    hash: int = Field(primary_key=True, sa_type=BigInteger)
+    key: bytes = Field(primary_key=True, sa_type=LargeBinary)
+
+
+class TrackedToTable(ProjectionTable, table=True):
+    """The one row that says how far the log was read for tracking numbers: behind the fold, when there is time."""
+
+    __tablename__ = "tracked_to"
+    id: int = Field(primary_key=True)
+    size: int = Field(sa_type=BigInteger)
 
 
 class TotalTable(ProjectionTable, table=True):

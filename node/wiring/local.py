@@ -16,11 +16,15 @@ from keys.key_directory import KeyDirectory
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
+from node.local.abroad import Abroad
+from node.local.api_answers import summary_of
 from node.local.enrolment import enrol_node
 from node.local.evidence import make_evidence
+from node.local.federation import Federation
 from node.local.hub_session import HubSession
 from node.local.import_service import ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
+from node.local.inbox import Inbox
 from node.local.lease import DirectoryLease
 from node.local.pusher import Pusher
 from node.local.recording import Minting
@@ -33,12 +37,15 @@ from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
+from node.store.complaint_keys import complaint_of
+from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
-from sync_protocol.errors import Refused
-from sync_protocol.values import AgencyId
+from sync_protocol.errors import Refused, Unavailable
+from sync_protocol.values import AgencyId, format_timestamp
 
 RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
+SHOWN_MAX: Final = 200  # offers and refusals on one screen
 WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
 
 
@@ -54,6 +61,7 @@ class NodeParts:
         self.key_directory = KeyDirectory(settings.keys_directory, settings.passphrase())
         self.keys = DirectoryKeys(self.key_directory)
         self.lease = DirectoryLease(settings.directory)
+        self.federation = Federation()
 
     @property
     def listed(self) -> Agency | None:
@@ -68,7 +76,8 @@ class NodeParts:
     def minting(self) -> Minting:
         """What identifiers of this node are made from."""
         prefix = self.listed.prefix if self.listed else _prefix_of(self.agency)
-        return Minting(self.agency, prefix, self.clock, self.randomness)
+        federation = self.federation
+        return Minting(self.agency, prefix, self.clock, self.randomness, federation, federation.is_agency)
 
     def link(self) -> HubClient:
         """The way to the hub; opens nothing before it is used."""
@@ -97,6 +106,11 @@ class NodeParts:
             keep_days=self.settings.retention_days,
             keep_sets=self.settings.retention_sets,
         )
+
+    def inbox(self, link: HubClient) -> Inbox:
+        """What the hub tells this agency."""
+        session = HubSession(self.store, link, self.keys, self.agency)
+        return Inbox(self.store, link, session, self.federation, self.clock, self.agency)
 
     def service(self, on_recorded: Callable[[], None] = lambda: None) -> LocalService:
         """Records changes; to be entered as an async context."""
@@ -173,6 +187,10 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
+        inbox = parts.inbox(link)
+        await parts.federation.read_rules(parts.store)
+        reading = asyncio.create_task(inbox.run(stop), name="inbox")
+        stack.push_async_callback(_cancel, reading)
         application = build_app(
             service,
             parts.store,
@@ -181,6 +199,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
             is_pusher_failing=lambda: pusher.is_failing,
+            abroad=Abroad(inbox, parts.federation, link),
         )
         settle_objects()
         bound_port = settings.port if port is None else port
@@ -200,6 +219,12 @@ async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
     for task in unfinished:
         task.cancel()
     await asyncio.gather(pushing, return_exceptions=True)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """What it was taking in is taken in at the next start."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def import_file(
@@ -225,10 +250,43 @@ async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dic
         link = parts.link()
         try:
             drained = await parts.pusher(link).drain(timeout_s, until_drained=until_drained)
+            told = await _take_in(parts, link) if drained.reached and not drained.halted else 0
         finally:
             await link.close()
         status = await status_of(parts.store, parts.clock)
-        return {**msgspec.to_builtins(status), "drained": drained.drained, "reached": drained.reached}
+        return {**msgspec.to_builtins(status), "drained": drained.drained, "reached": drained.reached, "told": told}
+
+
+async def _take_in(parts: NodeParts, link: HubClient) -> int:
+    """How many items of the inbox came; the hub gone meanwhile is no failure of what was pushed."""
+    try:
+        return await parts.inbox(link).drain()
+    except Unavailable:
+        return 0
+
+
+async def read_inbox(directory: Path) -> dict[str, Any]:
+    """`simpul node inbox`."""
+    async with opened(directory) as parts:
+        link = parts.link()
+        try:
+            told = await parts.inbox(link).drain()
+        finally:
+            await link.close()
+        offered = await parts.store.complaints(ComplaintFilter(offered_to=str(parts.agency), limit=SHOWN_MAX))
+        return {
+            "told": told,
+            "offered": [msgspec.to_builtins(summary_of(held)) for held in offered],
+            "refused": [
+                {
+                    "complaint": None if one.key is None else str(complaint_of(one.key)),
+                    "change": one.change_id,
+                    "verdict": one.verdict,
+                    "at": format_timestamp(one.at_ms),
+                }
+                for one in await parts.store.refusals(SHOWN_MAX)
+            ],
+        }
 
 
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:

@@ -155,7 +155,11 @@ async def test_a_crash_between_erasing_and_committing_is_made_good(tmp_path: Pat
         index = lab.hub.log.size - 1
         await agency.push_new([erasure(agency, complaints[0], contents[0])])
         erased = Erasure(
-            complaint_key(complaints[0]), frozenset([leaf_hash(contents[0])]), (index << 16).to_bytes(8, "big")
+            0,
+            "33.75",
+            complaint_key(complaints[0]),
+            frozenset([leaf_hash(contents[0])]),
+            (index << 16).to_bytes(8, "big"),
         )
         assert await carry_out(lab.hub.store, erased, b"") == 1  # and here the process died
         await lab.hub.projector.catch_up()

@@ -101,10 +101,10 @@ async def test_a_change_that_the_state_does_not_allow_is_refused_with_its_verdic
     assert (answer.body["verdict"], answer.body["state"], answer.body["rev"]) == ("bad_transition", "received", 1)
     offer = await api.change(complaint, "accepted", offer="A" * 43)
     assert (offer.status, offer.body["verdict"]) == (409, "no_offer")
-    assert "no inbox yet" in offer.body["next"]
+    assert "where=offered" in offer.body["next"]
     elsewhere = await api.change("35.71:01890000-0000-7000-8000-000000000000", "accepted", offer="A" * 43)
     assert (elsewhere.status, elsewhere.kind) == (404, "not-found")
-    assert "no inbox yet" in elsewhere.body["next"]
+    assert "where=offered" in elsewhere.body["next"]
     recall = await api.change(complaint, "recalled", reason="silent")
     assert (recall.status, recall.body["verdict"]) == (409, "not_desk")
     assert len(await api.stored_changes()) == 1

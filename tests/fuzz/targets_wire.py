@@ -317,7 +317,8 @@ def _complaints() -> list[bytes]:
 
 def _filter(data: bytes) -> object:
     pairs = [part.partition("=") for part in text_of(data).split("&")]
-    return read_filter(cast("Any", SimpleNamespace(query=MultiDict((name, value) for name, _, value in pairs))))
+    query = MultiDict((name, value) for name, _, value in pairs)
+    return read_filter(cast("Any", SimpleNamespace(query=query)), "33.75")
 
 
 def _claims(data: bytes) -> object:

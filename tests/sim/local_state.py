@@ -15,11 +15,14 @@ from node.store.local_records import (
     Answer,
     ApiToken,
     ChainEnd,
+    ForeignSet,
     HeldChange,
     HeldComplaint,
     HeldSet,
     HeldStatement,
     NodeIdentity,
+    OwnLine,
+    Refusal,
     RowConflict,
     Seen,
     SetAside,
@@ -50,6 +53,7 @@ class NodeRow:
     trouble: str | None = None
     hub_seen_at_ms: int | None = None
     last_receipt_at_ms: int | None = None
+    inbox_place: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,9 @@ class LocalState:
     tokens: dict[bytes, ApiToken] = field(default_factory=dict)
     aside: list[SetAside] = field(default_factory=list)
     erasures: dict[bytes, bytes] = field(default_factory=dict)
+    foreign: dict[tuple[bytes, int], ForeignSet] = field(default_factory=dict)
+    refusals: dict[int, Refusal] = field(default_factory=dict)
+    unsettled: set[bytes] = field(default_factory=set)
 
     def copy(self) -> LocalState:
         return LocalState(
@@ -97,6 +104,9 @@ class LocalState:
             dict(self.tokens),
             list(self.aside),
             dict(self.erasures),
+            dict(self.foreign),
+            dict(self.refusals),
+            set(self.unsettled),
         )
 
     # --- the node's row ---
@@ -247,10 +257,20 @@ class LocalState:
 
     def forget_changes(self, after_no: int, complaints: Collection[bytes]) -> None:
         self.changes = {no: change for no, change in self.changes.items() if no <= after_no}
-        kept = {change.key for change in self.changes.values()}
+        kept = {change.key for change in self.changes.values()} | {key for key, _ in self.foreign}
         for key in complaints:
             if key not in kept:
                 self.complaints.pop(key, None)
+
+    def place_of(self, no: int) -> int | None:
+        """Where a change stands in the log, None without a receipt."""
+        over = [held for held in self.live() if held.first_no <= no <= held.last_no]
+        index = over[-1].index if over else None
+        return None if index is None else index << 16 | no - over[-1].first_no
+
+    def own_lines(self, key: bytes) -> list[OwnLine]:
+        places = [(change.line, self.place_of(change.no)) for change in self.changes.values() if change.key == key]
+        return [OwnLine(line, place, place in self.refusals) for line, place in places]
 
     def changes_after(self, no: int) -> Iterator[tuple[HeldChange, bytes]]:
         for change in self.changes.values():

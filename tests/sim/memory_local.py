@@ -16,6 +16,7 @@ from node.store.local_records import (
     ChainEnd,
     ComplaintFilter,
     Cuttable,
+    ForeignSet,
     Found,
     HeldChange,
     HeldComplaint,
@@ -24,6 +25,7 @@ from node.store.local_records import (
     Named,
     NodeIdentity,
     Outgoing,
+    Refusal,
     RowConflict,
     Seen,
     SetAside,
@@ -39,18 +41,17 @@ from sync_protocol.backoff import Schedule
 from sync_protocol.change_set import hide_contents, parse_change_set
 from sync_protocol.compression import compress_part, decompress_part
 from sync_protocol.errors import Refused
+from sync_protocol.excerpt import hide_in_excerpt
 from sync_protocol.halts import Halt
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.outbox import OutboxView
 from tests.sim.disk import Mount
 from tests.sim.local_state import LocalState, NodeRow
+from tests.sim.memory_inbox import MemoryInboxTransaction, said_by_others
 
 
-class MemoryTransaction:
+class MemoryTransaction(MemoryInboxTransaction):
     """See LocalTransaction."""
-
-    def __init__(self, draft: LocalState) -> None:
-        self._draft = draft
 
     async def complaints(self, keys: Collection[bytes]) -> dict[bytes, HeldComplaint]:
         return {key: self._draft.complaints[key] for key in sorted(keys) if key in self._draft.complaints}
@@ -297,7 +298,9 @@ class MemoryLocalStore:
             if held is not None and held.no == complaint_no:
                 over = [one for one in state.live() if one.first_no <= change.no <= one.last_no]
                 seq, index = (over[-1].seq, over[-1].index) if over else (None, None)
-                found.append(HeldChange(change.no, change.line, change.content, seq, index))
+                refusal = state.refusals.get(state.place_of(change.no) or -1)
+                verdict = None if refusal is None else refusal.verdict
+                found.append(HeldChange(change.no, change.line, change.content, seq, index, None, verdict))
         return found
 
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -311,6 +314,21 @@ class MemoryLocalStore:
             return 0
         async with self._mount.writing("erase") as draft:
             return sum(_erase(draft, leaf, key) for leaf, key in list(draft.erasures.items()))
+
+    async def inbox_place(self) -> int:
+        return (await self._mount.read()).row.inbox_place
+
+    async def has_unsettled(self) -> bool:
+        return bool((await self._mount.read()).unsettled)
+
+    async def foreign_sets(self, complaint_no: int) -> list[ForeignSet]:
+        state = await self._mount.read()
+        keys = {held.key for held in state.complaints.values() if held.no == complaint_no}
+        return [state.foreign[place] for place in sorted(state.foreign) if place[0] in keys]
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        held = (await self._mount.read()).refusals
+        return [held[place] for place in sorted(held, reverse=True)][:limit]
 
     async def set_aside(self) -> list[SetAside]:
         return list((await self._mount.read()).aside)
@@ -335,7 +353,10 @@ class MemoryLocalStore:
 def _find(state: LocalState, named: Named) -> Found:
     sources = _sources(state, named.sources)
     keys = dict.fromkeys([*named.complaints, *sources.values()])
-    said = {key: [one.content for one in state.changes.values() if one.key == key] for key in named.erasing}
+    said = {
+        key: [one.content for one in state.changes.values() if one.key == key] + said_by_others(state, key)
+        for key in named.erasing
+    }
     return Found(
         {key: state.complaints[key] for key in keys if key in state.complaints},
         {key: state.answers[key] for key in named.answers if key in state.answers},
@@ -366,10 +387,13 @@ def _is_wanted(held: HeldComplaint, wanted: ComplaintFilter) -> bool:
         "source_system": source.system if source else None,
         "source_id": source.id if source else None,
         "tracking": state.tracking,
+        "owner": state.owner,
+        "offered_to": state.offer_to,
     }
     return (
         (not wanted.states or state.state in wanted.states)
         and (wanted.before_no is None or held.no < wanted.before_no)
+        and (wanted.not_owner is None or state.owner != wanted.not_owner)
         and all(getattr(wanted, name) in (None, value) for name, value in told.items())
     )
 
@@ -386,6 +410,9 @@ def _erase(draft: LocalState, leaf: bytes, key: bytes) -> int:
             if is_over and held.id in draft.frames:
                 draft.frames[held.id] = _without(*draft.frames[held.id], leaf)
         draft.changes[found.no] = replace(found, content=None)
+    for place, foreign in list(draft.foreign.items()):
+        if place[0] == key:
+            draft.foreign[place] = replace(foreign, lines=hide_in_excerpt(foreign.lines, {leaf}))
     draft.aside = [
         replace(one, content=None) if one.content is not None and leaf_hash(one.content) == leaf else one
         for one in draft.aside

@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 import msgspec
 
 from node.store.complaint_place import SLOT_MAX, place_of, slot_at
-from node.store.projection_reading import SUMMED
+from node.store.projection_reading import SAME_HASH_MAX, SUMMED
 from node.store.projection_records import (
     ComplaintRow,
     Cursor,
+    InboxRow,
     ProjectionStep,
     RefusedChange,
     TotalRow,
     TotalsWanted,
     step_is_stale,
+    tracking_is_stale,
 )
 from node.store.projection_sums import COMPLAINTS, OPEN_STATES, PLAIN
+from sync_protocol.inbox import Note
 from tests.sim.disk import Mount
 from tests.sim.hub_state import UniqueViolation
 
@@ -35,10 +38,13 @@ class ProjectionState:
     refused: list[RefusedChange] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int | None] = field(default_factory=dict)
+    inbox: dict[tuple[str, int], InboxRow] = field(default_factory=dict)
+    tracked: dict[tuple[int, bytes], None] = field(default_factory=dict)
+    tracked_to: int = 0
 
     def copy(self) -> ProjectionState:
-        rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard))
-        return ProjectionState(self.cursor, *rows)
+        rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard), dict(self.inbox))
+        return ProjectionState(self.cursor, *rows, dict(self.tracked), self.tracked_to)
 
     def add_rows(self, step: ProjectionStep) -> None:
         """Everything of a step but the cursor."""
@@ -53,6 +59,10 @@ class ProjectionState:
         for name, count in step.totals.items():
             self.totals[name] = self.totals.get(name, 0) + count
         self.heard.update(step.last_heard)
+        for told in step.inbox:
+            if (told.agency, told.place) in self.inbox:
+                raise UniqueViolation("unique: an agency is told twice of one change")
+            self.inbox[told.agency, told.place] = told
 
 
 class MemoryProjectionStore:
@@ -139,11 +149,37 @@ class MemoryProjectionStore:
         found = [one for one in held if one.agency == agency and from_seq <= one.seq <= to_seq]
         return sorted(found, key=lambda one: (one.index, one.position))
 
+    async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
+        state = await self._mount.read()
+        found = [row for row in state.inbox.values() if row.agency == agency and row.place > after]
+        return state.cursor, sorted(found, key=lambda row: row.place)[:limit]
+
+    async def told_since(self, place: int) -> set[str]:
+        return {row.agency for row in (await self._mount.read()).inbox.values() if row.place >= place}
+
+    async def holders(self, key: bytes) -> set[str]:
+        rows = (await self._mount.read()).inbox.values()
+        return {row.agency for row in rows if row.key == key and row.note != Note.REFUSED}
+
+    async def tracked_to(self) -> int:
+        return (await self._mount.read()).tracked_to
+
+    async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
+        async with self._mount.writing("track") as draft:
+            if draft.tracked_to != begins:
+                raise tracking_is_stale(begins)
+            draft.tracked_to = size
+            draft.tracked.update(dict.fromkeys(numbers))
+
+    async def tracked(self, number_hash: int) -> list[bytes]:
+        return [key for number, key in (await self._mount.read()).tracked if number == number_hash][:SAME_HASH_MAX]
+
     async def clear(self) -> None:
         async with self._mount.writing("clear") as draft:
             empty = ProjectionState()
             draft.cursor, draft.complaints, draft.refused = empty.cursor, empty.complaints, empty.refused
-            draft.totals, draft.heard = empty.totals, empty.heard
+            draft.totals, draft.heard, draft.inbox = empty.totals, empty.heard, empty.inbox
+            draft.tracked, draft.tracked_to = empty.tracked, empty.tracked_to
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -16,6 +16,7 @@ from node.store.projection_postgres import COPY_FROM_ROWS, PostgresProjectionSto
 from node.store.projection_records import (
     ComplaintRow,
     Cursor,
+    InboxRow,
     ProjectionStep,
     RefusedChange,
     read_pointers,
@@ -179,6 +180,45 @@ async def test_refused_changes_are_found_by_agency_and_seq(store: ProjectionStor
     assert await store.refused("33.75", 1, 1) == refused[:2]
     assert await store.refused("33.75", 1, 9) == refused[:3]
     assert await store.refused("13.71", 1, 9) == []
+
+
+async def test_what_agencies_are_told_is_read_in_the_order_of_the_log(store: ProjectionStore) -> None:
+    told = [
+        InboxRow("33.75", 5, 0, 0, FIRST),
+        InboxRow("33.75", 2, 2, 11, None),
+        InboxRow("35.71", 5, 1, 0, FIRST),
+        InboxRow("35.06", 6, 2, 11, FIRST),
+    ]
+    await store.commit(replace(step_to(5), inbox=told))
+    assert await store.inbox("33.75", -1, 9) == (step_to(5).cursor, [told[1], told[0]])
+    assert (await store.inbox("33.75", 2, 9))[1] == [told[0]]
+    assert (await store.inbox("33.75", -1, 1))[1] == [told[1]]
+    assert (await store.inbox("33.75", 5, 9))[1] == []
+    assert await store.told_since(5) == {"33.75", "35.71", "35.06"}
+    assert await store.told_since(6) == {"35.06"}
+    assert await store.holders(FIRST) == {"33.75", "35.71"}  # a refusal alone makes nobody a holder
+    with pytest.raises(Unavailable):
+        await store.commit(replace(step_to(9, 4), inbox=[InboxRow("33", 9, 0, 0, FIRST)]))
+    assert await store.told_since(7) == set()
+    await store.clear()
+    assert await store.told_since(0) == set()
+
+
+async def test_tracking_numbers_are_found_by_their_hash_and_read_on(
+    store: ProjectionStore,
+) -> None:
+    assert await store.tracked_to() == 0
+    await store.track(0, 4, [(7, FIRST), (7, b"other"), (9, FIRST)])
+    with pytest.raises(Unavailable):
+        await store.track(0, 9, [(8, FIRST)])
+    await store.track(4, 6, [(7, FIRST)])
+    assert await store.tracked_to() == 6
+    assert sorted(await store.tracked(7)) == sorted([FIRST, b"other"])
+    assert await store.tracked(8) == []
+    await store.track(6, 7, [(5, b"%d" % number) for number in range(40)])
+    assert len(await store.tracked(5)) == 16
+    await store.clear()
+    assert (await store.tracked_to(), await store.tracked(7)) == (0, [])
 
 
 async def test_clearing_leaves_nothing(store: ProjectionStore) -> None:

@@ -1,0 +1,95 @@
+"""A complaint that several agencies write to, as this node sees it (protocol §10.7).
+
+The log's order decides. What it has judged comes first, ours and others' alike, each at its place; what of ours has no
+place yet comes last. So a change of ours that lost a race shows as what it is as soon as the winner's has arrived.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node.local.ports import LocalStore
+from node.local.rebasing import AnyRules
+from node.store.local_records import ForeignSet, HeldChange, HeldComplaint, SharedComplaint
+from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
+from sync_protocol.errors import Refused
+from sync_protocol.excerpt import parse_excerpt
+from sync_protocol.line import Change, content_mark, parse_change, parse_content
+from sync_protocol.merkle import leaf_hash
+from sync_protocol.values import ComplaintId
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A complaint after everything. `is_final`: nothing of ours waits for its place in the log."""
+
+    state: ComplaintState
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    place: int
+    agency: str
+    line: bytes
+
+
+def settle(shared: SharedComplaint, complaint: ComplaintId, agency: str, *, whole: bool = True) -> Settled | None:
+    """Folds all that is here, in the order of the log; None if that makes no complaint.
+
+    Raises Refused(bad-proof) if what others did, and the hub calls applied, is not possible, although nothing of ours
+    is missing in between: all of ours has its place, and `whole` (none of it is still to come back from the hub).
+    """
+    placed = [
+        _Placed(own.place, agency, own.line) for own in shared.own if own.place is not None and not own.is_refused
+    ]
+    placed += [one for foreign in shared.foreign for one in _lines(foreign, complaint)]
+    state: ComplaintState | None = None
+    unplaced = [own.line for own in shared.own if own.place is None]
+    for one in sorted(placed, key=lambda one: one.place):
+        verdict, state = _fold(state, parse_change(one.line), one)
+        if verdict is not Verdict.APPLIED and one.agency != agency and whole and not unplaced:
+            detail = (
+                f"the change of {one.agency} at log index {one.place >> 16} is called applied, and is {verdict.label}"
+            )
+            raise Refused("bad-proof", detail, where="verdict")
+    for line in unplaced:
+        _, state = _fold(state, parse_change(line), _Placed(0, agency, line))
+    return None if state is None else Settled(state, not unplaced)
+
+
+async def history_of(store: LocalStore, complaint: HeldComplaint) -> list[HeldChange]:
+    """Its changes, ours and others', in the order of the log; what of ours has no place in it yet comes last."""
+    own = await store.complaint_changes(complaint.no)
+    others = [one for held in await store.foreign_sets(complaint.no) for one in _changes_in(held, complaint.id)]
+    placed = [one for one in [*own, *others] if one.index is not None]
+    return sorted(placed, key=lambda one: one.index or 0) + [one for one in own if one.index is None]
+
+
+def _changes_in(foreign: ForeignSet, complaint: ComplaintId) -> list[HeldChange]:
+    excerpt = parse_excerpt(foreign.lines)
+    changes = excerpt.manifest.manifest.changes
+    said = {str(parse_content(line).get("of")): line for place, line in excerpt.lines.items() if place >= changes}
+    found = []
+    for one in _lines(foreign, complaint):
+        change = parse_change(one.line)
+        content = said.get(content_mark(change.id)) if change.content else None
+        found.append(HeldChange(0, one.line, content, foreign.seq, foreign.index, foreign.agency))
+    return found
+
+
+def _lines(foreign: ForeignSet, complaint: ComplaintId) -> list[_Placed]:
+    excerpt = parse_excerpt(foreign.lines)
+    shown = sorted(excerpt.lines.items())
+    changes = excerpt.manifest.manifest.changes
+    return [
+        _Placed(foreign.index << 16 | position, foreign.agency, line)
+        for position, line in shown
+        if position < changes and parse_change(line).complaint == complaint
+    ]
+
+
+def _fold(state: ComplaintState | None, change: Change, one: _Placed) -> tuple[Verdict, ComplaintState | None]:
+    """As the log has judged it: who was enrolled, silent or the desk then was decided there."""
+    context = FoldContext(one.place >> 16, one.agency, AnyRules(one.agency), lambda _: True, lambda _: True)
+    return fold(state, change, leaf_hash(one.line), context)

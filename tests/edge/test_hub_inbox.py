@@ -1,0 +1,112 @@
+"""The hub's inbox (protocol §7.6): who may read it, how long it waits, what it tells, and that it tells it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sync_protocol.errors import Refused
+from sync_protocol.values import AgencyId
+from sync_protocol.wire import InboxPage
+from tests.edge.hub_lab import Lab, running_hub
+from tests.edge.inbox_lab import Peer, peers, settle_down
+
+CITY, REGENCY, PROVINCE = AgencyId("35.71"), AgencyId("35.06"), AgencyId("35")
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with running_hub(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
+    async with peers(lab, tmp_path, [CITY, REGENCY, PROVINCE]) as made:
+        yield made
+
+
+async def told(lab: Lab, node: Peer, after: str = "") -> InboxPage:
+    await lab.hub.projector.catch_up()
+    return await node.link.inbox(after, 0)
+
+
+async def test_an_inbox_is_its_agencys_alone(lab: Lab, nodes: list[Peer]) -> None:
+    path = f"/v1/agencies/{CITY}/inbox"
+    assert (await lab.call("GET", path)).status == 401
+    token = await lab.hub.grant("budi", with_content=True)
+    answer = await lab.call("GET", path, headers={"Authorization": f"Bearer {token}"})
+    assert (answer.status, answer.kind) == (401, "unauthorised")
+    other = nodes[1].link
+    other._agency = str(CITY)
+    with pytest.raises(Refused) as refused:
+        await other.inbox("", 0)
+    assert refused.value.kind == "wrong-agency"
+
+
+async def test_ill_formed_places_and_waits_are_refused(nodes: list[Peer]) -> None:
+    city, *_ = nodes
+    for after in ("x", "1", "1.2.3", "01.0", "1.-1", "-1.0", "1.20000", "9" * 30 + ".0"):
+        with pytest.raises(Refused) as refused:
+            await city.link.inbox(after, 0)
+        assert refused.value.kind == "malformed", after
+    with pytest.raises(Refused):
+        await city.link.inbox("", 26)
+
+
+async def test_the_same_is_told_again_and_after_the_projection_was_made_anew(lab: Lab, nodes: list[Peer]) -> None:
+    city, regency, _ = nodes
+    complaint = await city.receive()
+    await city.offer(complaint, REGENCY)
+    await settle_down(nodes, lab)
+    await regency.accept(complaint)
+    await settle_down(nodes, lab)
+    before = [await told(lab, node) for node in nodes]
+    assert [[item.note for item in page.items] for page in before] == [["change"], ["history"], []]
+    assert await told(lab, city, before[0].next) == before[0].__class__(
+        items=[], next=before[0].next, judged_to=before[0].judged_to
+    )
+    await lab.hub.rebuild()
+    assert [await told(lab, node) for node in nodes] == before
+
+
+async def test_who_waits_is_answered_as_soon_as_something_is_told(lab: Lab, nodes: list[Peer]) -> None:
+    city, regency, _ = nodes
+    complaint = await city.receive()
+    await city.offer(complaint, REGENCY)
+    waiting = asyncio.create_task(regency.link.inbox("", 20))
+    await asyncio.sleep(0.1)
+    await city.push()
+    page = await asyncio.wait_for(waiting, 10)
+    assert [item.complaint for item in page.items] == [complaint]
+
+
+async def test_a_fifth_who_waits_for_one_agency_sends_the_first_home(lab: Lab, nodes: list[Peer]) -> None:
+    city, *_ = nodes
+    first = asyncio.create_task(city.link.inbox("", 25))
+    await asyncio.sleep(0.2)
+    rest = [asyncio.create_task(city.link.inbox("", 25)) for _ in range(4)]
+    assert (await asyncio.wait_for(first, 10)).items == []
+    lab.hub.inbox.close()
+    assert [page.items for page in await asyncio.wait_for(asyncio.gather(*rest), 10)] == [[]] * 4
+
+
+async def test_words_are_shown_to_who_owns_or_is_offered_it_now(lab: Lab, nodes: list[Peer]) -> None:
+    city, regency, province = nodes
+    complaint = await city.receive()
+    await city.offer(complaint, REGENCY)
+    await city.push()
+    assert "Jalan berlubang." in str((await told(lab, regency)).items[0].evidence)
+    await regency.inbox.drain()
+    await city.withdraw(complaint)
+    await city.push()
+    page = await told(lab, regency)
+    assert [item.note for item in page.items] == ["history", "change"]
+    assert "Jalan berlubang." not in str(page)
+    with pytest.raises(Refused) as refused:
+        await province.link.evidence(complaint)
+    assert refused.value.kind == "not-found"
+    assert "Jalan berlubang." in str(await city.link.evidence(complaint))
