@@ -18,7 +18,7 @@ from tests.edge.desk import Desk, health_of
 from tests.edge.disks import PAGE_BYTES, FailingDisk, SmallDisk, failing_disk, small_disk
 from tests.edge.import_support import sp4n_row, write_csv
 from tests.edge.kill_figures import Figures
-from tests.edge.program import simpul, wait_for
+from tests.edge.program import simpul, spawn, wait_for
 from tests.edge.watcher import watching
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end, serving_hub
 
@@ -63,6 +63,7 @@ def add(node: NodeDirectory, start: int, stop: int) -> None:
     assert node.import_(file)["imported"] == stop - start
 
 
+@pytest.mark.slow
 def test_a_node_whose_disk_is_full_refuses_what_is_new_keeps_what_it_took_and_goes_on_by_itself(
     small: SmallDisk, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_node_whose_disk_is_full_refuses_what_is_new_keeps_what_it_took_and_go
         found.count_up(hub, tmp_path / "export", [node.agency], watcher)
 
 
+@pytest.mark.slow
 def test_a_hub_whose_disk_is_full_takes_nothing_in_shows_what_it_has_and_goes_on_by_itself(
     small: SmallDisk, tmp_path: Path
 ) -> None:
@@ -150,6 +152,7 @@ def test_a_hub_that_is_started_on_a_full_disk_says_so_and_has_lost_nothing_when_
         end(hub.server)
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_lock_folder_alone_holds_every_append_up_and_nothing_is_signed_twice(
     small: SmallDisk, tmp_path: Path
 ) -> None:
@@ -171,20 +174,20 @@ def test_a_full_disk_under_the_lock_folder_alone_holds_every_append_up_and_nothi
             with kept.open("ab") as file:  # to the end of its page, with half a line, as a power cut leaves it
                 file.write(b"x" * (-kept.stat().st_size % PAGE_BYTES))
             small.fill()
-            assert (
-                nodes[0].push()["unacknowledged"] == 0
-            )  # the newest checkpoint takes no more room than the one before
+            # The newest checkpoint takes no more room than the one before.
+            assert nodes[0].push()["unacknowledged"] == 0
             add(nodes[0], 6, 11)
             size = hub.size
             words = ("node", "enrol", nodes[1].directory, "--hub", hub.url, "--vkey", hub.vkey, "--agency", "35.71")
-            simpul(*words, "--token", token, code=3)
-            pushing, failures = nodes[0].begin_push(), said(hub).count("append failed")
-            wait_for("an append that fails", lambda: said(hub).count("append failed") > failures, every_s=0.01)
+            waiting = [spawn(*words, "--token", token)]
+            wait_for("an enrolment that fails", lambda: said(hub).count("append failed") == 1, every_s=0.01)
+            waiting.append(nodes[0].begin_push())
+            wait_for("a set that fails", lambda: said(hub).count("append failed") > 1, every_s=0.01)
             assert hub.size == size
             assert "space" in health_of(hub.url)[1]["detail"]
             small.make_room()
-            assert pushing.wait().expect(0).document["unacknowledged"] == 0
-            nodes[1].enrol(hub, token=token)
+            for one in waiting:  # both are still at it
+                one.wait().expect(0)
             assert b'"index":%d' % size in kept.read_bytes()
             Figures(0, changes=10).count_up(hub, tmp_path / "export", ["33.75"], watcher)
     finally:
