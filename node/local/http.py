@@ -7,7 +7,7 @@ the requests and write the answers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -74,6 +74,7 @@ class Intake:
     stale_after_s: float
     refused_after_s: float
     files: NodeFiles | None
+    is_pusher_failing: Callable[[], bool]
     abroad: Abroad
     routing: RoutingRules
 
@@ -143,6 +144,10 @@ class Intake:
         found = await find_freshness(
             self.store, self.clock, stale_after_s=self.stale_after_s, refused_after_s=self.refused_after_s
         )
+        if self.service.is_failing:
+            found = replace(found, reason="what was to be recorded could not be written")
+        elif self.is_pusher_failing():
+            found = replace(found, reason="the pusher cannot use this node's disk, database or keys")
         if found.reason is None and found.last_receipt_age_s is not None:
             return _json(Health(status="fresh", last_receipt_age_s=found.last_receipt_age_s))
         return problem(STALE, found.reason or "", members={"last_receipt_age_s": found.last_receipt_age_s})
@@ -178,29 +183,28 @@ def build_app(
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
     files: NodeFiles | None = None,
+    is_pusher_failing: Callable[[], bool] = lambda: False,
     abroad: Abroad | None = None,
     routing: RoutingRules | None = None,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
 
     `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
-    `routing` are the rules of suggestions; without them none is made. Without
-    `files` nothing can be attached.
+    `routing` are the rules of suggestions; without them none is made. Without `files` nothing can be
+    attached.
     """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
     intake = Intake(
         *(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s),
         files,
+        is_pusher_failing,
         abroad or Abroad(),
         routing or RoutingRules(0, ()),
     )
     app = web.Application(
         middlewares=[observing(counted, clock, randomness, FILE_ROUTES), authorising(store)],
         client_max_size=BODY_MAX_BYTES,
-    )
-    app = web.Application(
-        middlewares=[observing(counted, clock, randomness), authorising(store)], client_max_size=BODY_MAX_BYTES
     )
     app[OPEN_ROUTES] = set(PUBLIC)
     app.router.add_post("/v1/complaints", intake.create)

@@ -247,6 +247,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
             files=files,
+            is_pusher_failing=lambda: pusher.is_failing,
             abroad=abroad,
             routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         )

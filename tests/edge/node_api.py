@@ -55,14 +55,15 @@ class MovableClock(SystemClock):
 
 
 class FaultyStore:
-    """The real store, until `error` is set: then every call fails with it before it does anything."""
+    """The real store, until `error` is set: then every call, or `only` one, fails with it before it does anything."""
 
     def __init__(self, real: LocalStore) -> None:
         self._real = real
         self.error: Exception | None = None
+        self.only: str | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if self.error is not None:
+        if self.error is not None and self.only in (None, name):
             raise self.error
         return getattr(self._real, name)
 

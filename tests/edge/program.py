@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,16 @@ class Running:
         """SIGKILL: no good-bye."""
         self.process.kill()
         self.process.join(10)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it stands still, with everything that it holds, until it thaws."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self, within_s: float = 10.0) -> int:
         """SIGTERM; the exit code."""
