@@ -258,16 +258,8 @@ class PushSteps:
         entered = await self.link.push(held.seq, held.frames, held.seen.size)
         newer = await self._hub.entered(entered, held.manifest.encode("ascii"), held.seen)
         now_ms = self.clock.now_ms()
-        receipt = Acknowledgement(
-            held.seq,
-            held.digest,
-            entered.index,
-            entered.receipt.encode("utf-8"),
-            entered.hidden,
-            entered.erased,
-            now_ms,
-            newer,
-        )
+        told = (entered.index, entered.receipt.encode("utf-8"), entered.hidden, entered.erased)
+        receipt = Acknowledgement(held.seq, held.digest, *told, now_ms, newer)
         self.was_answered = True
         self._after = await self.store.acknowledge(receipt, schedule.succeeded(now_ms))
         if self._after is None:
