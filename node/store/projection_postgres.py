@@ -19,7 +19,7 @@ from node.store.postgres_pool import BY_INDEX, DriverPool, open_pools
 from node.store.projection_reading import ProjectionReading
 from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale
 from node.store.projection_store import bring_projection_up_to_date
-from node.store.projection_sums import with_sums
+from node.store.projection_sums import DUTY, with_sums
 
 COMMITTERS: Final = 1  # one projector is at work at a time
 LOADERS: Final = 2  # it loads, and somebody asks how far it came
@@ -51,10 +51,14 @@ totals AS (
   ON CONFLICT (figure, agency, key, class_) DO UPDATE SET count = total.count + excluded.count),
 ticks AS (
   INSERT INTO last_heard (agency, tick_ms) SELECT new.* FROM moved, unnest($25::text[], $26::bigint[]) AS new
-  ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms)
+  ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms),
+absences AS (
+  INSERT INTO gap (agency, from_ms, until_ms)
+  SELECT new.* FROM moved, unnest($27::text[], $28::bigint[], $29::bigint[]) AS new)
 SELECT size FROM moved
 """
-_REWIND: Final = "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3"
+_REWIND: Final = "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3, tables_mark = $4"
+_TIDY: Final = "DELETE FROM total WHERE figure = $1 AND count = 0"
 
 _Rows = Sequence[tuple[bytes, int, bytes, bytes]]
 
@@ -100,10 +104,12 @@ class PostgresProjectionStore(ProjectionReading):
         work = _write_at_once if len(step.born) < COPY_FROM_ROWS else _write_with_copy
         if not await self.committing.write(partial(work, step=step)):
             raise step_is_stale(step)
+        if step.has_tick:  # afterwards, on its own: rows of zero say nothing
+            await self.committing.write(lambda driver: driver.execute(_TIDY, DUTY))
 
-    async def clear(self) -> None:
+    async def clear(self, tables_mark: bytes = b"") -> None:
         """A query that is under way may see the tables empty already."""
-        await self.committing.write(_clear)
+        await self.committing.write(partial(_clear, tables_mark=tables_mark))
 
 
 async def _bring_up_to_date(url: str) -> None:
@@ -127,13 +133,13 @@ async def _write_with_copy(driver: Any, step: ProjectionStep) -> bool:
     return has_moved
 
 
-async def _clear(driver: Any) -> None:
+async def _clear(driver: Any, tables_mark: bytes) -> None:
     empty = Cursor()
     async with driver.transaction():
         # A step locks its tables before it comes to the cursor's row: it shall wait before the first of them.
         await driver.execute("LOCK TABLE cursor IN SHARE ROW EXCLUSIVE MODE")
-        await driver.execute(_REWIND, empty.size, empty.state_hash, empty.updated_at_ms)
-        await driver.execute("TRUNCATE complaint, refused, total, last_heard")
+        await driver.execute(_REWIND, empty.size, empty.state_hash, empty.updated_at_ms, tables_mark)
+        await driver.execute("TRUNCATE complaint, refused, total, last_heard, gap")
 
 
 def _numbered(born: _Rows) -> list[tuple[int, bytes, int, bytes, bytes]]:
@@ -154,6 +160,7 @@ def _arguments(step: ProjectionStep, born: Sequence[tuple[int, bytes, int, bytes
         *_columns(6, refused),
         *_columns(5, with_sums(step.totals)),
         *(list(step.last_heard), list(step.last_heard.values())),
+        *_columns(3, step.gaps),
     ]
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from node.config_data import config_file
+from node.deadlines.calendar import LAST_YEAR, read_calendars
+from node.deadlines.clocks import MARKS, Clocks, Duty, begin, follow, hour_of
+from node.deadlines.slot import HOUR_MAX, SLOT_MAX, Due, due_of, slot_of, slots_due
+from node.deadlines.tables import Deadlines, read_deadlines
 from node.directory import load_directory
-from node.hub.calendar import LAST_YEAR, read_calendars
-from node.hub.deadlines import MARKS, Clocks, Deadlines, Duty, begin, hour_of, read_deadlines
-from node.store.complaint_place import HOUR_MAX, SLOT_MAX, Due, due_of, place_of, slot_at, slot_of
+from node.store.complaint_place import place_of, slot_at
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change
@@ -46,8 +48,8 @@ def told(due: Due | None) -> tuple[str, str] | None:
     return None if due is None else (format_timestamp(due.hour * 3_600_000)[:16], Duty(due.duty).label)
 
 
-def arrived(at: str = "2026-02-02T02:00:00.000Z", **clocks: Any) -> Clocks:
-    return Clocks(hour_of(at), **clocks)
+def arrived(at: str = "2026-02-02T02:00:00.000Z") -> Clocks:
+    return Clocks(hour_of(at), hour_of(at))
 
 
 def test_the_day_of_arrival_does_not_count_and_the_last_day_is_whole(deadlines: Deadlines) -> None:
@@ -73,41 +75,42 @@ def test_days_begin_where_the_agency_is(deadlines: Deadlines) -> None:
 
 def test_the_earliest_of_the_duties_that_run_is_told(deadlines: Deadlines) -> None:
     verified = complaint(State.VERIFIED, class_="complaint_oversight")
-    asked = hour_of("2026-02-03T02:00:00.000Z")
-    first = deadlines.due(verified, arrived(handled=True, asked=asked))
+    owned, asked = hour_of("2026-02-02T02:00:00.000Z"), hour_of("2026-02-03T02:00:00.000Z")
+    first = deadlines.due(verified, Clocks(first_answer=owned, settle=asked))
     assert told(first) == ("2026-02-09T17:00", "first_answer")
-    later = deadlines.due(verified, arrived(handled=True, asked=asked, replied=True))
+    later = deadlines.due(verified, Clocks(settle=asked))
     assert later is not None
     assert Duty(later.duty) is Duty.SETTLE
     assert later.hour > (first.hour if first else 0) + 60 * 24
     request = complaint(State.ASSIGNED, class_="information_request")
-    assert told(deadlines.due(request, arrived(handled=True, asked=hour_of("2026-01-29T02:00:00.000Z")))) == (
-        "2026-02-05T17:00",
-        "settle",
-    )
+    both = Clocks(first_answer=owned, settle=hour_of("2026-01-29T02:00:00.000Z"))
+    assert told(deadlines.due(request, both)) == ("2026-02-05T17:00", "settle")
 
 
 def test_an_answer_closes_itself_after_days_of_any_kind(deadlines: Deadlines) -> None:
-    clocks = arrived(handled=True, replied=True, answered=hour_of("2026-02-05T02:00:00.000Z"))
+    clocks = Clocks(close=hour_of("2026-02-05T02:00:00.000Z"))
     assert told(deadlines.due(complaint(State.ANSWERED), clocks)) == ("2026-02-15T17:00", "close")
 
 
-@pytest.mark.parametrize("state", [State.AWAITING_INFORMATION, State.CLOSED, State.ARCHIVED])
-def test_nothing_is_due_while_the_reporter_is_asked_and_after_the_end(state: State, deadlines: Deadlines) -> None:
-    assert deadlines.due(complaint(state), arrived()) is None
+@pytest.mark.parametrize("waiting", [{"state": State.AWAITING_INFORMATION}, {"state": State.ON_HOLD}])
+def test_nothing_is_due_while_the_reporter_is_asked_also_on_hold(waiting: Any, deadlines: Deadlines) -> None:
+    asked = complaint(**waiting, hold_return_state=State.AWAITING_INFORMATION)
+    assert deadlines.due(asked, arrived()) is None
 
 
 def test_holding_does_not_stop_the_clocks(deadlines: Deadlines) -> None:
-    held = complaint(State.ON_HOLD, hold_return_state=State.VERIFIED, class_="complaint_ordinary")
-    clocks = arrived(handled=True, asked=hour_of("2026-02-03T02:00:00.000Z"))
-    assert deadlines.due(held, clocks) == deadlines.due(complaint(State.VERIFIED, class_="complaint_ordinary"), clocks)
+    running = Clocks(settle=hour_of("2026-02-02T02:00:00.000Z"))
+    held = complaint(State.ON_HOLD, hold_return_state=State.ASSIGNED, class_="complaint_ordinary")
+    assert deadlines.due(held, running) == deadlines.due(
+        complaint(State.VERIFIED, class_="complaint_ordinary"), running
+    )
     assert told(deadlines.due(complaint(State.ON_HOLD), arrived())) == ("2026-02-05T17:00", "verify")
 
 
 def test_a_class_without_a_number_of_days_is_not_measured(deadlines: Deadlines) -> None:
     for class_ in ("aspiration", None):
         verified = complaint(State.VERIFIED, class_=class_)
-        assert deadlines.due(verified, arrived(handled=True, replied=True)) is None
+        assert deadlines.due(verified, Clocks(settle=hour_of("2026-02-02T02:00:00.000Z"))) is None
 
 
 def test_a_complaint_is_measured_by_what_was_in_force_when_it_arrived() -> None:
@@ -135,7 +138,7 @@ def test_times_that_nobody_can_mean_are_not_measured_and_harm_nothing(deadlines:
         assert due is None
         assert due_of(slot_of(due, hour_of(at))) is None
         assert deadlines.due(complaint(State.RECEIVED), arrived(at)) is None
-        assert deadlines.due(complaint(State.ANSWERED), arrived(answered=hour_of(at), handled=True)) is None or at < "3"
+        assert deadlines.due(complaint(State.ANSWERED), Clocks(close=hour_of(at))) is None or at < "3"
 
 
 def test_an_override_moves_a_day_everywhere_or_in_one_region() -> None:
@@ -187,27 +190,47 @@ def test_every_zone_of_the_directory_keeps_whole_hours() -> None:
 
 
 def test_the_clocks_follow_the_changes() -> None:
-    at = [f"2026-02-0{day}T02:00:00.000Z" for day in range(1, 8)]
+    at = [f"2026-02-0{day}T02:00:00.000Z" for day in range(1, 10)]
     hours = [hour_of(moment) for moment in at]
-    clocks = Clocks(hours[0])
-    MARKS["information_requested"](clocks, hours[1])
-    assert (clocks.handled, clocks.asked) == (True, None)
-    MARKS["verified"](clocks, hours[2])
-    MARKS["answered"](clocks, hours[3])
-    assert (clocks.asked, clocks.answered, clocks.replied) == (hours[2], hours[3], True)
-    MARKS["replied"](clocks, hours[4])
-    assert clocks.asked == hours[4]
-    MARKS["accepted"](clocks, hours[5])
-    assert clocks == Clocks(hours[5])
+    clocks = Clocks(hours[0], hours[0])
+    steps = [
+        ("information_requested", Clocks(first_answer=hours[0])),
+        ("verified", Clocks(first_answer=hours[0], settle=hours[2])),
+        ("answered", Clocks(close=hours[3])),
+        ("replied", Clocks(settle=hours[4])),
+        ("accepted", Clocks(hours[5], hours[5])),
+        ("archived", Clocks()),
+        ("reopened", Clocks(settle=hours[7])),
+        ("recalled", Clocks(hours[8], hours[8])),
+    ]
+    for hour, (change_type, then) in zip(hours[1:], steps, strict=True):
+        MARKS[change_type](clocks, hour)
+        assert clocks == then, change_type
     assert set(MARKS) <= set(TRANSITIONS)
 
 
-@pytest.mark.parametrize(("state", "is_beyond"), [("received", False), ("in_progress", True), ("closed", True)])
-def test_what_an_import_does_not_tell_is_not_invented(state: str, is_beyond: bool, deadlines: Deadlines) -> None:
+@pytest.mark.parametrize(
+    ("state", "verify", "settle"), [("received", True, False), ("in_progress", False, True), ("closed", False, False)]
+)
+def test_what_an_import_does_not_tell_is_not_invented(
+    state: str, verify: bool, settle: bool, deadlines: Deadlines
+) -> None:
     change = parse_change(spoilt("imported", data_state=state))
     clocks = begin(change)
-    assert (clocks.handled, clocks.replied) == (is_beyond, is_beyond)
-    assert deadlines.due(complaint(State.ANSWERED), begin(change)) is None
+    assert (clocks.verify is not None, clocks.first_answer is not None) == (verify, verify)
+    assert (clocks.settle is not None) == settle
+    assert follow(None, change) == clocks
+    answered = begin(parse_change(spoilt("imported", data_state="answered")))
+    assert deadlines.due(complaint(State.ANSWERED), answered) is None
+
+
+def test_what_is_overdue_and_what_is_soon_due_meet_at_this_very_hour() -> None:
+    now_ms = 1_000_000 * 3_600_000 + 1
+    overdue, soon = slots_due("overdue", now_ms), slots_due("soon", now_ms)
+    assert overdue[0] == 0
+    assert overdue[1] + 1 == soon[0]
+    assert [due_of(overdue[1]), due_of(soon[0])] == [(1_000_000, 3), (1_000_001, 0)]
+    assert due_of(soon[1]) == (1_000_048, 3)
 
 
 def test_places_sort_by_agency_then_state_then_urgency() -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from node.store.complaint_place import SLOT_MAX, place_of, slot_at
+from node.deadlines.clocks import Duty
+from node.deadlines.slot import SLOT_MAX
+from node.store.complaint_place import place_of, slot_at
 from node.store.projection_reading import SUMMED
 from node.store.projection_records import (
     ComplaintRow,
@@ -21,7 +23,7 @@ from node.store.projection_records import (
     TotalsWanted,
     step_is_stale,
 )
-from node.store.projection_sums import COMPLAINTS, OPEN_STATES, PLAIN
+from node.store.projection_sums import COMPLAINTS, DUTY, OPEN_STATES, PLAIN
 from tests.sim.disk import Mount
 from tests.sim.hub_state import UniqueViolation
 
@@ -35,10 +37,12 @@ class ProjectionState:
     refused: list[RefusedChange] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
     heard: dict[str, int | None] = field(default_factory=dict)
+    gaps: list[tuple[str, int, int]] = field(default_factory=list)
+    mark: bytes = b""
 
     def copy(self) -> ProjectionState:
-        rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard))
-        return ProjectionState(self.cursor, *rows)
+        rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard), list(self.gaps))
+        return ProjectionState(self.cursor, *rows, self.mark)
 
     def add_rows(self, step: ProjectionStep) -> None:
         """Everything of a step but the cursor."""
@@ -53,6 +57,7 @@ class ProjectionState:
         for name, count in step.totals.items():
             self.totals[name] = self.totals.get(name, 0) + count
         self.heard.update(step.last_heard)
+        self.gaps += step.gaps
 
 
 class MemoryProjectionStore:
@@ -80,15 +85,39 @@ class MemoryProjectionStore:
         return state.cursor, state.complaints.get(key)
 
     async def complaints_of(
-        self, agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int
+        self,
+        agency: int,
+        states: Sequence[int],
+        after: tuple[int, int] | None,
+        limit: int,
+        slots: tuple[int, int] = (0, SLOT_MAX),
     ) -> tuple[Cursor, list[ComplaintRow]]:
         state = await self._mount.read()
-        ranges = [(place_of(agency, one, 0), place_of(agency, one, SLOT_MAX)) for one in states]
+        ranges = [(place_of(agency, one, slots[0]), place_of(agency, one, slots[1])) for one in states]
         rows = [row for row in state.complaints.values() if any(a <= row.place <= b for a, b in ranges)]
-        ordered = sorted(rows, key=lambda row: (slot_at(row.place), row.number))
-        return state.cursor, [row for row in ordered if after is None or (slot_at(row.place), row.number) > after][
-            :limit
-        ]
+        return state.cursor, _page(rows, after, limit)
+
+    async def overdue(
+        self, last_slot: int, after: tuple[int, int] | None, limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        state = await self._mount.read()
+        rows = [row for row in state.complaints.values() if slot_at(row.place) <= last_slot]
+        return state.cursor, _page([row for row in rows if row.place & 3 != Duty.CLOSE], after, limit)
+
+    async def duties(self, agencies: tuple[str, str], hour: str) -> tuple[Cursor, list[tuple[str, str, bool, int]]]:
+        state = await self._mount.read()
+        sums: dict[tuple[str, str, bool], int] = {}
+        for name, count in state.totals.items():
+            figure, agency, key, at = name.split("/")
+            if figure == DUTY and agencies[0] <= agency <= agencies[1]:
+                sums[agency, key, at <= hour] = sums.get((agency, key, at <= hour), 0) + count
+        return state.cursor, [(*words, sums[words]) for words in sorted(sums)]
+
+    async def gaps(self) -> list[tuple[str, int, int]]:
+        return sorted((await self._mount.read()).gaps)
+
+    async def tables_mark(self) -> bytes:
+        return (await self._mount.read()).mark
 
     async def figures(self, wanted: TotalsWanted) -> tuple[Cursor, list[TotalRow]]:
         state = await self._mount.read()
@@ -128,8 +157,8 @@ class MemoryProjectionStore:
         return state.cursor, dict(state.heard)
 
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
-        state = await self._mount.read()
-        return state.cursor, dict(state.totals)
+        cursor, rows = await self.figures(TotalsWanted())
+        return cursor, {row.name: row.total for row in rows}
 
     async def last_heard(self) -> dict[str, int | None]:
         return dict((await self._mount.read()).heard)
@@ -139,11 +168,17 @@ class MemoryProjectionStore:
         found = [one for one in held if one.agency == agency and from_seq <= one.seq <= to_seq]
         return sorted(found, key=lambda one: (one.index, one.position))
 
-    async def clear(self) -> None:
+    async def clear(self, tables_mark: bytes = b"") -> None:
         async with self._mount.writing("clear") as draft:
             empty = ProjectionState()
             draft.cursor, draft.complaints, draft.refused = empty.cursor, empty.complaints, empty.refused
-            draft.totals, draft.heard = empty.totals, empty.heard
+            draft.totals, draft.heard, draft.gaps = empty.totals, empty.heard, empty.gaps
+            draft.mark = tables_mark
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _page(rows: list[ComplaintRow], after: tuple[int, int] | None, limit: int) -> list[ComplaintRow]:
+    ordered = sorted(rows, key=lambda row: (slot_at(row.place), row.number))
+    return [row for row in ordered if after is None or (slot_at(row.place), row.number) > after][:limit]
