@@ -47,6 +47,17 @@ class Outages:
         for agency, *span in gaps:
             self._nodes.setdefault(agency, []).append(Span(*span))
 
+    @property
+    def newest_ms(self) -> int:
+        """The newest tick, 0 while there is none."""
+        return self._ticks[-1] if self._ticks else 0
+
+    def with_gaps(self, gaps: Iterable[tuple[str, int, int]]) -> Outages:
+        """The same ticks with these absences, for reading: neither may be handed a tick any more."""
+        seen = Outages(gaps=gaps)
+        seen._ticks, seen.hub = self._ticks, self.hub
+        return seen
+
     def tick(self, at_ms: int) -> None:
         """The next tick of the log; they never go back."""
         if self._ticks and at_ms - self._ticks[-1] > HUB_QUIET_MAX_MS:

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from node.connections import CONNECTIONS, Connections
-from node.hub import http_agencies, http_log, http_projection, http_queries, http_submit
+from node.hub import http_agencies, http_deadlines, http_log, http_projection, http_queries, http_submit
 from node.hub.admission import Admission, TurnedAway
 from node.hub.http_auth import Gatekeeper
 from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, PASS, PASSES, expect_later, problem_answer
@@ -60,6 +60,8 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/agencies/{agency}/complaints", http_queries.get_complaints),
     ("GET", "/v1/totals", http_queries.get_totals),
     ("GET", "/v1/silent", http_queries.get_silent),
+    ("GET", "/v1/overdue", http_deadlines.get_overdue),
+    ("GET", "/v1/deadlines", http_deadlines.get_deadlines),
 )
 
 _logger = structlog.get_logger("simpul.hub.http")

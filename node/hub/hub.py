@@ -79,6 +79,7 @@ class Hub:
             options.verify_threads,
             on_filled=self._announce,
         )
+        self.deadlines = ports.deadlines
         self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
         self.leader = Leader(self.log, self.projector, ports.leading, clock, is_rushed=lambda: self.intake.waiting > 0)
         self._announcements.listen(lambda _size: self.leader.wake())

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
+from node.deadlines.slot import DUE_WORDS
 from node.hub.complaint_lists import LIST_STATES
 from node.hub.health import HubHealth
+from node.hub.http_deadlines import DeadlineFigures, OverduePage
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
 from sync_protocol.change_types import CLASSES
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
@@ -49,6 +51,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "list_state": {"name": "state", "in": "query", "schema": {"enum": [*LIST_STATES], "default": "open"}},
+    "due": {"in": "query", "schema": {"enum": [*DUE_WORDS]}},
     "after": {"in": "query", "schema": {"type": "string", "minLength": 18, "maxLength": 18}},
     "limit": {
         "in": "query",
@@ -141,7 +144,7 @@ _CALLS: Final = (
         "What it owns, overdue first.",
         ComplaintPage,
         who=_READERS,
-        query=("list_state", "after", "limit"),
+        query=("list_state", "due", "after", "limit"),
     ),
     _Call(
         "get",
@@ -152,6 +155,15 @@ _CALLS: Final = (
         query=("figure", "query_agency", "state", "class", "by", "agency_after", "agency_limit"),
     ),
     _Call("get", "/v1/silent", "Who has not been heard of.", SilentAgencies, who=_READERS, query=("longer_than_s",)),
+    _Call("get", "/v1/overdue", "What is overdue, of all.", OverduePage, who=_READERS, query=("after", "limit")),
+    _Call(
+        "get",
+        "/v1/deadlines",
+        "What was done in time, by agency and duty.",
+        DeadlineFigures,
+        who=_READERS,
+        query=("query_agency", "agency_after", "agency_limit"),
+    ),
 )
 
 

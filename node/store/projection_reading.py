@@ -217,7 +217,7 @@ def _bounds(
     agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int, slots: tuple[int, int]
 ) -> dict[str, int]:
     """The parameters of `_page`."""
-    slot, number = (slots[0], 0) if after is None else after
+    slot, number = (slots[0], 0) if after is None else max(after, (slots[0], -1))
     bounds = {"rows": limit} if after is None else {"rows": limit, "number": number}
     for at, state in enumerate(states):
         bounds[f"begin{at}"] = place_of(agency, state, slot)

@@ -6,8 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ import msgspec
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
+from node.deadlines.tables import Deadlines
 from node.hub.http import RUNNER_OPTIONS, build_app
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.serving import listening
+from node.wiring.hub import table_digest
 from node.wiring.hub_databases import hub_exists
-from node.wiring.hub_parts import create_hub, open_hub
+from node.wiring.hub_parts import create_hub, hub_ports, open_hub
 from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_set
 from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint
 from sync_protocol.compression import compress_frames
@@ -35,8 +36,8 @@ ORIGIN = "hub.example/log"
 START_MS = 1_770_000_000_000
 RULES = RulesDraft(
     desk=AgencyId("kementerian-panrb"),
-    deadlines=Digest(sha256(b"deadlines").digest()),
-    calendar=Digest(sha256(b"calendar").digest()),
+    deadlines=table_digest("deadlines.toml"),
+    calendar=table_digest("calendar.toml"),
 )
 
 
@@ -244,14 +245,23 @@ def options_for(directory: Path, **changed: Any) -> HubOptions:
 
 @asynccontextmanager
 async def running_hub(
-    directory: Path, *, clock: LabClock | None = None, seed: int = 1, **changed: Any
+    directory: Path,
+    *,
+    clock: LabClock | None = None,
+    seed: int = 1,
+    deadlines: Deadlines | None = None,
+    **changed: Any,
 ) -> AsyncIterator[Lab]:
-    """A hub in `directory`, made if it is not there, serving on a free port."""
+    """A hub in `directory`, made if it is not there, serving on a free port; with other deadlines if they are given."""
     clock, randomness = clock or LabClock(), LabRandomness(seed)
     options = options_for(directory, **changed)
     if not await hub_exists(options):
         await create_hub(options, origin=ORIGIN, rules=RULES, clock=clock, randomness=randomness)
-    hub = await open_hub(options, clock=clock, randomness=randomness)
+    if deadlines is None:
+        hub = await open_hub(options, clock=clock, randomness=randomness)
+    else:
+        ports = await hub_ports(options, clock=clock, randomness=randomness, create=False)
+        hub = await Hub.open(options, replace(ports, deadlines=deadlines))
     try:
         await hub.start()
         async with (
