@@ -220,6 +220,9 @@ class NodeSettings(_Settings):
     refused_after_s: float = Field(
         900.0, gt=0, description="The same while changes wait and the hub refuses this node."
     )
+    close_by_itself: bool = Field(
+        True, description="Whether answered complaints are closed once their quiet period is over."
+    )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
 

@@ -124,6 +124,10 @@ MARKS: Final[dict[str, _Mark]] = {
 }
 
 
+#: Types after which the clocks are known, whatever was known before.
+STARTS: Final = frozenset({"received", "imported", "accepted", "recalled", "directed"})
+
+
 def follow(clocks: Clocks | None, change: Change) -> Clocks:
     """The clocks after an applied change, as a new object; `clocks` None where it is the first that is known."""
     after = Clocks() if clocks is None else msgspec.structs.replace(clocks)

@@ -25,7 +25,7 @@ from node.local.api_types import (
 from node.local.evidence import find_complaint
 from node.local.http_middleware import authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
-from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
+from node.local.http_requests import convert, format_next, read_fields, read_filter, request_key
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
@@ -88,16 +88,17 @@ class Intake:
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
-        wanted = read_filter(request)
+        now_ms = self.clock.now_ms()
+        wanted = read_filter(request, now_ms)
         found = await self.store.complaints(replace(wanted, limit=wanted.limit + 1))
         shown = found[: wanted.limit]
-        more = format_cursor(shown[-1].no) if len(found) > len(shown) else None
-        return _json(ComplaintPage(items=[summary_of(one) for one in shown], next=more))
+        more = format_next(wanted, shown[-1]) if len(found) > len(shown) else None
+        return _json(ComplaintPage(items=[summary_of(one, now_ms) for one in shown], next=more))
 
     async def detail(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
-        return _json(detail_of(held, await self.store.complaint_changes(held.no)))
+        return _json(detail_of(held, await self.store.complaint_changes(held.no), self.clock.now_ms()))
 
     async def status(self, _request: web.Request) -> web.Response:
         """`GET /v1/status`."""

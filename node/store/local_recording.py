@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from node.store.local_base import in_bunches, pack_state, unpack_state
+from node.store.local_base import in_bunches, pack_clocks, pack_state, unpack_clocks, unpack_state
 from node.store.local_erasing import erasure_rows
 from node.store.local_records import (
     Answer,
@@ -27,9 +27,9 @@ from sync_protocol.values import parse_timestamp
 
 UPSERT_COMPLAINT: Final = (
     "INSERT INTO complaint (key, tracking, source_system, source_id, state, rev, unit, received_at_ms,"
-    " changed_at_ms, packed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
+    " changed_at_ms, packed, clocks, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET"
     " state = excluded.state, rev = excluded.rev, unit = excluded.unit, changed_at_ms = excluded.changed_at_ms,"
-    " packed = excluded.packed"
+    " packed = excluded.packed, clocks = excluded.clocks, slot = excluded.slot"
 )
 INSERT_CHANGE: Final = (
     "INSERT INTO change (complaint_no, line, content)"
@@ -39,7 +39,7 @@ INSERT_ERASURE: Final = (
     "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf) DO NOTHING"
 )
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
-COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
+COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms, clocks, slot FROM complaint WHERE key IN ({})"
 _ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
 _SOURCE: Final = "SELECT key FROM complaint WHERE source_id = ? AND source_system = ? ORDER BY no LIMIT 1"
 _SAID: Final = (
@@ -75,8 +75,11 @@ def statements_of(
 
 
 def held_complaints(rows: Iterable[Any]) -> dict[bytes, HeldComplaint]:
-    """By key, from rows with no, key, packed, changed_at_ms."""
-    return {key: HeldComplaint(no, key, unpack_state(packed), at_ms) for no, key, packed, at_ms in rows}
+    """By key, from rows with no, key, packed, changed_at_ms, clocks, slot."""
+    return {
+        key: HeldComplaint(no, key, unpack_state(packed), at_ms, unpack_clocks(clocks), slot)
+        for no, key, packed, at_ms, clocks, slot in rows
+    }
 
 
 def _find(connection: sqlite3.Connection, named: Named) -> Found:
@@ -113,4 +116,6 @@ def _complaint_row(written: WrittenComplaint) -> tuple[Any, ...]:
         parse_timestamp(state.received_at),
         written.changed_at_ms,
         pack_state(state),
+        pack_clocks(written.clocks),
+        written.slot,
     )

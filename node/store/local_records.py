@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from node.deadlines.clocks import Clocks
 from node.store.complaint_keys import complaint_of
 from sync_protocol.complaint import ComplaintState, State
 from sync_protocol.errors import SimpulError
@@ -64,12 +65,14 @@ class HeldStatement:
 
 @dataclass(frozen=True, slots=True)
 class HeldComplaint:
-    """A complaint after its last recorded change."""
+    """A complaint after its last recorded change. `clocks` None: not known yet; `slot` None: to be measured."""
 
     no: int
     key: bytes
     state: ComplaintState
     changed_at_ms: int
+    clocks: Clocks | None = None
+    slot: int | None = None
 
     @property
     def id(self) -> ComplaintId:
@@ -79,11 +82,26 @@ class HeldComplaint:
 
 @dataclass(frozen=True, slots=True)
 class WrittenComplaint:
-    """A complaint's state after the changes that are written with it."""
+    """A complaint's state after the changes that are written with it.
+
+    Without `clocks` or `slot` it is to be measured: from the lines of its changes, or by the clocks.
+    """
 
     key: bytes
     state: ComplaintState
     changed_at_ms: int
+    clocks: Clocks | None = None
+    slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is due on a complaint as it was at that rev."""
+
+    no: int
+    rev: int
+    clocks: Clocks
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +296,10 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class ComplaintFilter:
-    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly."""
+    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly.
+
+    With `slots`, the first and the last: what is due between, the earliest first; `after` (slot, no) continues that.
+    """
 
     states: Sequence[State] = ()
     unit: str | None = None
@@ -286,4 +307,6 @@ class ComplaintFilter:
     source_id: str | None = None
     tracking: str | None = None
     before_no: int | None = None
+    slots: tuple[int, int] | None = None
+    after: tuple[int, int] | None = None
     limit: int = 50

@@ -11,7 +11,11 @@ from sqlalchemy import BigInteger, Index, LargeBinary, Table, false, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0003"
+from node.deadlines.slot import NOTHING_DUE
+
+LOCAL_REVISION: Final = "0006"
+
+IS_DUE: Final = f"slot < {NOTHING_DUE}"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -52,6 +56,7 @@ class NodeRow(LocalTable, table=True):
     halt_detail: str | None = None
     halted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     trouble: str | None = None
+    tables_mark: bytes | None = Field(default=None, sa_type=LargeBinary)  # of the deadline tables that measured
 
 
 class ComplaintRow(LocalTable, table=True):
@@ -61,6 +66,8 @@ class ComplaintRow(LocalTable, table=True):
     __table_args__ = (
         Index("complaint_by_state", "state", "no"),
         Index("complaint_by_source", "source_id", "source_system"),
+        Index("complaint_by_due", "slot", "no", sqlite_where=text(IS_DUE)),
+        Index("complaint_unmeasured", "no", sqlite_where=text("slot IS NULL")),
     )
     no: int | None = Field(default=None, primary_key=True)
     key: bytes = Field(sa_type=LargeBinary, unique=True)
@@ -73,6 +80,8 @@ class ComplaintRow(LocalTable, table=True):
     received_at_ms: int = Field(sa_type=BigInteger)
     changed_at_ms: int = Field(sa_type=BigInteger)
     packed: bytes = Field(sa_type=LargeBinary)
+    clocks: bytes | None = Field(default=None, sa_type=LargeBinary)  # since when its duties run; None: not known yet
+    slot: int | None = None  # what is due next (node/deadlines/slot.py); None: to be measured
 
 
 class ChangeRow(LocalTable, table=True):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from keys.key_directory import KeyDirectory
+from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
@@ -22,12 +24,15 @@ from node.local.hub_session import HubSession
 from node.local.import_service import ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
 from node.local.lease import DirectoryLease
+from node.local.measuring import measure
 from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
 from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
+from node.local.sweeper import sweep as sweep_once
+from node.local.sweeper import sweep_forever
 from node.logs import configure_logs
 from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
@@ -68,7 +73,12 @@ class NodeParts:
     def minting(self) -> Minting:
         """What identifiers of this node are made from."""
         prefix = self.listed.prefix if self.listed else _prefix_of(self.agency)
-        return Minting(self.agency, prefix, self.clock, self.randomness)
+        return Minting(self.agency, prefix, self.clock, self.randomness, deadlines=self.deadlines)
+
+    @cached_property
+    def deadlines(self) -> Deadlines:
+        """By the tables of config/."""
+        return deadlines_of_tables()
 
     def link(self) -> HubClient:
         """The way to the hub; opens nothing before it is used."""
@@ -173,6 +183,11 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
+        sweeping = asyncio.create_task(
+            sweep_forever(*(parts.store, service, parts.clock, parts.deadlines, stop), closes=settings.close_by_itself),
+            name="sweeper",
+        )
+        stack.push_async_callback(_end, sweeping, stop)
         application = build_app(
             service,
             parts.store,
@@ -192,13 +207,13 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop.set()  # the pusher ends its step while the intake answers what is under way
 
 
-async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
+async def _end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     """A step under way is finished, if it takes less than three seconds; it may be repeated at the next start."""
     stop.set()
-    _, unfinished = await asyncio.wait([pushing], timeout=3)
-    for task in unfinished:
-        task.cancel()
-    await asyncio.gather(pushing, return_exceptions=True)
+    _, unfinished = await asyncio.wait([task], timeout=3)
+    for one in unfinished:
+        one.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def import_file(
@@ -215,6 +230,14 @@ async def import_file(
         run = ImportRun(service, parts.zone, area_finder(), progress)
         totals = await run.run(file, format_name=format_name, map_file=map_file, dry_run=dry_run)
         return totals.document()
+
+
+async def sweep(directory: Path) -> dict[str, Any]:
+    """`simpul node sweep`: what `serve` does by itself, once."""
+    async with opened(directory) as parts, parts.service() as service:
+        await measure(parts.store, parts.deadlines, str(parts.agency))
+        closes = parts.settings.close_by_itself
+        return {"closed": await sweep_once(parts.store, service, parts.clock) if closes else 0, "closes": closes}
 
 
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import aiohttp
 
+from node.deadlines.tables import Deadlines
 from node.local.http import RUNNER_OPTIONS, build_app
 from node.local.ports import LocalStore
 from node.local.recording import Minting
@@ -93,6 +94,7 @@ class Api:
     faults: FaultyStore
     clock: MovableClock
     file: Path
+    service: LocalService
 
     async def call(
         self, method: str, path: str, *, json: Any = None, data: Any = None, headers: Mapping[str, str] | None = None
@@ -150,8 +152,8 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(place: Path, **options: Any) -> AsyncIterator[Api]:
-    """An enrolled node that serves; `options` are those of build_app."""
+async def serving(place: Path, deadlines: Deadlines | None = None, **options: Any) -> AsyncIterator[Api]:
+    """An enrolled node that serves; `options` are those of build_app. With `deadlines` it measures what it records."""
     clock, randomness = MovableClock(), SystemRandomness()
     file = place / "node.db"
     real = await SqlLocalStore.create(file)
@@ -161,12 +163,12 @@ async def serving(place: Path, **options: Any) -> AsyncIterator[Api]:
         token = await create_token(real, clock, randomness, "loket-1")
         faults = FaultyStore(real)
         store = cast("LocalStore", faults)
-        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
+        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness, deadlines=deadlines)) as service:
             app = build_app(service, store, clock, randomness, **options)
             async with (
                 listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
                 aiohttp.ClientSession() as session,
             ):
-                yield Api(url, token, session, real, faults, clock, file)
+                yield Api(url, token, session, real, faults, clock, file, service)
     finally:
         await real.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from node.config_data import config_file
 from node.deadlines.calendar import LAST_YEAR, read_calendars
 from node.deadlines.clocks import MARKS, Clocks, Duty, begin, follow, hour_of
 from node.deadlines.slot import HOUR_MAX, SLOT_MAX, Due, due_of, slot_of, slots_due
-from node.deadlines.tables import Deadlines, read_deadlines
+from node.deadlines.tables import Deadlines, deadlines_of_tables, read_deadlines
 from node.directory import load_directory
 from node.store.complaint_place import place_of, slot_at
 from sync_protocol.complaint import ComplaintState
@@ -249,3 +252,74 @@ def test_places_sort_by_agency_then_state_then_urgency() -> None:
     assert places == sorted(places)
     assert [slot_at(place) for place in places] == [SLOT_MAX, slots[0], slots[1], 0]
     assert place_of((1 << 33) - 1, 9, SLOT_MAX) < 1 << 63
+
+
+@pytest.mark.parametrize(
+    ("owner", "zone_hours"), [("33.75", 7), ("71.71", 8), ("91.03", 9)], ids=["WIB", "WITA", "WIT"]
+)
+def test_the_last_moment_of_a_day_and_the_first_of_the_next_lie_a_day_apart_in_every_zone(
+    owner: str, zone_hours: int, deadlines: Deadlines
+) -> None:
+    assert load_directory()[owner].zone.utcoffset(datetime(2026, 2, 2, tzinfo=UTC)) == timedelta(hours=zone_hours)  # type: ignore[index]
+    midnight = datetime(2026, 2, 3, tzinfo=UTC) - timedelta(hours=zone_hours)  # Tuesday begins
+    ends = [datetime(2026, 2, day, tzinfo=UTC) - timedelta(hours=zone_hours) for day in (6, 7)]
+    for moment, end in ((midnight - timedelta(milliseconds=1), ends[0]), (midnight, ends[1])):
+        at = format_timestamp(round(moment.timestamp() * 1000))
+        due = deadlines.due(complaint(State.RECEIVED, at, owner=owner), arrived(at))
+        assert told(due) == (end.isoformat()[:16], "verify")
+
+
+@pytest.mark.parametrize(
+    ("case", "at", "due"),
+    [
+        ("the eve of a holiday (17 August, a Monday)", "2026-08-14T02:00:00.000Z", "2026-08-20T17:00"),
+        ("on the holiday itself", "2026-08-17T02:00:00.000Z", "2026-08-20T17:00"),
+        ("a Saturday", "2026-01-31T02:00:00.000Z", "2026-02-04T17:00"),
+        ("a Sunday, late", "2026-02-01T16:59:59.999Z", "2026-02-04T17:00"),
+        ("Monday, a moment later", "2026-02-01T17:00:00.000Z", "2026-02-05T17:00"),
+        ("collective leave after Christmas (26 December 2024)", "2024-12-24T02:00:00.000Z", "2024-12-31T17:00"),
+        ("a leap day within", "2024-02-27T02:00:00.000Z", "2024-03-01T17:00"),
+        ("on a leap day", "2024-02-29T02:00:00.000Z", "2024-03-05T17:00"),
+    ],
+)
+def test_days_are_counted_over_what_stands_in_between(case: str, at: str, due: str, deadlines: Deadlines) -> None:
+    assert told(deadlines.due(complaint(State.RECEIVED, at), arrived(at))) == (due, "verify"), case
+
+
+def test_ten_days_over_a_leap_day_are_ten_days(deadlines: Deadlines) -> None:
+    clocks = Clocks(close=hour_of("2028-02-25T02:00:00.000Z"))
+    assert told(deadlines.due(complaint(State.ANSWERED), clocks)) == ("2028-03-06T17:00", "close")
+    clocks = Clocks(close=hour_of("2027-02-25T02:00:00.000Z"))
+    assert told(deadlines.due(complaint(State.ANSWERED), clocks)) == ("2027-03-07T17:00", "close")
+
+
+def test_a_decree_that_moves_collective_leave_moves_the_limits() -> None:
+    """26 December 2024 becomes a working day in Jakarta's province only, 30 December one off for all."""
+    override = """
+override = [
+  {day = 2024-12-26, working = true, regions = ["33"], citation = "SKB"},
+  {day = 2024-12-30, working = false, regions = [], citation = "SKB"},
+]
+"""
+    moved = read_deadlines(DEADLINES, CALENDAR.replace("override = [] ", override, 1), load_directory())
+    at = "2024-12-24T02:00:00.000Z"
+    dues = [told(moved.due(complaint(State.RECEIVED, at, owner=owner), arrived(at))) for owner in (JAKARTA, "13.71")]
+    # New Year's Day is off as well: the third day is 31 December here, and 2 January there.
+    assert dues == [("2024-12-31T17:00", "verify"), ("2025-01-02T17:00", "verify")]
+
+
+def test_other_tables_or_other_holidays_make_another_mark(deadlines: Deadlines) -> None:
+    marks = {
+        deadlines.digests.mark(),
+        read_deadlines(DEADLINES + "\n", CALENDAR, load_directory()).digests.mark(),
+        read_deadlines(DEADLINES, CALENDAR + "\n", load_directory()).digests.mark(),
+        replace(deadlines.digests, holidays="0").mark(),
+    }
+    assert len(marks) == 4
+    assert deadlines.digests.deadlines == sha256(config_file("deadlines.toml").read_bytes()).digest()
+    assert read_deadlines(DEADLINES, CALENDAR, load_directory()).digests == deadlines_of_tables().digests
+
+
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"deadlines\.toml cannot be used"):
+        deadlines_of_tables(tmp_path)
