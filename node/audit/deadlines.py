@@ -22,6 +22,7 @@ from node.deadlines.report import AgencyFigures, Tables, agency_figures, hub_abs
 from node.deadlines.slot import due_of, slots_due
 from node.deadlines.tables import Deadlines
 from sync_protocol.audit import LogAudit
+from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
 from sync_protocol.findings import Finding
 from sync_protocol.ledger import FoldedLeaf
@@ -61,12 +62,17 @@ class DutyBook:
             self.clocks[name] = follow(self.clocks.get(name), change)
             before[name] = after
 
+    def rows(self, complaints: Mapping[str, ComplaintState]) -> Counter[Row]:
+        """What ended, and what runs on the complaints as they are now."""
+        counts = self.counts.copy()
+        for name, complaint in complaints.items():
+            counts.update(running(self.deadlines, complaint, self.clocks[name]))
+        return counts
+
     def figures(self, audit: LogAudit) -> dict[str, AgencyFigures]:
         """By agency, as of the newest tick."""
-        counts = self.counts.copy()
-        for name, complaint in audit.ledger.complaints.items():
-            counts.update(running(self.deadlines, complaint, self.clocks[name]))
         hour = last_hour(self.outages.newest_ms or None)
+        counts = self.rows(audit.ledger.complaints)
         rows = [(agency, key, at <= hour, count) for (_, agency, key, at), count in counts.items()]
         agencies = [str(record.agency) for record in self.roster.agencies]
         return agency_figures(rows, agencies, self.outages, audit.ledger.last_heard)

@@ -349,6 +349,7 @@ async def test_the_hub_says_the_same_of_the_same_changes(api: Api, tmp_path: Pat
     )
 
 
+@pytest.mark.slow  # three processes of the program
 def test_the_commands_say_what_is_due_and_close_what_is_over_unless_that_is_off(node: NodeDirectory) -> None:
     """`node due` on a directory that nobody serves, `node sweep` as cron calls it."""
     recorded = asyncio.run(an_old_answer(node.directory))

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from node.audit.deadlines import DutyBook
 from node.hub.folding import unpack_state
 from node.store.complaint_keys import complaint_key
 from node.store.local_records import HeldSet, SetStatus
@@ -39,6 +40,7 @@ from tests.sim.hub_state import HubState
 from tests.sim.local_state import LocalState
 from tests.sim.memory_locks import LockState
 from tests.sim.memory_projection import ProjectionState
+from tests.sim.parts import tables
 from tests.sim.process import Process
 
 
@@ -71,6 +73,7 @@ class Witness:
     def __post_init__(self) -> None:
         self.roster = Roster()
         self.ledger = Ledger(self.roster, {})
+        self.duties = DutyBook(tables(), self.roster)
         self.tree = CompactRange()
 
     def violated(self, what: str) -> None:
@@ -111,6 +114,7 @@ class Witness:
             self._check_pairs(index, signed, lines)
         leaves = None if lines is None else [leaf_hash(line) for line in lines]
         folded = self.ledger.apply(index, jws, lines, leaves)
+        self.duties.note(folded)
         self.hashes[index + 1] = folded.state_hash
         if folded.problem is not None:
             self.violated(f"the log holds a void statement at {index}: {folded.problem}")
@@ -269,7 +273,8 @@ class Witness:
         if wanted != found:
             self.violated("the projection's complaints are not those of the fold")
         totals = {name: count for name, count in state.totals.items() if count}
-        if totals != self.ledger.figures.named():
+        duties = {"/".join(row): count for row, count in self.duties.rows(self.ledger.complaints).items()}
+        if totals != self.ledger.figures.named() | duties:
             self.violated("the projection's figures are not those of the fold")
         if state.heard != self.ledger.last_heard:
             self.violated("the projection heard of others than the fold")
