@@ -16,7 +16,7 @@ import msgspec
 from node.audit.command import Progress, read_log, report
 from node.audit.source import AuditSource
 from node.deadlines.clocks import Clocks, Duty, due_words, follow
-from node.deadlines.duties import Row, ended, last_hour, running
+from node.deadlines.duties import ended, last_hour, running
 from node.deadlines.outages import Outages
 from node.deadlines.report import AgencyFigures, Tables, agency_figures, hub_absences, unreachable
 from node.deadlines.slot import due_of, slots_due
@@ -43,7 +43,7 @@ class DutyBook:
     outages: Outages = field(default_factory=Outages)
     clocks: dict[str, Clocks] = field(default_factory=dict)
     births: dict[str, int] = field(default_factory=dict)
-    counts: Counter[Row] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def note(self, folded: FoldedLeaf) -> None:
         """What a leaf ended and began."""
@@ -58,22 +58,24 @@ class DutyBook:
             if was is None:
                 self.births[name] = folded.index << 16 | position
             else:
-                self.counts.update(ended(self.deadlines, self.outages, was, self.clocks[name], change))
+                ends = self.deadlines.ends(was, self.clocks[name])
+                self.counts.update(() if ends is None else ended(self.outages, was, self.clocks[name], ends, change))
             self.clocks[name] = follow(self.clocks.get(name), change)
             before[name] = after
 
-    def rows(self, complaints: Mapping[str, ComplaintState]) -> Counter[Row]:
-        """What ended, and what runs on the complaints as they are now."""
+    def named(self, complaints: Mapping[str, ComplaintState]) -> Counter[str]:
+        """What ended, and what runs on the complaints as they are now: counts by name."""
         counts = self.counts.copy()
         for name, complaint in complaints.items():
-            counts.update(running(self.deadlines, complaint, self.clocks[name]))
+            counts.update(running(complaint, self.deadlines.ends(complaint, self.clocks[name])))
         return counts
 
     def figures(self, audit: LogAudit) -> dict[str, AgencyFigures]:
         """By agency, as of the newest tick."""
         hour = last_hour(self.outages.newest_ms or None)
-        counts = self.rows(audit.ledger.complaints)
-        rows = [(agency, key, at <= hour, count) for (_, agency, key, at), count in counts.items()]
+        counts = self.named(audit.ledger.complaints)
+        named = [(name.split("/"), count) for name, count in counts.items()]
+        rows = [(agency, key, at <= hour, count) for (_, agency, key, at), count in named]
         agencies = [str(record.agency) for record in self.roster.agencies]
         return agency_figures(rows, agencies, self.outages, audit.ledger.last_heard)
 

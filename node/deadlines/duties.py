@@ -16,33 +16,34 @@ import msgspec
 from node.deadlines.clocks import Clocks, Duty, hour_of
 from node.deadlines.outages import Outages
 from node.deadlines.slot import DUTY_BITS, HOUR_MS
-from node.deadlines.tables import Deadlines, is_waiting
+from node.deadlines.tables import Ends, is_waiting
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.line import Change
 
 FIGURE: Final = "duty"
 CLOSE_SLACK_HOURS: Final = 24  # a node closes within the hour, or once a day where a timer does it
-OUTCOMES: Final = ("in_time", "late", "late_unreachable", "lapsed", "open", "overdue", "waiting")
+NAMES_MAX: Final = 200_000  # remembered: 727 agencies, a hundred days, three duties
 _LABELS: Final = tuple(duty.label for duty in Duty)
-_ALL: Final = dict.fromkeys(Duty, False)
-_VERIFY: Final = {Duty.VERIFY: True}
+_VERIFY, _FIRST_ANSWER, _SETTLE, _CLOSE = map(int, Duty)
+_ALL: Final = dict.fromkeys((_VERIFY, _FIRST_ANSWER, _SETTLE, _CLOSE), False)
+_HANDLED: Final = {_VERIFY: True}
 #: type of change -> the duties that it ends, and whether it is what they asked for.
-ENDS: Final[dict[str, dict[Duty, bool]]] = {
-    "verified": _VERIFY,
-    "assigned": _VERIFY,
-    "offered": _VERIFY,
-    "information_requested": _VERIFY,
-    "answered": {Duty.VERIFY: True, Duty.FIRST_ANSWER: True, Duty.SETTLE: True},
-    "replied": {Duty.CLOSE: False},
-    "closed": _ALL | {Duty.CLOSE: True},
-    "archived": _ALL,
-    "accepted": _ALL,
-    "recalled": _ALL,
-    "directed": _ALL | _VERIFY,
+ENDS: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
+    change_type: tuple(duties.items())
+    for change_type, duties in {
+        "verified": _HANDLED,
+        "assigned": _HANDLED,
+        "offered": _HANDLED,
+        "information_requested": _HANDLED,
+        "answered": {_VERIFY: True, _FIRST_ANSWER: True, _SETTLE: True},
+        "replied": {_CLOSE: False},
+        "closed": _ALL | {_CLOSE: True},
+        "archived": _ALL,
+        "accepted": _ALL,
+        "recalled": _ALL,
+        "directed": _ALL | _HANDLED,
+    }.items()
 }
-
-#: (figure, agency, key, hour): as a figure of protocol §9.6 is named.
-Row = tuple[str, str, str, str]
 
 
 class DutyCount(msgspec.Struct, kw_only=True):
@@ -57,46 +58,47 @@ class DutyCount(msgspec.Struct, kw_only=True):
     waiting: int = 0
 
 
-def ended(
-    deadlines: Deadlines, outages: Outages, before: ComplaintState, clocks: Clocks, change: Change
-) -> Iterator[Row]:
-    """What an applied change ends, of a complaint as it was before it."""
-    ending = ENDS.get(change.type)
-    ends = None if ending is None else deadlines.ends(before, clocks)
-    if ending is None or ends is None:
-        return
+def ended(outages: Outages, before: ComplaintState, clocks: Clocks, ends: Ends, change: Change) -> Iterator[str]:
+    """What an applied change ends, of a complaint as it was before it: names of counts."""
     hour = hour_of(change.at)
-    for duty, is_done in ending.items():
+    for duty, is_done in ENDS.get(change.type, ()):
         end = ends[duty]
         if end is None:
             continue
         limit = end >> DUTY_BITS
-        is_over = hour >= limit + (CLOSE_SLACK_HOURS if duty is Duty.CLOSE else 0)
-        if not is_over or (not is_done and (is_waiting(before) or duty is Duty.CLOSE)):
-            yield _row(before.owner, duty, "in_time" if is_done else "lapsed")
-            continue
-        yield _row(before.owner, duty, "late")
-        begun = msgspec.structs.astuple(clocks)[duty]
-        if any(outages.away(outages.known(before.owner), begun * HOUR_MS, limit * HOUR_MS)):
-            yield _row(before.owner, duty, "late_unreachable")
+        if hour < limit + (CLOSE_SLACK_HOURS if duty == _CLOSE else 0):
+            yield _name(before.owner, duty, "in_time" if is_done else "lapsed")
+        elif not is_done and (duty == _CLOSE or is_waiting(before)):
+            yield _name(before.owner, duty, "lapsed")
+        else:
+            yield _name(before.owner, duty, "late")
+            begun = msgspec.structs.astuple(clocks)[duty]
+            if outages.was_away(before.owner, begun * HOUR_MS, limit * HOUR_MS):
+                yield _name(before.owner, duty, "late_unreachable")
 
 
-def running(deadlines: Deadlines, complaint: ComplaintState, clocks: Clocks) -> list[Row]:
-    """The duties that run."""
-    ends = deadlines.ends(complaint, clocks)
+def running(complaint: ComplaintState, ends: Ends | None) -> list[str]:
+    """The duties that run: names of counts."""
     if ends is None:
         return []
+    owner = complaint.owner
     if is_waiting(complaint):
-        return [_row(complaint.owner, duty, "waiting") for duty, end in zip(Duty, ends, strict=True) if end is not None]
-    return [
-        _row(complaint.owner, duty, "open", f"{end >> DUTY_BITS:08d}")
-        for duty, end in zip(Duty, ends, strict=True)
-        if end is not None
-    ]
+        return [_name(owner, end & 3, "waiting") for end in ends if end is not None]
+    return [_name(owner, end & 3, "open", end >> DUTY_BITS) for end in ends if end is not None]
 
 
-def _row(agency: str, duty: Duty, outcome: str, hour: str = "") -> Row:
-    return (FIGURE, agency, f"{_LABELS[duty]}.{outcome}", hour)
+_names: Final[dict[tuple[str, int, str, int], str]] = {}
+
+
+def _name(agency: str, duty: int, outcome: str, hour: int = 0) -> str:
+    """`duty/<agency>/<duty>.<outcome>/<hour>`, as a figure of protocol §9.6 is named; made once."""
+    key = (agency, duty, outcome, hour)
+    name = _names.get(key)
+    if name is None:
+        if len(_names) >= NAMES_MAX:
+            _names.clear()
+        name = _names[key] = f"{FIGURE}/{agency}/{_LABELS[duty]}.{outcome}/{f'{hour:08d}' if hour else ''}"
+    return name
 
 
 def last_hour(now_ms: int | None) -> str:

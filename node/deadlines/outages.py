@@ -44,19 +44,28 @@ class Outages:
         self._nodes: dict[str, list[Span]] = {}
         for at_ms in ticks:
             self.tick(at_ms)
-        for agency, *span in gaps:
-            self._nodes.setdefault(agency, []).append(Span(*span))
+        self.add(gaps)
 
     @property
     def newest_ms(self) -> int:
         """The newest tick, 0 while there is none."""
         return self._ticks[-1] if self._ticks else 0
 
-    def with_gaps(self, gaps: Iterable[tuple[str, int, int]]) -> Outages:
-        """The same ticks with these absences, for reading: neither may be handed a tick any more."""
-        seen = Outages(gaps=gaps)
-        seen._ticks, seen.hub = self._ticks, self.hub
-        return seen
+    @property
+    def ticks(self) -> int:
+        """How many were handed in."""
+        return len(self._ticks)
+
+    def copy(self) -> Outages:
+        """Ticks and the hub's absences, without those of nodes."""
+        other = Outages()
+        other._ticks, other.hub = list(self._ticks), list(self.hub)
+        return other
+
+    def add(self, gaps: Iterable[tuple[str, int, int]]) -> None:
+        """Absences of nodes that `heard` told before, in their order."""
+        for agency, *span in gaps:
+            self._nodes.setdefault(agency, []).append(Span(*span))
 
     def tick(self, at_ms: int) -> None:
         """The next tick of the log; they never go back."""
@@ -99,9 +108,10 @@ class Outages:
         ]
         return Away(sum(b - a for a, b in hub) // 1000, sum(end - begin - both for begin, end, both in node) // 1000)
 
-    def known(self, agency: str) -> Sequence[Span]:
-        """The absences of an agency that are over."""
-        return self._nodes.get(agency, [])
+    def was_away(self, agency: str, from_ms: int, until_ms: int) -> bool:
+        """Whether the hub, or the agency's node, was away at any time in between; of absences that are over."""
+        node = self._nodes.get(agency)
+        return bool(_common(self.hub, from_ms, until_ms) or (node and _common(node, from_ms, until_ms)))
 
     def _silence(self, before_ms: int | None, now_ms: int | None) -> Span | None:
         """From the first tick after `before_ms` until `now_ms`, if that is too long even without the hub's absences."""

@@ -78,9 +78,7 @@ class Deadlines:
 
     def slot(self, complaint: ComplaintState, clocks: Clocks) -> int:
         """The same as a slot."""
-        ends = None if is_waiting(complaint) else self.ends(complaint, clocks)
-        running = [end for end in ends or () if end is not None]
-        return min(running) if running else slot_of(None, hour_of(complaint.received_at))
+        return slot_by(complaint, self.ends(complaint, clocks))
 
     def ends(self, complaint: ComplaintState, clocks: Clocks) -> Ends | None:
         """Hour and duty of each duty that runs and is measured, as slots, in the order of Duty; None where none is."""
@@ -115,6 +113,12 @@ class Deadlines:
             return None
         table = self._tables[place - 1]
         return table if table.until is None or day <= table.until else None
+
+
+def slot_by(complaint: ComplaintState, ends: Ends | None) -> int:
+    """The slot, from what `Deadlines.ends` said."""
+    running = [end for end in ends if end is not None] if ends is not None and not is_waiting(complaint) else None
+    return min(running) if running else slot_of(None, hour_of(complaint.received_at))
 
 
 def is_waiting(complaint: ComplaintState) -> bool:

@@ -6,17 +6,16 @@ that an auditor uses, and what it changed is packed into one step.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from node.deadlines.clocks import MARKS, Clocks, begin, hour_of
-from node.deadlines.duties import ENDS, Row, ended, running
+from node.deadlines.duties import ENDS, ended, running
 from node.deadlines.outages import Outages
-from node.deadlines.tables import Deadlines
+from node.deadlines.tables import Deadlines, Ends, slot_by
 from node.store.complaint_keys import complaint_keys
 from node.store.complaint_place import place_of
 from node.store.hub_records import LogLeaf
@@ -178,7 +177,7 @@ def fold_batch(
         born=born,
         changed=changed,
         refused=refused,
-        totals=ledger.figures.named() | noting.duties(),
+        totals=ledger.figures.named() | {name: count for name, count in noting.duties.items() if count},
         last_heard={who: tick for who, tick in last_heard.items() if heard_before.get(who, -1) != tick},
         gaps=noting.gaps,
         erasures=[Erasure(named[name], leaves, noting.touched[name].pointers) for name, leaves in erased],
@@ -187,13 +186,16 @@ def fold_batch(
 
 
 class _Touched(msgspec.Struct, gc=False):
-    """What a batch did to one complaint beside its state. `now` is its state after the change noted last."""
+    """What a batch did to one complaint beside its state.
+
+    `now` is its state after the change noted last; `ends` when its duties ended before the batch, None once they moved.
+    """
 
     pointers: bytes
     clocks: Clocks
     now: ComplaintState
-    ran: Sequence[Row]  # duties that ran before the batch
     is_born: bool
+    ends: Ends | None = None
 
 
 class _Noting:
@@ -203,7 +205,7 @@ class _Noting:
         self.touched: dict[str, _Touched] = {}
         self.gaps: list[tuple[str, int, int]] = []
         self.has_tick = False
-        self._ended: list[Row] = []
+        self.duties: dict[str, int] = {}  # differences by name
         self._placing = _Placing(roster, deadlines)
         self._roster, self._deadlines, self._outages = roster, deadlines, outages
 
@@ -223,46 +225,45 @@ class _Noting:
             if seen is None:
                 before = folded.touched[change.complaint]
                 if before is None:  # this is the change that brings it into the world
-                    self.touched[change.complaint] = _Touched(pointer, begin(change), after, (), is_born=True)
+                    self.touched[change.complaint] = _Touched(pointer, begin(change), after, is_born=True)
                     continue
-                assert isinstance(before, PackedState)  # as it was loaded
-                clocks = before.clocks
-                ran = self._placing.place(before, clocks).ran
-                seen = self.touched[change.complaint] = _Touched(pointer, clocks, before, ran, is_born=False)
+                seen = self.touched[change.complaint] = self._loaded(pointer, before)
             else:
                 seen.pointers += pointer
             self._follow(seen, change, after)
+
+    def _loaded(self, pointer: bytes, before: ComplaintState) -> _Touched:
+        """The first change of the batch to a complaint that was there: what ran on it is counted anew in the end."""
+        assert isinstance(before, PackedState)  # as it was loaded
+        clocks = before.clocks
+        ends = self._deadlines.ends(before, clocks)
+        for name in running(before, ends):
+            self.duties[name] = self.duties.get(name, 0) - 1
+        return _Touched(pointer, clocks, before, is_born=False, ends=ends)
 
     def _follow(self, seen: _Touched, change: Change, after: ComplaintState) -> None:
         mark = MARKS.get(change.type)
         if mark is not None:
             if change.type in ENDS:
-                self._ended += ended(self._deadlines, self._outages, seen.now, seen.clocks, change)
+                ends = seen.ends or self._deadlines.ends(seen.now, seen.clocks)
+                for name in () if ends is None else ended(self._outages, seen.now, seen.clocks, ends, change):
+                    self.duties[name] = self.duties.get(name, 0) + 1
             mark(seen.clocks, hour_of(change.at))
+        seen.ends = None  # also another class has other ends
         seen.now = after
 
     def rows(self, complaints: dict[str, ComplaintState], keys: dict[str, bytes]) -> tuple[_Rows, _Rows]:
-        """Rows of the born complaints, and of the others."""
+        """Rows of the born complaints, and of the others. Once, in the end: what runs then is counted."""
         born: _Rows = []
         changed: _Rows = []
         for name, seen in self.touched.items():
             after, clocks = complaints[name], seen.clocks
-            row = (keys[name], self._placing.place(after, clocks).place, pack_state(after, clocks), seen.pointers)
+            place, runs = self._placing.place(after, clocks)
+            row = (keys[name], place, pack_state(after, clocks), seen.pointers)
             (born if seen.is_born else changed).append(row)
+            for duty in runs:
+                self.duties[duty] = self.duties.get(duty, 0) + 1
         return born, changed
-
-    def duties(self) -> dict[str, int]:
-        """Differences of the duties' counts, by name."""
-        counts = Counter(self._ended)
-        for seen in self.touched.values():
-            counts.update(self._placing.place(seen.now, seen.clocks).ran)
-            counts.subtract(seen.ran)
-        return {"/".join(row): count for row, count in counts.items() if count}
-
-
-class _Placed(NamedTuple):
-    place: int
-    ran: Sequence[Row]
 
 
 class _Placing:
@@ -272,9 +273,9 @@ class _Placing:
         self._roster = roster
         self._deadlines = deadlines
         self._agencies: dict[str, int] = {}
-        self._places: dict[tuple[object, ...], _Placed] = {}
+        self._places: dict[tuple[object, ...], tuple[int, list[str]]] = {}
 
-    def place(self, complaint: ComplaintState, clocks: Clocks) -> _Placed:
+    def place(self, complaint: ComplaintState, clocks: Clocks) -> tuple[int, list[str]]:
         """By everything that it depends on; a batch holds the same again and again."""
         facts = (
             complaint.owner,
@@ -289,9 +290,10 @@ class _Placing:
         )
         found = self._places.get(facts)
         if found is None:
-            slot = self._deadlines.slot(complaint, clocks)
+            ends = self._deadlines.ends(complaint, clocks)
+            slot = slot_by(complaint, ends)
             place = place_of(self._agency(complaint.owner), complaint.state, slot)
-            found = self._places[facts] = _Placed(place, running(self._deadlines, complaint, clocks))
+            found = self._places[facts] = (place, running(complaint, ends))
         return found
 
     def _agency(self, owner: str) -> int:

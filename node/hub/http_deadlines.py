@@ -23,7 +23,7 @@ from node.deadlines.report import (
 from node.deadlines.slot import due_of, slots_due
 from node.hub.complaint_lists import format_after, line_of, parse_after
 from node.hub.folding import unpack_state
-from node.hub.http_projection import as_of, outages_as_of
+from node.hub.http_projection import as_of
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX, limit_of, word_of
 from node.hub.http_requests import HUB, identify, json_answer
 from node.hub.hub import Hub
@@ -74,7 +74,7 @@ async def get_overdue(request: web.Request) -> web.Response:
     after = None if text is None else parse_after(text)
     cursor, rows = await hub.projection.overdue(slots_due("overdue", now_ms)[1], after, limit + 1)
     shown = rows[:limit]
-    outages = await outages_as_of(hub, cursor) if shown else Outages()
+    outages = await hub.absences.as_of(cursor.size) if shown else Outages()
     heard = await hub.projection.last_heard() if shown else {}
     page = OverduePage(
         as_of=await as_of(hub, cursor, now_ms),
@@ -119,7 +119,7 @@ async def figures_of(hub: Hub, agencies: Sequence[str], next_: str | None = None
         cursor, rows = await hub.projection.duties(bounds, last_hour(tick))
         if hub.log.roster.tick_before(cursor.size) == tick:
             break
-    outages = await outages_as_of(hub, cursor)
+    outages = await hub.absences.as_of(cursor.size)
     return DeadlineFigures(
         as_of=await as_of(hub, cursor, hub.clock.now_ms()),
         tick=None if tick is None else format_timestamp(tick),

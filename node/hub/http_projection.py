@@ -8,7 +8,6 @@ import msgspec
 from aiohttp import web
 
 from node.deadlines.clocks import due_words
-from node.deadlines.outages import Outages
 from node.deadlines.report import unreachable
 from node.deadlines.slot import due_of
 from node.hub.folding import PackedState, unpack_state
@@ -44,7 +43,7 @@ async def get_complaint(request: web.Request) -> web.Response:
     body |= {"due_at": due_at, "duty": duty, "overdue": overdue}
     due = due_of(slot_at(row.place))
     if due is not None:
-        outages, heard = await outages_as_of(hub, cursor), await hub.projection.last_heard()
+        outages, heard = await hub.absences.as_of(cursor.size), await hub.projection.last_heard()
         away = unreachable(outages, outages.node(state.owner, heard.get(state.owner)), state.clocks, due)
         body["unreachable"] = msgspec.to_builtins(away)
     return json_answer({**body, "as_of": msgspec.to_builtins(await as_of(hub, cursor, now_ms))})
@@ -65,11 +64,6 @@ def _facts(state: PackedState) -> dict[str, Any]:
         value: State | None = facts[name]
         facts[name] = None if value is None else value.label
     return facts
-
-
-async def outages_as_of(hub: Hub, cursor: Cursor) -> Outages:
-    """Absences up to the newest tick that the projection has seen."""
-    return Outages(hub.log.roster.ticks_before(cursor.size), await hub.projection.gaps())
 
 
 async def as_of(hub: Hub, cursor: Cursor, now_ms: int) -> AsOf:

@@ -12,6 +12,7 @@ import structlog
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
+from node.hub.absences import Absences
 from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
@@ -80,6 +81,7 @@ class Hub:
             on_filled=self._announce,
         )
         self.deadlines = ports.deadlines
+        self.absences = Absences(self.log, ports.projection)
         self.projector = Projector(self.log, store, ports.projection, ports.projecting, ports.deadlines, clock)
         self.leader = Leader(self.log, self.projector, ports.leading, clock, is_rushed=lambda: self.intake.waiting > 0)
         self._announcements.listen(lambda _size: self.leader.wake())

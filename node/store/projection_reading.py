@@ -92,7 +92,7 @@ class ProjectionReading:
         async with self.readers.connect() as connection:
             cursor = await read_cursor(connection)
             values = {"slot": slot, "number": number, "last": last_slot, "rows": limit}
-            rows = (await connection.execute(_OVERDUE, values)).all()
+            rows = (await connection.execute(OVERDUE, values)).all()
         return cursor, [ComplaintRow(*row) for row in rows]
 
     async def duties(self, agencies: tuple[str, str], hour: str) -> tuple[Cursor, list[tuple[str, str, bool, int]]]:
@@ -164,7 +164,7 @@ class ProjectionReading:
 
 # Spelt as the index is: both databases find it by that. What closes by itself is nobody's duty to escalate. Two walks,
 # as below.
-_OVERDUE: Final = text(
+OVERDUE: Final = text(
     f"""
     WITH found (slot, number) AS (
       SELECT * FROM (SELECT {SLOT_OF_PLACE}, number FROM complaint WHERE {IS_DUE} AND {SLOT_OF_PLACE} = :slot

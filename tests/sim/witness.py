@@ -273,7 +273,7 @@ class Witness:
         if wanted != found:
             self.violated("the projection's complaints are not those of the fold")
         totals = {name: count for name, count in state.totals.items() if count}
-        duties = {"/".join(row): count for row, count in self.duties.rows(self.ledger.complaints).items()}
+        duties = self.duties.named(self.ledger.complaints)
         if totals != self.ledger.figures.named() | duties:
             self.violated("the projection's figures are not those of the fold")
         if state.heard != self.ledger.last_heard:

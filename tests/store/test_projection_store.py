@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from node.deadlines.clocks import Duty
 from node.deadlines.slot import HOUR_MS, Due, slot_of, slots_due
 from node.hub.ports import ProjectionStore
+from node.store import projection_reading
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.complaint_place import place_of, slot_at
 from node.store.projection_postgres import COPY_FROM_ROWS, PostgresProjectionStore
@@ -230,6 +232,21 @@ async def test_what_is_overdue_comes_from_all_agencies_in_pages_and_without_what
         place = (slot_at(found[seen].place), found[seen].number)
         assert (await store.overdue(last, place, 10))[1] == found[seen + 1 :]
     assert (await store.overdue(last, None, 2))[1] == found[:2]
+
+
+async def test_what_is_overdue_is_found_by_the_index_of_what_is_due(tmp_path: Path) -> None:
+    """Both walks of it, in SQLite; PostgreSQL has the same index, spelt alike."""
+    store = await SqlProjectionStore.create_or_open(tmp_path / "projection.db")
+    try:
+        async with store.readers.connect() as connection:
+            values = {"slot": 1, "number": 1, "last": 9, "rows": 5}
+            query = text(f"EXPLAIN QUERY PLAN {projection_reading.OVERDUE.text}")
+            plan = [row[3] for row in (await connection.execute(query, values)).all()]
+    finally:
+        await store.close()
+    walks = [line for line in plan if "complaint_due" in line]
+    assert len(walks) == 2, plan
+    assert not [line for line in plan if line == "SCAN complaint"], plan
 
 
 async def test_an_agencys_list_may_be_of_some_slots_alone(store: ProjectionStore) -> None:
