@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from keys.signer import Ed25519Signer
 from node.config_data import config_file
 from node.deadlines.clocks import Clocks
 from node.deadlines.slot import NOTHING_DUE
@@ -21,17 +20,14 @@ from node.local.recording import Command, Minting, Outcome
 from node.local.service import LocalService
 from node.local.sweeper import PAGE, sweep, sweep_forever
 from node.store.complaint_keys import complaint_key
-from node.store.local_records import NodeIdentity, Seen, WrittenComplaint
+from node.store.local_records import WrittenComplaint
 from node.store.local_store import SqlLocalStore
 from node.system import SystemRandomness
 from sync_protocol.line import format_change
-from sync_protocol.note import vkey_for
-from sync_protocol.values import ComplaintId, Digest, format_timestamp, parse_timestamp
+from sync_protocol.values import ComplaintId, format_timestamp, parse_timestamp
 from tests.edge.hub_lab import LabClock, projected, running_hub
 from tests.edge.hub_requests import read
 from tests.edge.node_api import AGENCY, Api, MovableClock, serving
-from tests.edge.program import told
-from tests.edge.whole_way import NodeDirectory
 
 DAY_MS = 24 * 3_600_000
 
@@ -347,55 +343,3 @@ async def test_the_hub_says_the_same_of_the_same_changes(api: Api, tmp_path: Pat
     assert sorted([[one[name] for name in names] for one in page]) == sorted(
         [[one[name] for name in names] for one in mine]
     )
-
-
-@pytest.mark.slow  # three processes of the program
-def test_the_commands_say_what_is_due_and_close_what_is_over_unless_that_is_off(node: NodeDirectory) -> None:
-    """`node due` on a directory that nobody serves, `node sweep` as cron calls it."""
-    recorded = asyncio.run(an_old_answer(node.directory))
-    document = told("node", "due", node.directory)
-    assert [one["complaint"] for one in document["overdue"]] == [recorded]
-    assert (document["overdue"][0]["duty"], document["soon"], document["more_overdue"]) == ("close", [], False)
-    off = told("node", "sweep", node.directory, env={"SIMPUL_CLOSE_BY_ITSELF": "false"})
-    assert off == {"closed": 0, "closes": False}
-    assert told("node", "sweep", node.directory) == {"closed": 1, "closes": True}
-
-
-async def an_old_answer(directory: Path) -> str:
-    """Recorded by a clock of a month ago."""
-    clock = MovableClock()
-    clock.later_ms = -40 * DAY_MS
-    store = await SqlLocalStore.open(directory / "node.db")
-    try:
-        async with LocalService(store, Minting(AGENCY, "PKL", clock, SystemRandomness())) as service:
-            data = {"channel": "web", "received_at": format_timestamp(clock.now_ms()), "visibility": "public"}
-            complaint = (await service.record(Command("received", data=data))).recorded.complaint
-            for change_type, more in (
-                ("verified", {"class": "complaint_ordinary"}),
-                ("assigned", {"unit": "dpu"}),
-                ("answered", {}),
-            ):
-                await service.record(Command(change_type, data=more, complaint=complaint))
-    finally:
-        await store.close()
-    return complaint
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> NodeDirectory:
-    """An enrolled node's directory, made without a hub."""
-    directory = tmp_path / "node"
-    directory.mkdir()
-
-    async def make() -> None:
-        store = await SqlLocalStore.create(directory / "node.db")
-        seen = Seen(1, Digest(bytes(32)), bytes(64), b"")
-        await store.enrol(NodeIdentity(AGENCY, "hub.example/log", "vkey", Digest(bytes(32)), 1), [], seen)
-        await store.close()
-
-    asyncio.run(make())
-    vkey = vkey_for("hub.example/log", Ed25519Signer.generate(bytes(32)).public_key)
-    settings = f'role = "node"\nagency = "{AGENCY}"\nhub_url = "https://hub.example"\nvkey = "{vkey.format()}"\n'
-    (directory / "simpul.toml").write_text(settings)
-    (directory / "simpul.toml").chmod(0o600)
-    return NodeDirectory(directory, str(AGENCY))
