@@ -266,6 +266,9 @@ class NodeSettings(_Settings):
     files_keep_back_confidential: bool = Field(
         False, description="Files of confidential complaints do not go to the hub; whoever owns them next gets none."
     )
+    close_by_itself: bool = Field(
+        True, description="Whether answered complaints are closed once their quiet period is over."
+    )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
     open311_services: Path | None = Field(

@@ -178,6 +178,44 @@ def _show_comparison(document: dict[str, Any]) -> None:
         console.print(Text("Next: simpul node import, then compare again. At 0 the old system may be switched off."))
 
 
+@app.command("due")
+def due(
+    directory: Directory,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Complaints of each kind.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """What is overdue, the longest first, then what is due within two days."""
+    from node.wiring import node_store as wiring
+
+    emit(run(wiring.what_is_due(directory, limit), as_json=as_json), as_json=as_json, human=_show_due)
+
+
+def _show_due(document: dict[str, Any]) -> None:
+    for which, title, style in (("overdue", "Terlambat / overdue", "red"), ("soon", "Segera / soon due", "yellow")):
+        more = "+" if document[f"more_{which}"] else ""
+        console.print(Text(f"{title}: {len(document[which])}{more}", style=style))
+        for one in document[which]:
+            unit = one["unit"] or "-"
+            console.print(
+                Text(f"  {one['due_at'][:16]}  {one['duty']:<12}  {one['state']:<12}  {unit}  {one['tracking']}")
+            )
+
+
+@app.command("sweep")
+def sweep(directory: Directory, as_json: JsonFlag = False) -> None:
+    """Close what its reporter left without reply, once; `serve` does it by itself. For cron, where nothing serves."""
+    from node.wiring import local as wiring
+
+    document = run(wiring.sweep(directory), as_json=as_json)
+    emit(
+        document,
+        as_json=as_json,
+        human=lambda d: console.print(
+            Text(f"{d['closed']} complaint(s) closed." if d["closes"] else "close_by_itself is off: nothing is closed.")
+        ),
+    )
+
+
 @app.command("push")
 def push(
     directory: Directory,

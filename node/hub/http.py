@@ -17,6 +17,7 @@ from node.connections import CONNECTIONS, Connections
 from node.guessing import Guessing
 from node.hub import (
     http_agencies,
+    http_deadlines,
     http_files,
     http_inbox,
     http_log,
@@ -77,6 +78,8 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/track/{number}", http_tracking.get_tracked),
     ("GET", "/v1/totals", http_queries.get_totals),
     ("GET", "/v1/silent", http_queries.get_silent),
+    ("GET", "/v1/overdue", http_deadlines.get_overdue),
+    ("GET", "/v1/deadlines", http_deadlines.get_deadlines),
 )
 
 _logger = structlog.get_logger("simpul.hub.http")

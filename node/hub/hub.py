@@ -12,6 +12,7 @@ import structlog
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
+from node.hub.absences import Absences
 from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
@@ -84,6 +85,8 @@ class Hub:
             options.verify_threads,
             on_filled=self._announce,
         )
+        self.deadlines = ports.deadlines
+        self.absences = Absences(self.log, ports.projection)
         self.inbox = Inbox(self.log, ports.projection, EvidenceMaker(self.log))
         self.projector = Projector(
             self.log, store, ports.projection, ports.projecting, ports.deadlines, clock, self.inbox.told

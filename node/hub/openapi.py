@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
+from node.deadlines.slot import DUE_WORDS
 from node.hub.complaint_lists import LIST_STATES
 from node.hub.health import HubHealth
+from node.hub.http_deadlines import DeadlineFigures, OverduePage
 from node.hub.http_inbox import WAIT_MAX_S
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
 from node.tracked import Tracked
@@ -65,6 +67,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "from_seq": {"name": "from", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 1}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "list_state": {"name": "state", "in": "query", "schema": {"enum": [*LIST_STATES], "default": "open"}},
+    "due": {"in": "query", "schema": {"enum": [*DUE_WORDS]}},
     "after": {"in": "query", "schema": {"type": "string", "minLength": 18, "maxLength": 18}},
     "place_after": {"name": "after", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+$"}},
     "wait": {"in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_S, "default": 0}},
@@ -203,7 +206,7 @@ _CALLS: Final = (
         "What it owns, overdue first.",
         ComplaintPage,
         who=_READERS,
-        query=("list_state", "after", "limit"),
+        query=("list_state", "due", "after", "limit"),
     ),
     _Call(
         "get",
@@ -215,6 +218,15 @@ _CALLS: Final = (
     ),
     _Call("get", "/v1/track/{number}", "A complaint, for whoever has its tracking number.", Tracked),
     _Call("get", "/v1/silent", "Who has not been heard of.", SilentAgencies, who=_READERS, query=("longer_than_s",)),
+    _Call("get", "/v1/overdue", "What is overdue, of all.", OverduePage, who=_READERS, query=("after", "limit")),
+    _Call(
+        "get",
+        "/v1/deadlines",
+        "What was done in time, by agency and duty.",
+        DeadlineFigures,
+        who=_READERS,
+        query=("query_agency", "agency_after", "agency_limit"),
+    ),
 )
 
 

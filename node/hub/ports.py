@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keys.key_directory import KeyDirectory
-from node.hub.deadlines import Deadlines
+from node.deadlines.slot import SLOT_MAX
+from node.deadlines.tables import Deadlines
 from node.hub.file_ports import FileRegister
 from node.hub.recovery_ports import RecoveryStore
 from node.ports import Clock, Randomness
@@ -290,12 +291,18 @@ class ProjectionStore(Protocol):
         ...
 
     async def complaints_of(
-        self, agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int
+        self,
+        agency: int,
+        states: Sequence[int],
+        after: tuple[int, int] | None,
+        limit: int,
+        slots: tuple[int, int] = (0, SLOT_MAX),
     ) -> tuple[Cursor, list[ComplaintRow]]:
         """Complaints in any of the states, by slot and then by number: what is due first comes first.
 
         `agency` is the index of the owner's first enrolment (node/store/complaint_place.py); `after` the slot and
-        number of the last complaint of the page before. At most `limit`; also the cursor that they are as of.
+        number of the last complaint of the page before. At most `limit`, with slots from the first to the last of
+        `slots`; also the cursor that they are as of.
         """
         ...
 
@@ -307,6 +314,27 @@ class ProjectionStore(Protocol):
         Keys begin with the moment at which the complaint was minted (UUIDv7). `agency` as in `complaints_of`; None for
         all.
         """
+        ...
+
+    async def overdue(
+        self, last_slot: int, after: tuple[int, int] | None, limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        """Complaints of all agencies with something due up to that slot, but for what closes by itself; as above."""
+        ...
+
+    async def duties(self, agencies: tuple[str, str], hour: str) -> tuple[Cursor, list[tuple[str, str, bool, int]]]:
+        """Rows of the figure of duties (node/deadlines/duties.py) of the agencies from the first to the last.
+
+        Added up to (agency, key, whether the row's hour is `hour` or earlier, count), in that order.
+        """
+        ...
+
+    async def gaps(self) -> list[tuple[str, int, int]]:
+        """Absences of agencies (agency, from, until), in that order."""
+        ...
+
+    async def tables_mark(self) -> bytes:
+        """What `clear` was told last: which deadline tables measured everything that is here; empty at first."""
         ...
 
     async def figures(self, wanted: TotalsWanted) -> tuple[Cursor, list[TotalRow]]:
@@ -364,7 +392,7 @@ class ProjectionStore(Protocol):
         """Keys of the complaints whose tracking number has that hash, sixteen at most."""
         ...
 
-    async def clear(self) -> None:
+    async def clear(self, tables_mark: bytes = b"") -> None:
         """Back to empty, in one transaction."""
         ...
 

@@ -30,7 +30,7 @@ from node.local.files import FILE_MISSING, NodeFiles
 from node.local.http_files import FILE_ROUTES, add_routes
 from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
-from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
+from node.local.http_requests import convert, format_next, read_fields, read_filter, request_key
 from node.local.http_tracking import TRACKING_ROUTE, Tracking
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
@@ -114,17 +114,18 @@ class Intake:
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
-        wanted = read_filter(request, str(self.service.minting.agency))
+        now_ms = self.clock.now_ms()
+        wanted = read_filter(request, str(self.service.minting.agency), now_ms)
         found = await self.store.complaints(replace(wanted, limit=wanted.limit + 1))
         shown = found[: wanted.limit]
-        more = format_cursor(shown[-1].no) if len(found) > len(shown) else None
-        return _json(ComplaintPage(items=[summary_of(one) for one in shown], next=more))
+        more = format_next(wanted, shown[-1]) if len(found) > len(shown) else None
+        return _json(ComplaintPage(items=[summary_of(one, now_ms) for one in shown], next=more))
 
     async def detail(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
         await check_words(self.store)
-        return _json(detail_of(held, await history_of(self.store, held)))
+        return _json(detail_of(held, await history_of(self.store, held), self.clock.now_ms()))
 
     async def suggestions(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}/suggestions`: where it may belong, by config/routing.toml."""

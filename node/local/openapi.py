@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from node.deadlines.slot import DUE_WORDS
 from node.local.api_commands import OF_OTHERS
 from node.local.api_types import (
     ANY_CHANGE_REQUEST,
@@ -165,7 +166,7 @@ def _list() -> dict[str, Any]:
     limit = {"type": "integer", "minimum": 1, "maximum": LIST_MAX, "default": PAGE_DEFAULT}
     return {
         "operationId": "listComplaints",
-        "summary": "Complaints, newest first",
+        "summary": "Complaints, newest first, or what is due",
         "description": "What comes in while one turns the pages stands before the first page and moves none of them.",
         "parameters": [
             _query("state", states, "any of these; may be given several times"),
@@ -174,6 +175,7 @@ def _list() -> dict[str, Any]:
             _query("source_system", _TEXT, "another system; with source_id"),
             _query("source_id", _TEXT, "the number there, exact"),
             _query("tracking", _TEXT, "tracking number; case, blanks and hyphens do not count"),
+            _query("due", {"enum": list(DUE_WORDS)}, "what is overdue, or due within two days: the earliest first"),
             _query("after", _TEXT, "`next` of the page before"),
             _query("limit", limit, "complaints on a page"),
         ],

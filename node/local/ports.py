@@ -27,6 +27,7 @@ from node.store.local_records import (
     HeldComplaint,
     HeldSet,
     HeldStatement,
+    Measured,
     Named,
     NodeIdentity,
     Outgoing,
@@ -60,6 +61,10 @@ class LocalTransaction(InboxTransaction, Protocol):
 
         Every complaint that a change names is among `complaints`, or existed before: else raises RowConflict.
         """
+        ...
+
+    async def measure(self, measured: Sequence[Measured]) -> None:
+        """Keeps what is due on complaints; one that is at another rev by now is left as it is."""
         ...
 
     async def last_no(self) -> int:
@@ -292,7 +297,19 @@ class LocalStore(Protocol):
         ...
 
     async def complaints(self, wanted: ComplaintFilter) -> list[HeldComplaint]:
-        """A page, newest first."""
+        """A page, newest first; of what is due between two slots, the earliest first."""
+        ...
+
+    async def unmeasured(self, limit: int) -> list[HeldComplaint]:
+        """Complaints of which nobody has found out yet what is due, in the order of their numbers."""
+        ...
+
+    async def closing(self, last_slot: int, after: tuple[int, int] | None, limit: int) -> list[HeldComplaint]:
+        """Answered complaints whose duty to close has a slot up to that one, in order; `after` is the last seen."""
+        ...
+
+    async def measure_by(self, tables_mark: bytes) -> bool:
+        """Says which deadline tables measure. True if it were others before: then every open one is unmeasured."""
         ...
 
     async def complaint_changes(self, complaint_no: int) -> list[HeldChange]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from node.deadlines.clocks import Clocks
 from node.store.complaint_keys import complaint_of
 from sync_protocol.backoff import Schedule
 from sync_protocol.complaint import ComplaintState, State
@@ -65,12 +66,14 @@ class HeldStatement:
 
 @dataclass(frozen=True, slots=True)
 class HeldComplaint:
-    """A complaint after its last recorded change."""
+    """A complaint after its last recorded change. `clocks` None: not known yet; `slot` None: to be measured."""
 
     no: int
     key: bytes
     state: ComplaintState
     changed_at_ms: int
+    clocks: Clocks | None = None
+    slot: int | None = None
 
     @property
     def id(self) -> ComplaintId:
@@ -80,11 +83,26 @@ class HeldComplaint:
 
 @dataclass(frozen=True, slots=True)
 class WrittenComplaint:
-    """A complaint's state after the changes that are written with it."""
+    """A complaint's state after the changes that are written with it.
+
+    Without `clocks` or `slot` it is to be measured: from the lines of its changes, or by the clocks.
+    """
 
     key: bytes
     state: ComplaintState
     changed_at_ms: int
+    clocks: Clocks | None = None
+    slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is due on a complaint as it was at that rev."""
+
+    no: int
+    rev: int
+    clocks: Clocks
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +369,7 @@ class ComplaintFilter:
 
     `not_owner` is for what is held here and owned by anybody else.
     From and to are both included.
+    With `slots`, the first and the last: what is due between, the earliest first; `after` (slot, no) continues that.
     """
 
     states: Sequence[State] = ()
@@ -362,6 +381,8 @@ class ComplaintFilter:
     owner: str | None = None
     not_owner: str | None = None
     offered_to: str | None = None
+    slots: tuple[int, int] | None = None
+    after: tuple[int, int] | None = None
     limit: int = 50
     received_from_ms: int | None = None
     received_to_ms: int | None = None

@@ -11,7 +11,11 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Table, false, te
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
+from node.deadlines.slot import NOTHING_DUE
+
 LOCAL_REVISION: Final = "0009"
+
+IS_DUE: Final = f"slot < {NOTHING_DUE}"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -54,6 +58,7 @@ class NodeRow(LocalTable, table=True):
     halted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     trouble: str | None = None
     inbox_place: int = Field(default=-1, sa_type=BigInteger, sa_column_kwargs={"server_default": text("-1")})
+    tables_mark: bytes | None = Field(default=None, sa_type=LargeBinary)  # of the deadline tables that measured
 
 
 class ComplaintRow(LocalTable, table=True):
@@ -66,6 +71,8 @@ class ComplaintRow(LocalTable, table=True):
         Index("complaint_by_owner", "owner", "no"),
         Index("complaint_offered", "offered_to", "no", sqlite_where=text("offered_to IS NOT NULL")),
         Index("complaint_unsettled", "no", sqlite_where=text("is_unsettled")),
+        Index("complaint_by_due", "slot", "no", sqlite_where=text(IS_DUE)),
+        Index("complaint_unmeasured", "no", sqlite_where=text("slot IS NULL")),
     )
     no: int | None = Field(default=None, primary_key=True)
     key: bytes = Field(sa_type=LargeBinary, unique=True)
@@ -82,6 +89,8 @@ class ComplaintRow(LocalTable, table=True):
     offered_to: str | None = None
     # Something of ours has no receipt yet: where it stands among others' changes is not known.
     is_unsettled: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    clocks: bytes | None = Field(default=None, sa_type=LargeBinary)  # since when its duties run; None: not known yet
+    slot: int | None = None  # what is due next (node/deadlines/slot.py); None: to be measured
 
 
 class ChangeRow(LocalTable, table=True):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches
+from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches, pack_clocks
 from node.store.local_erasing import unannounced
 from node.store.local_files import FORGET_ATTACHMENTS
 from node.store.local_inbox import SqlInboxTransaction
@@ -30,6 +30,7 @@ from node.store.local_records import (
     HeldChange,
     HeldComplaint,
     HeldSet,
+    Measured,
     RowConflict,
     Seen,
     SetAside,
@@ -88,6 +89,10 @@ class SqlLocalTransaction(SqlInboxTransaction):
     async def record(self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange]) -> None:
         for statement, rows in statements_of(complaints, changes):
             await self._many(statement, rows)
+
+    async def measure(self, measured: Sequence[Measured]) -> None:
+        rows = [(pack_clocks(one.clocks), one.slot, one.no, one.rev) for one in measured]
+        await self._many("UPDATE complaint SET clocks = ?, slot = ? WHERE no = ? AND rev = ?", rows)
 
     async def last_no(self) -> int:
         given = await fetch(self._connection, "SELECT seq FROM sqlite_sequence WHERE name = 'change'")

@@ -185,6 +185,8 @@ async def grant(directory: Path, *, role: str, name: str, with_content: bool, re
 
 async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str, Any]:
     """`simpul hub export`."""
+    from node.hub.http_deadlines import figures_of
+
     async with opened(directory) as hub:
         if with_content:
             await hub.erase_again()
@@ -195,6 +197,7 @@ async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str,
                 "state_hash": format_state_hash(cursor.state_hash),
                 "totals": (await hub.projection.totals())[1],
             }
+            deadlines = await figures_of(hub, sorted(str(one.agency) for one in hub.log.roster.agencies))
         published = await hub.store.checkpoint_of(cursor.size) or hub.log.published
         description = hub.description()
         told = {
@@ -211,6 +214,7 @@ async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str,
             description=told | claims,
             out=out,
             with_content=with_content,
+            deadlines=deadlines,
         )
         return {"out": str(out), "size": result.size, "change_sets": result.change_sets, "content": with_content}
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ import msgspec
 
 from keys.key_directory import KeyDirectory
 from node.config_data import config_file
+from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
@@ -27,6 +29,7 @@ from node.local.import_service import Comparison, ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
 from node.local.inbox import Inbox
 from node.local.lease import DirectoryLease
+from node.local.measuring import measure
 from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
@@ -35,6 +38,8 @@ from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
 from node.local.suggestions import read_rules
+from node.local.sweeper import sweep as sweep_once
+from node.local.sweeper import sweep_forever
 from node.logs import configure_logs
 from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
@@ -84,7 +89,15 @@ class NodeParts:
         """What identifiers of this node are made from."""
         prefix = self.listed.prefix if self.listed else _prefix_of(self.agency)
         federation = self.federation
-        return Minting(self.agency, prefix, self.clock, self.randomness, federation, federation.is_agency)
+        return Minting(
+            *(self.agency, prefix, self.clock, self.randomness, federation, federation.is_agency),
+            deadlines=self.deadlines,
+        )
+
+    @cached_property
+    def deadlines(self) -> Deadlines:
+        """By the tables of config/."""
+        return deadlines_of_tables()
 
     def link(self) -> HubClient:
         """The way to the hub; opens nothing before it is used."""
@@ -239,6 +252,11 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         reading = asyncio.create_task(inbox.run(stop), name="inbox")
         stack.push_async_callback(_cancel, reading)
         abroad = Abroad(inbox, parts.federation, link)
+        sweeping = asyncio.create_task(
+            sweep_forever(*(parts.store, service, parts.clock, parts.deadlines, stop), closes=settings.close_by_itself),
+            name="sweeper",
+        )
+        stack.push_async_callback(_end, sweeping, stop)
         application = build_app(
             service,
             parts.store,
@@ -266,13 +284,13 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop.set()  # the pusher ends its step while the intake answers what is under way
 
 
-async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
+async def _end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     """A step under way is finished, if it takes less than three seconds; it may be repeated at the next start."""
     stop.set()
-    _, unfinished = await asyncio.wait([pushing], timeout=3)
-    for task in unfinished:
-        task.cancel()
-    await asyncio.gather(pushing, return_exceptions=True)
+    _, unfinished = await asyncio.wait([task], timeout=3)
+    for one in unfinished:
+        one.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -319,6 +337,14 @@ async def compare_file(
         }
 
 
+async def sweep(directory: Path) -> dict[str, Any]:
+    """`simpul node sweep`: what `serve` does by itself, once."""
+    async with opened(directory) as parts, parts.service() as service:
+        await measure(parts.store, parts.deadlines, str(parts.agency))
+        closes = parts.settings.close_by_itself
+        return {"closed": await sweep_once(parts.store, service, parts.clock) if closes else 0, "closes": closes}
+
+
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
     """`simpul node push`: without serving; `reached` says whether the hub answered at all."""
     await bring_back(directory)
@@ -353,7 +379,7 @@ async def read_inbox(directory: Path) -> dict[str, Any]:
         offered = await parts.store.complaints(ComplaintFilter(offered_to=str(parts.agency), limit=SHOWN_MAX))
         return {
             "told": told,
-            "offered": [msgspec.to_builtins(summary_of(held)) for held in offered],
+            "offered": [msgspec.to_builtins(summary_of(held, parts.clock.now_ms())) for held in offered],
             "refused": [
                 {
                     "complaint": None if one.key is None else str(complaint_of(one.key)),

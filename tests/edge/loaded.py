@@ -14,7 +14,7 @@ import typer.main
 from sqlalchemy.orm import configure_mappers
 
 from node.cli.main import app
-from node.wiring.hub_parts import deadlines_of_tables
+from node.deadlines.tables import deadlines_of_tables
 
 LATE: Final = (
     *("node.cli.demo", "node.wiring.hub", "node.wiring.hub_processes", "node.wiring.hub_recovery", "node.wiring.local"),

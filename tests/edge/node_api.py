@@ -11,6 +11,7 @@ from typing import Any, cast
 import aiohttp
 from aiohttp import web
 
+from node.deadlines.tables import Deadlines
 from node.files.limits import FileLimits
 from node.files.store import FileStore
 from node.local.files import NodeFiles
@@ -101,6 +102,7 @@ class Api:
     clock: MovableClock
     file: Path
     files: NodeFiles
+    service: LocalService
 
     async def call(
         self, method: str, path: str, *, json: Any = None, data: Any = None, headers: Mapping[str, str] | None = None
@@ -161,11 +163,15 @@ class Api:
 async def serving(
     place: Path,
     prepare: Callable[[web.Application, LocalService], None] = lambda _app, _service: None,
+    deadlines: Deadlines | None = None,
     *,
     file_limits: FileLimits = FILE_LIMITS,
     **options: Any,
 ) -> AsyncIterator[Api]:
-    """An enrolled node that serves; `options` are those of build_app, `prepare` is called before it runs."""
+    """An enrolled node that serves; `options` are those of build_app, `prepare` is called before it runs.
+
+    With `deadlines` it measures what it records.
+    """
     clock, randomness = MovableClock(), SystemRandomness()
     file = place / "node.db"
     real = await SqlLocalStore.create(file)
@@ -175,7 +181,7 @@ async def serving(
         token = await create_token(real, clock, randomness, "loket-1")
         faults = FaultyStore(real)
         store = cast("LocalStore", faults)
-        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
+        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness, deadlines=deadlines)) as service:
             files = NodeFiles(FileStore(place / "files", file_limits), real, clock, randomness)
             app = build_app(service, store, clock, randomness, files=files, **options)
             prepare(app, service)
@@ -183,7 +189,7 @@ async def serving(
                 listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
                 aiohttp.ClientSession() as session,
             ):
-                yield Api(url, token, session, real, faults, clock, file, files)
+                yield Api(url, token, session, real, faults, clock, file, files, service)
     finally:
         await real.close()
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from node.config_data import config_file
-from node.directory import load_directory
-from node.hub.deadlines import Deadlines, read_deadlines
+from node.deadlines.outages import Outages
+from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.hub.folding import fold_batch, open_batch
 from node.store.hub_records import LogLeaf
 from node.store.projection_records import Cursor, ProjectionStep
@@ -131,10 +130,7 @@ def _folded(data: bytes) -> FoldedLeaf:
 
 @lru_cache(maxsize=1)
 def _deadlines() -> Deadlines:
-    deadlines, calendar = (
-        config_file(name).read_text(encoding="utf-8") for name in ("deadlines.toml", "calendar.toml")
-    )
-    return read_deadlines(deadlines, calendar, load_directory())
+    return deadlines_of_tables()
 
 
 def _projected(data: bytes) -> ProjectionStep:
@@ -142,7 +138,7 @@ def _projected(data: bytes) -> ProjectionStep:
     at = federation()
     jws, _, head = _signed_leaf(data)
     batch = open_batch([LogLeaf(at.size, jws.text.encode(), compress_part(head))])
-    step = fold_batch(batch, {}, at.roster, Cursor(at.size), {}, 0, _deadlines())
+    step = fold_batch(batch, {}, at.roster, Cursor(at.size), {}, 0, _deadlines(), Outages())
     must(step.cursor.state_hash == _folded(data).state_hash, "two folds of one set differ")
     return step
 

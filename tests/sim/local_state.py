@@ -55,6 +55,7 @@ class NodeRow:
     hub_seen_at_ms: int | None = None
     last_receipt_at_ms: int | None = None
     inbox_place: int = -1
+    tables_mark: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,9 @@ class LocalState:
             if known is None:
                 self.last_complaint_no += 1
             no = self.last_complaint_no if known is None else known.no
-            self.complaints[written.key] = HeldComplaint(no, written.key, written.state, written.changed_at_ms)
+            self.complaints[written.key] = HeldComplaint(
+                no, written.key, written.state, written.changed_at_ms, written.clocks, written.slot
+            )
         for change in changes:
             if change.key is not None and change.key not in self.complaints:
                 raise RowConflict("a change to a complaint that is not there")

@@ -7,11 +7,10 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-from node.hub.deadlines import Deadlines
+from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.hub.hub import Hub
 from node.hub.statements import RulesDraft
 from node.local.pusher import Pusher
-from node.wiring.hub_parts import deadlines_of_tables
 from sync_protocol.values import AgencyId, Digest
 from tests.sim.disk import Disk
 from tests.sim.memory_hub import MemoryHubStore

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from node.audit.deadlines import DutyBook
 from sync_protocol.change_set import ChangeSet, content_leaf_indices, verify_lines
 from sync_protocol.change_types import Erased
 from sync_protocol.compression import decompress_part
@@ -19,6 +20,7 @@ from sync_protocol.roster import Roster
 from sync_protocol.statement import Fork
 from sync_protocol.transitions import Verdict
 from sync_protocol.values import Digest, b64u_decode
+from tests.sim.parts import tables
 
 Frames = tuple[bytes, bytes]
 """A set's two parts as they were committed first: changes, contents."""
@@ -58,6 +60,7 @@ class TrueLog:
         self.erased: set[bytes] = set()  # leaf hashes of content lines
         self.roster = Roster()
         self.ledger = Ledger(self.roster, {})
+        self.duties = DutyBook(tables(), self.roster)
         self.tree = CompactRange()
 
     def cut(self, size: int) -> None:
@@ -86,6 +89,7 @@ class TrueLog:
             self.check_lines(index, frames or (b"", b""))
         leaves = None if lines is None else [leaf_hash(line) for line in lines]
         folded = self.ledger.apply(index, jws, lines, leaves)
+        self.duties.note(folded)
         self.hashes[index + 1] = folded.state_hash
         if folded.problem is not None:
             self._violated(f"the log holds a void statement at {index}: {folded.problem}")

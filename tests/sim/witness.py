@@ -243,7 +243,8 @@ class Witness:
         if wanted != found:
             self.violated("the projection's complaints are not those of the fold")
         totals = {name: count for name, count in state.totals.items() if count}
-        if totals != self.log.ledger.figures.named():
+        duties = self.log.duties.named(self.log.ledger.complaints)
+        if totals != self.log.ledger.figures.named() | duties:
             self.violated("the projection's figures are not those of the fold")
         if state.heard != self.log.ledger.last_heard:
             self.violated("the projection heard of others than the fold")

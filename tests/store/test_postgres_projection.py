@@ -167,7 +167,7 @@ async def test_a_step_finds_every_row_by_an_index(two: tuple[PostgresProjectionS
     store = two[0]
     await store.commit(replace(whole_step(1, 0), born=[row(5_000 + n) for n in range(2_000)]))
     await server.execute("ANALYZE")
-    arrays = ", ".join(["'{}'"] * 27)
+    arrays = ", ".join(["'{}'"] * 30)
 
     async def plan(driver: Any) -> str:
         await driver.execute(f"PREPARE step AS {projection_postgres._STEP}")
