@@ -208,6 +208,10 @@ async def enrol(
     if allow_plain_http:
         changes["allow_plain_http"] = True
     settings = amend_settings(directory, NodeSettings, changes, final=("agency",))
+    if token is None and not (settings.keys_directory / "agency.pem").is_file():
+        step = "Give the invitation's --token; or put the key files of your key backup there first."
+        detail = f"there is no key of this node in {settings.keys_directory}"
+        raise Refused("configuration", detail, where="token", members={"next": step})
     await asyncio.to_thread(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
     store = await open_local_store(settings.database, create=True)
     try:

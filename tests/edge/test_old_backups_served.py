@@ -177,6 +177,15 @@ def test_a_key_that_was_followed_by_another_before_the_disk_was_lost_needs_a_tok
     check_audit(hub, tmp_path, 4)
 
 
+def test_without_a_key_there_is_no_enrolment_without_a_token_and_nothing_is_left_behind(
+    hub: HubDirectory, tmp_path: Path
+) -> None:
+    words = ("--hub", hub.url, "--vkey", hub.vkey, "--agency", "33.75")
+    error = told("node", "enrol", tmp_path / "new", *words, code=2)["error"]
+    assert "--token" in error["next"]
+    assert not (tmp_path / "new").exists()
+
+
 def test_an_empty_disk_while_the_hub_is_away_is_said_and_nothing_is_made_up(hub: HubDirectory, tmp_path: Path) -> None:
     node = lived(hub, tmp_path, batches=1)
     lose_all_but_keys(node, settings=True)
