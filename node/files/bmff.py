@@ -66,14 +66,18 @@ def clean_film(data: Source) -> Iterator[Piece]:
 
 def clean_image(data: Source) -> Iterator[Piece]:
     """See the module. Raises Refused(file-type)."""
-    metas = [box for box in _boxes(data, Span(0, len(data)), _Count(HEIC)) if box.name == b"meta"]
+    boxes = list(_boxes(data, Span(0, len(data)), _Count(HEIC)))
+    metas = [box for box in boxes if box.name == b"meta"]
     if len(metas) != 1:
         raise not_of_type(HEIC, "has no single list of what is in it")
     inner = _boxes(data, Span(metas[0].body + 4, metas[0].end), _Count(HEIC))
     parts = {box.name: Span(box.body, box.end) for box in inner}
+    # Where payloads may lie: not in the first box, which says what the file is, nor in the list itself.
+    payloads = [Span(box.body, box.end) for box in boxes if box.name not in (b"ftyp", b"meta")]
+    payloads += [parts[b"idat"]] if b"idat" in parts else []
     place = 0
     for span, left in sorted(notes_in(data, parts).items()):
-        if span.start < place:
+        if span.start < place or not any(one.start <= span.start <= span.end <= one.end for one in payloads):
             raise not_of_type(HEIC, "its parts overlap")
         yield Span(place, span.start)
         yield left

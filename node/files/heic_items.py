@@ -12,6 +12,7 @@ from node.files.limits import PARTS_MAX
 from node.files.pieces import Source, Span, not_of_type
 
 TYPE: Final = "image/heic"
+NOTES_MAX: Final = 64  # extents of Exif and XMP: telephones write one of each, and each is looked up among all boxes
 #: What is left of an item: Exif that says nothing, so that no reader stumbles over it; of XMP nothing at all.
 _LEFT: Final = {b"Exif": bytes(4) + b"MM\0*\0\0\0\x08" + bytes(6), b"mime": b""}
 
@@ -49,6 +50,8 @@ def notes_in(data: Source, parts: Mapping[bytes, Span]) -> dict[Span, bytes]:
         span = Span(within.start + start, within.start + start + (length or within.end - within.start - start))
         if not within.start <= span.start <= span.end <= within.end:
             raise not_of_type(TYPE, "a part goes beyond its end")
+        if len(found) >= NOTES_MAX:
+            raise not_of_type(TYPE, "has too many notes")
         left = items[item]
         found[span] = left if len(left) <= span.end - span.start else b""
     return found

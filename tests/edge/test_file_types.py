@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,4 +205,28 @@ EMPTY_EXTENTS = samples.box(
 )
 def test_a_file_of_countless_parts_is_refused(bomb: bytes) -> None:
     with pytest.raises(Refused):
+        cleaned(bomb)
+
+
+def test_a_heic_whose_notes_are_said_to_lie_in_its_own_head_is_refused() -> None:
+    data = samples.heic()
+    entry = (3).to_bytes(2, "big") + b"\0\1\0\0\0\1"  # the XMP item, in `idat`
+    assert data.count(entry) == 1
+    lying = data.replace(entry, (3).to_bytes(2, "big") + b"\0\0\0\0\0\1")  # from the beginning of the file
+    with pytest.raises(Refused, match="overlap"):
+        cleaned(lying)
+
+
+def test_a_heic_of_countless_notes_among_countless_boxes_is_refused_soon() -> None:
+    infe = samples.box(b"infe", b"\2\0\0\0", b"\0\1", b"\0\0", b"Exif", b"\0")
+    extents = b"".join(struct.pack(">II", 1_000 + number, 1) for number in range(60_000))
+    places = struct.pack(">HHHH", 1, 0, 0, 60_000) + extents
+    meta = samples.box(
+        b"meta",
+        bytes(4),
+        samples.box(b"iinf", bytes(4), b"\0\1", infe),
+        samples.box(b"iloc", b"\1\0\0\0", b"\x44\0", b"\0\1", places),
+    )
+    bomb = samples.box(b"ftyp", b"heic", bytes(4)) + meta + samples.box(b"free") * 90_000
+    with pytest.raises(Refused, match="too many notes"):
         cleaned(bomb)
