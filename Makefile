@@ -10,11 +10,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# What Python has compiled it keeps, whatever the environment says: the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 # What `make check` runs of the tests: the rules, the keys, the stores and the style; what starts servers is for `make test`.
-FAST := tests/protocol tests/keys tests/store tests/test_tidy.py
+FAST := tests/protocol tests/keys tests/store tests/channels tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

@@ -7,8 +7,10 @@ are relative to DIR.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ __all__ = ["HubSettings", "NodeSettings", "check_http_url", "config_file"]  # da
 
 ENVIRONMENT_PREFIX = "SIMPUL_"
 SETTINGS_FILE = "simpul.toml"
+SECRET_LEAST_CHARACTERS = 16  # of random letters: beyond guessing over a network
 PASSPHRASE_FILE_MAX_BYTES = 4_096  # a passphrase is a line
 _SQLITE, _POSTGRESQL = "sqlite+aiosqlite", "postgresql+asyncpg"
 
@@ -61,7 +64,18 @@ class _Settings(BaseSettings):
         return env_settings, init_settings
 
     @field_validator(
-        "tls_cert", "tls_key", "key_passphrase_file", "public_url", "ca_file", mode="before", check_fields=False
+        "tls_cert",
+        "tls_key",
+        "key_passphrase_file",
+        "public_url",
+        "ca_file",
+        "open311_services",
+        "open311_post_url",
+        "connectors_file",
+        "mentions_user_id",
+        "mentions_token_file",
+        mode="before",
+        check_fields=False,
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -164,9 +178,24 @@ class HubSettings(_Settings):
         900.0, gt=0, description="Age of what waits to be folded beyond which this hub is not healthy."
     )
     invitation_days: int = Field(14, ge=1, le=365, description="How long an enrolment token can be used first.")
+    files_directory: Path = Field(Path("files"), description="Attached files. Several machines share it.")
+    file_max_mib: int = Field(
+        25, ge=1, le=2_048, description="MiB of one file: a photograph has 5, a minute of film 20."
+    )
+    files_max_gib: int = Field(500, ge=1, le=1_000_000, description="GiB of all files; beyond: nodes wait.")
+    files_agency_max_gib: int = Field(50, ge=1, le=1_000_000, description="GiB of the files of one agency.")
+    files_free_mib: int = Field(
+        1_024, ge=16, le=1_000_000, description="MiB that files leave free on their disk, for the database."
+    )
     desk: str = Field("kementerian-panrb", description="The agency that takes back and directs what nobody takes.")
     bounce_limit: int = Field(3, ge=1, le=100, description="Refused offers after which the desk may take over.")
     silence_s: int = Field(1_209_600, ge=1, description="Silence after which the desk may take over.")
+    open311_services: Path | None = Field(
+        None, description="Table of the services of /open311/v2, as config/open311.example.toml. Empty: no Open311."
+    )
+    open311_post_url: str | None = Field(
+        None, description="The desk node's own /open311/v2, where whoever wants to report there is sent."
+    )
 
     @field_validator("origin")
     @classmethod
@@ -175,7 +204,7 @@ class HubSettings(_Settings):
             raise ValueError("a name such as hub.lapor.go.id/log, without https://")
         return _said_by_pydantic(check_key_name, origin)
 
-    @field_validator("public_url")
+    @field_validator("public_url", "open311_post_url")
     @classmethod
     def _public_url(cls, url: str | None) -> str | None:
         return None if url is None else check_http_url(url)
@@ -220,15 +249,57 @@ class NodeSettings(_Settings):
     refused_after_s: float = Field(
         900.0, gt=0, description="The same while changes wait and the hub refuses this node."
     )
+    connectors_file: Path | None = Field(
+        None, description="Other systems that report here, as config/connectors.example.toml. Empty: none."
+    )
+    mentions_user_id: str | None = Field(None, description="Account on X whose mentions are complaints. Empty: none.")
+    mentions_token_file: Path | None = Field(None, description="Its bearer token, in a file that only we may read.")
+    mentions_api_url: str = Field("https://api.x.com", description="Where the API of X is.")
+    files_directory: Path = Field(Path("files"), description="Attached files.")
+    file_max_mib: int = Field(
+        25, ge=1, le=2_048, description="MiB of one file: a photograph has 5, a minute of film 20."
+    )
+    files_max_gib: int = Field(50, ge=1, le=1_000_000, description="GiB of all files; beyond: uploads are refused.")
+    files_free_mib: int = Field(
+        1_024, ge=16, le=1_000_000, description="MiB that files leave free on their disk, for the database."
+    )
+    files_keep_back_confidential: bool = Field(
+        False, description="Files of confidential complaints do not go to the hub; whoever owns them next gets none."
+    )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
+    open311_services: Path | None = Field(
+        None, description="Table of the services of /open311/v2, as config/open311.example.toml. Empty: no Open311."
+    )
+    sms_secret: str = Field(
+        "", repr=False, description="Turns the SMS channel on (docs/channels.md): what smsbox says in `secret`."
+    )
+    sms_allow: str = Field(
+        "", description="Turns it on as well: addresses that smsbox calls from, such as `127.0.0.1, 10.1.0.0/16`."
+    )
 
     @field_validator("agency")
     @classmethod
     def _code(cls, code: str) -> str:
         return _said_by_pydantic(AgencyId.parse, code)
 
-    @field_validator("hub_url")
+    @field_validator("sms_secret")
+    @classmethod
+    def _hard_to_guess(cls, secret: str) -> str:
+        if secret and (len(secret) < SECRET_LEAST_CHARACTERS or not re.fullmatch("[A-Za-z0-9._~-]+", secret)):
+            raise ValueError(f"at least {SECRET_LEAST_CHARACTERS} letters and digits, as they stand in an address")
+        return secret
+
+    @field_validator("sms_allow")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        try:
+            networks_in(text)
+        except ValueError:
+            raise ValueError("addresses or networks such as 127.0.0.1, 10.1.0.0/16, with commas between") from None
+        return text
+
+    @field_validator("hub_url", "mentions_api_url")
     @classmethod
     def _hub_url(cls, url: str) -> str:
         return check_http_url(url)
@@ -237,6 +308,11 @@ class NodeSettings(_Settings):
     @classmethod
     def _vkey(cls, text: str) -> str:
         return _said_by_pydantic(lambda words: VerifierKey.parse(words).format(), text)
+
+
+def networks_in(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks with commas between. Raises ValueError."""
+    return tuple(ip_network(word.strip()) for word in text.split(",") if word.strip())
 
 
 def check_http_url(url: str) -> str:

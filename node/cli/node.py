@@ -24,14 +24,20 @@ def enrol(
     hub: Annotated[str, typer.Option("--hub", metavar="URL")],
     vkey: Annotated[str, typer.Option("--vkey", help="The hub's log key, from the invitation.")],
     agency: Annotated[str, typer.Option("--agency", metavar="CODE")],
-    token: Annotated[str, typer.Option("--token", help="One-time token, from the invitation.")],
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="One-time token, from the invitation. Not needed where keys/ holds its key."),
+    ] = None,
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", help="CA of the hub's certificate, if not the system's.")
     ] = None,
     allow_plain_http: Annotated[bool, typer.Option("--allow-plain-http", help="Also beyond loopback.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Create this node's keys and have the hub enrol it. May be repeated with the same token."""
+    """Create this node's keys and have the hub enrol it. May be repeated with the same token.
+
+    Without --token: who this node is, is read from the hub's log by the key in keys/, of which a backup is left.
+    """
     from node.wiring import local as wiring
 
     work = wiring.enrol(
@@ -68,6 +74,9 @@ def _show_status(document: dict[str, Any]) -> None:
     console.print(Text(f"Agency {document['agency']}: pusher {document['pusher']}"))
     console.print(Text(f"unsent {document['unsent']}, unacknowledged {document['unacknowledged']}"))
     console.print(Text("last receipt " + ("never" if age is None else f"{age:.0f} s ago")))
+    if document.get("files_waiting"):
+        why = document["files_trouble"] or "on their way, while `simpul node serve` runs"
+        console.print(Text(f"files that the hub does not have yet: {document['files_waiting']} ({why})"))
     if document["next_attempt_at"]:
         console.print(Text(f"next attempt at {document['next_attempt_at']}"))
     for trouble in document["troubles"]:
@@ -135,6 +144,40 @@ def import_(
         raise typer.Exit(1)
 
 
+@app.command("compare")
+def compare(
+    directory: Directory,
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="sp4n|csv", help="Default: the header decides.")
+    ] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", exists=True, dir_okay=False, help="Column map for --format csv.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Which complaints are only in the old system: an export of it against this node. Exit 0 when none is."""
+    from node.wiring import local as wiring
+
+    with import_progress(f"comparing {file.name}") as show:
+        work = wiring.compare_file(directory, file, format_name=format_, map_file=map_file, progress=show)
+        document = run(work, as_json=as_json)
+    emit(document, as_json=as_json, human=_show_comparison)
+    if document["only_there_count"] or document["unreadable"]:
+        raise typer.Exit(1)
+
+
+def _show_comparison(document: dict[str, Any]) -> None:
+    count = document["only_there_count"]
+    console.print(Text(f"read {document['read']}, here {document['here']}, only in the old system {count}"))
+    for one in document["only_there"]:
+        console.print(Text(f"{one['system']} {one['id']}", style="red"))
+    for row in document["unreadable"]:
+        console.print(Text(f"line {row['line']}: {row['reason']}", style="red"))
+    if count:
+        console.print(Text("Next: simpul node import, then compare again. At 0 the old system may be switched off."))
+
+
 @app.command("push")
 def push(
     directory: Directory,
@@ -190,7 +233,7 @@ def recover(
     take_over: Annotated[bool, typer.Option("--take-over", help="This copy is the only one from now on.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Refill this node from the hub after an old backup, and clear a halt."""
+    """Refill this node from the hub after an old backup, or where only simpul.toml and keys/ are left; clear a halt."""
     from node.wiring import local as wiring
 
     document = run(wiring.recover(directory, take_over=take_over), as_json=as_json)

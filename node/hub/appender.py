@@ -278,11 +278,16 @@ class Appender:
 
 
 async def _add_statement(draft: Draft, item: StatementItem) -> Outcome:
+    """Raises Unavailable where it stands in a commit that nobody has published: then the log is read again first."""
     try:
         prepared = await item.prepare()
-        return prepared if isinstance(prepared, int) else draft.add_statement(prepared)
+        if isinstance(prepared, Prepared):
+            return draft.add_statement(prepared)
     except (Refused, Unavailable) as error:
         return error
+    if prepared >= draft.follows:
+        raise Unavailable("another process committed this and did not publish it", retry_after_s=1)
+    return prepared
 
 
 def _fail(group: list[Item], error: Refused | Unavailable) -> None:

@@ -16,6 +16,7 @@ from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
+from node.hub.erasing import erase_again
 from node.hub.evidence import EvidenceMaker
 from node.hub.gathering import Gathering
 from node.hub.inbox import Inbox
@@ -30,6 +31,7 @@ from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
 from node.hub.tracking import Tracker
 from node.logs import words_of
+from node.ports import Clock
 from node.store.hub_records import Grant, StoredCheckpoint
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.possession import token_hash
@@ -98,17 +100,20 @@ class Hub:
         self._announcements.listen(lambda _size: self.leader.wake())
         self.gathering = Gathering(self.log, lambda: self.signer(Role.LOG), lambda: self.keys.history(Role.LOG))
         self.restoring = Restoring(self.log, self.gathering, self.projector, clock, self._announce)
-        self._clockwork = Clockwork(
+        self._clockwork = self._make_clockwork(clock)
+        self.started_at_ms: int | None = None
+
+    def _make_clockwork(self, clock: Clock) -> Clockwork:
+        return Clockwork(
             self.log,
             self.appender,
             self.statements,
             clock=clock,
-            tick_interval_s=options.tick_interval_s,
+            tick_interval_s=self.options.tick_interval_s,
             leader=self.leader,
             restoring=self.restoring,
             inbox=self.inbox,
         )
-        self.started_at_ms: int | None = None
 
     @classmethod
     async def open(cls, options: HubOptions, ports: HubPorts) -> Self:
@@ -143,7 +148,8 @@ class Hub:
         return self.signer(role)
 
     async def start(self) -> None:
-        """Takes in, projects, ticks."""
+        """Takes in, projects, ticks; what was erased before an old backup came back is erased again first."""
+        await self.erase_again()
         self.speaking(Role.LOG)
         self.speaking(Role.REGISTRAR)
         self.started_at_ms = self.clock.now_ms()
@@ -156,6 +162,10 @@ class Hub:
     def _announce(self, checkpoint: StoredCheckpoint) -> None:
         self.leader.wake()  # ours is nearer than the database's word
         self._announcements.publish(checkpoint.size)
+
+    async def erase_again(self) -> None:
+        """Before a set is shown to anybody: what an old backup brought back goes (erasing.py)."""
+        await erase_again(self.store, self.lock)
 
     async def ensure_rules(self, draft: RulesDraft) -> Place | None:
         """Brings what the settings and tables say into the log, where it has its effect (protocol §5.2, §9.1).

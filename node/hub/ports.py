@@ -14,6 +14,7 @@ from typing import Protocol
 
 from keys.key_directory import KeyDirectory
 from node.hub.deadlines import Deadlines
+from node.hub.file_ports import FileRegister
 from node.hub.recovery_ports import RecoveryStore
 from node.ports import Clock, Randomness
 from node.store.hub_records import (
@@ -22,6 +23,7 @@ from node.store.hub_records import (
     Grant,
     GrownLeaf,
     Invitation,
+    KeptErasure,
     LogLeaf,
     StoredCheckpoint,
     StoredHead,
@@ -77,6 +79,14 @@ class LockStore(Protocol):
         """The place of the newest, -1 if there is none."""
         ...
 
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        """What is to be erased for good, durably; by who projects, and without holding."""
+        ...
+
+    async def erasures(self) -> list[KeptErasure]:
+        """All that were kept; what a power cut tore is left out."""
+        ...
+
     def close(self) -> None:
         """Gives back what it holds open; the store is of no further use."""
         ...
@@ -117,7 +127,7 @@ class Announcements(Protocol):
         ...
 
 
-class HubStore(RecoveryStore, Protocol):
+class HubStore(RecoveryStore, FileRegister, Protocol):
     """The log plane. Writes are atomic and durable when they return; readers see whole commits only."""
 
     async def newest_checkpoint(self) -> StoredCheckpoint | None:
@@ -176,6 +186,12 @@ class HubStore(RecoveryStore, Protocol):
         """An agency's sets from a seq on, in order."""
         ...
 
+    async def sets_from(
+        self, agency: str, from_seq: int, sets_max: int, bytes_max: int
+    ) -> list[tuple[StoredSet, tuple[bytes, bytes] | None]]:
+        """The same with their frames (None where those are missing); at least one, then until `bytes_max` of them."""
+        ...
+
     async def sets_after(self, size: int) -> dict[str, int]:
         """For each agency how many of its sets stand at `size` or later; agencies without any are left out."""
         ...
@@ -199,6 +215,10 @@ class HubStore(RecoveryStore, Protocol):
 
     async def erased_leaves(self, index: int) -> set[bytes]:
         """Hashes of the leaves of that set that are erased for good."""
+        ...
+
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        """All of them: place of the set, leaf hash."""
         ...
 
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
@@ -276,6 +296,16 @@ class ProjectionStore(Protocol):
 
         `agency` is the index of the owner's first enrolment (node/store/complaint_place.py); `after` the slot and
         number of the last complaint of the page before. At most `limit`; also the cursor that they are as of.
+        """
+        ...
+
+    async def complaints_minted(
+        self, first: bytes, end: bytes, agency: int | None, states: Sequence[int], limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        """Complaints in any of the states whose key is in [first, end), the newest key first, at most `limit`.
+
+        Keys begin with the moment at which the complaint was minted (UUIDv7). `agency` as in `complaints_of`; None for
+        all.
         """
         ...
 

@@ -150,7 +150,7 @@ class Projector:
             self._ahead = (step.cursor.size, asyncio.create_task(self._open(step.cursor.size, end)))
         for erasure in step.erasures:  # before the commit: a crash in between does it again, never not at all
             _, row = await self._projection.complaint(erasure.complaint)
-            await carry_out(self._store, erasure, row.pointers if row else b"")
+            await carry_out(self._store, self._log.lock, erasure, row.pointers if row else b"")
         if step.erasures:
             step = await told_of_erasures(self._projection, step)
         # Outcome unknown until the commit returns: the stored cursor decides, and the roster is replayed (`_fold`).

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from node.hub.erasing import erase_again
 from node.hub.gathering import Gathering
 from node.hub.log import HubLog, checkpoint_in, edge_from_tiles
 from node.hub.projector import Projector
@@ -179,6 +180,7 @@ class Restoring:
             follows = size
             async for leaves in self._commits(notes, own):
                 follows = await self._append(follows, leaves, notes)
+            await erase_again(log.store, log.lock)  # a copy may have shown it; nobody is shown these sets yet
             await log.refresh(force=True)
             await log.settle()
             if not log.is_signing:

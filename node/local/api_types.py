@@ -18,7 +18,9 @@ LIST_MAX: Final = 200  # complaints on one page
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=TITLE_MAX)]
-FileHash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, hexadecimal")]
+FileHash = Annotated[
+    str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$", description="SHA-256 of the file that was uploaded, base64url")
+]
 Sealed = Annotated[str, msgspec.Meta(max_length=8_192, description="identity, sealed to the agency's key")]
 Rev = Annotated[int, msgspec.Meta(ge=1)]
 

@@ -7,7 +7,8 @@ the requests and write the answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,20 +25,24 @@ from node.local.api_types import (
     Health,
     NewComplaint,
 )
-from node.local.evidence import find_complaint
-from node.local.http_middleware import authorising, observing, server_log
+from node.local.evidence import check_words, find_complaint
+from node.local.files import FILE_MISSING, NodeFiles
+from node.local.http_files import FILE_ROUTES, add_routes
+from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
 from node.local.http_tracking import TRACKING_ROUTE, Tracking
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
-from node.local.recording import Outcome
+from node.local.recording import Command, Outcome
 from node.local.service import LocalService
 from node.local.shared import history_of
 from node.local.status import find_freshness, node_status
+from node.local.suggestions import RoutingRules, Suggestions
 from node.ports import Clock, Randomness
 from sync_protocol.errors import Refused
+from sync_protocol.line import parse_content
 
 BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs longer holds a connection for nothing
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
@@ -68,8 +73,10 @@ class Intake:
     body_timeout_s: float
     stale_after_s: float
     refused_after_s: float
+    files: NodeFiles | None
     is_pusher_failing: Callable[[], bool]
     abroad: Abroad
+    routing: RoutingRules
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /v1/complaints`."""
@@ -88,10 +95,22 @@ class Intake:
             held = await find_complaint(self.store, request.match_info["complaint"])
             command = change_command(wanted, held.id)
             keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
-            outcome = await self.service.record(keyed)
+            async with self._with_its_file(keyed):
+                outcome = await self.service.record(keyed)
         except Refused as refused:
             raise explained(refused, str(fields["type"])) from None
         return self._recorded(outcome, {})
+
+    @asynccontextmanager
+    async def _with_its_file(self, command: Command) -> AsyncIterator[None]:
+        """An `attached` needs its file here; a repeat of one that was recorded needs it no more."""
+        if command.type != "attached" or (command.request and await self.store.answer(command.request.key)):
+            yield
+        elif self.files is None:
+            raise Refused(FILE_MISSING, "this node keeps no files")
+        else:
+            async with self.files.naming(command.content or {}, command.data):
+                yield
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
@@ -104,7 +123,17 @@ class Intake:
     async def detail(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
+        await check_words(self.store)
         return _json(detail_of(held, await history_of(self.store, held)))
+
+    async def suggestions(self, request: web.Request) -> web.Response:
+        """`GET /v1/complaints/{complaint}/suggestions`: where it may belong, by config/routing.toml."""
+        held = await find_complaint(self.store, request.match_info["complaint"])
+        history = await history_of(self.store, held)
+        said = parse_content(history[0].content) if history and history[0].content else {}
+        texts = [value for name in ("title", "text") if isinstance(value := said.get(name), str)]
+        found = self.routing.suggest(held.state, texts, self.service.minting.is_agency)
+        return _json(Suggestions(suggestions=found))
 
     async def status(self, _request: web.Request) -> web.Response:
         """`GET /v1/status`."""
@@ -153,34 +182,38 @@ def build_app(
     body_timeout_s: float = BODY_TIMEOUT_S,
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
+    files: NodeFiles | None = None,
     is_pusher_failing: Callable[[], bool] = lambda: False,
     abroad: Abroad | None = None,
+    routing: RoutingRules | None = None,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
 
     `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
+    `routing` are the rules of suggestions; without them none is made. Without `files` nothing can be
+    attached.
     """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
     intake = Intake(
-        service,
-        store,
-        clock,
-        counted,
-        document,
-        body_timeout_s,
-        stale_after_s,
-        refused_after_s,
+        *(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s),
+        files,
         is_pusher_failing,
         abroad or Abroad(),
+        routing or RoutingRules(0, ()),
     )
     app = web.Application(
-        middlewares=[observing(counted, clock, randomness), authorising(store, PUBLIC)], client_max_size=BODY_MAX_BYTES
+        middlewares=[observing(counted, clock, randomness, FILE_ROUTES), authorising(store)],
+        client_max_size=BODY_MAX_BYTES,
     )
+    app[OPEN_ROUTES] = set(PUBLIC)
     app.router.add_post("/v1/complaints", intake.create)
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)
+    app.router.add_get("/v1/complaints/{complaint}/suggestions", intake.suggestions)
     app.router.add_post("/v1/complaints/{complaint}/changes", intake.change)
+    if files is not None:
+        add_routes(app, files, store)
     app.router.add_get(TRACKING_ROUTE, Tracking(store, clock, str(service.minting.agency)).show)
     app.router.add_get("/v1/status", intake.status)
     app.router.add_get("/healthz", intake.health)

@@ -21,6 +21,8 @@ from node.local.tokens import check_bearer
 from node.logs import wordless_logger
 from node.ports import Clock, Randomness
 
+#: Patterns of the routes that ask for no bearer token: public ones, and those of channels that ask in their own way.
+OPEN_ROUTES: Final = web.AppKey("open_routes", set[str])
 REQUEST_TIMEOUT_S: Final = 60.0  # a disk that hangs must not hold a connection for ever
 NO_ROUTE: Final = "none"
 HEADERS: Final = {
@@ -32,6 +34,7 @@ HEADERS: Final = {
     "Server": "simpul",
 }
 
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger("simpul.intake")
@@ -40,15 +43,21 @@ log = structlog.get_logger("simpul.intake")
 server_log: Final = wordless_logger("simpul.intake.http", "intake.http")
 
 
-def observing(metrics: LocalMetrics, clock: Clock, randomness: Randomness) -> Any:
-    """The outermost: whatever happens inside leaves as an answer with the headers above."""
+def observing(
+    metrics: LocalMetrics, clock: Clock, randomness: Randomness, patient: frozenset[str] = frozenset()
+) -> Any:
+    """The outermost: whatever happens inside leaves as an answer with the headers above.
+
+    `patient` are routes whose handlers bound their time themselves.
+    """
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         started_s = clock.monotonic_s()
         request_id = randomness.bytes(8).hex()
         with bound_contextvars(request_id=request_id):
-            response = await _answer(request, handler)
+            limit_s = None if _route_of(request) in patient else REQUEST_TIMEOUT_S
+            response = await _answer(request, handler, limit_s)
             seconds = clock.monotonic_s() - started_s
             method = request.method if request.method in hdrs.METH_ALL else "other"
             route = _route_of(request)
@@ -62,13 +71,13 @@ def observing(metrics: LocalMetrics, clock: Clock, randomness: Randomness) -> An
     return observe
 
 
-def authorising(store: LocalStore, public: frozenset[str]) -> Any:
-    """Before a body is read: a living token, except on the public routes and where there is no route at all."""
+def authorising(store: LocalStore) -> Any:
+    """Before a body is read: a living token, except on the OPEN_ROUTES and where there is no route at all."""
 
     @web.middleware
     async def authorise(request: web.Request, handler: Handler) -> web.StreamResponse:
         route = _route_of(request)
-        if route not in public and route != NO_ROUTE:
+        if route not in request.app[OPEN_ROUTES] and route != NO_ROUTE:
             token = await check_bearer(store, request.headers.getall("Authorization", []))
             request[TOKEN_NAME] = token.name
         return await handler(request)
@@ -76,9 +85,9 @@ def authorising(store: LocalStore, public: frozenset[str]) -> Any:
     return authorise
 
 
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Handler, limit_s: float | None) -> web.StreamResponse:
     try:
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+        async with asyncio.timeout(limit_s):
             return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last door: whatever it is becomes a problem without its words
         return answer_to(error)

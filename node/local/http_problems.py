@@ -33,7 +33,10 @@ STALE: Final = "stale"
 INTERNAL: Final = "internal"
 METHOD: Final = "method-not-allowed"
 BAD_REQUEST: Final = "bad-request"
+FORBIDDEN: Final = "forbidden"
 UNSUPPORTED_TYPE: Final = "unsupported-media-type"
+TUS_VERSION: Final = "tus-version"
+FILES_FULL: Final = "files-full"
 KIND: Final = web.ResponseKey("kind", str)  # of the problem that was answered, for the log
 
 _COMPARE: Final = "Compare the request with /openapi.json; `where` names the part that is wrong."
@@ -49,6 +52,15 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
     "unauthorised": Problem(
         401, "This needs a token", "Make one with `simpul node token create DIR NAME` and send it as Bearer token."
     ),
+    "wrong-signature": Problem(
+        401,
+        "The message is not signed as it should be",
+        "Compare the secret and what is signed: docs/channels-connectors.md.",
+    ),
+    "expired-signature": Problem(
+        401, "Signed too long ago", "Set the clock, sign the message anew, and send it again."
+    ),
+    FORBIDDEN: Problem(403, "Not for you", "Compare secret and address with sms_secret and sms_allow in simpul.toml."),
     "unsupported-encoding": Problem(415, "This encoding is not read here", "Send the body without Content-Encoding."),
     UNSUPPORTED_TYPE: Problem(415, "This type is not read here", "Send Content-Type: application/json."),
     METHOD: Problem(405, "Not a method of this address", "Use one of those that the header Allow names."),
@@ -61,6 +73,29 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
     ),
     STORAGE: Problem(
         503, "The database cannot be used", "See the log of this node; check that its disk is mounted and undamaged."
+    ),
+    "file-type": Problem(
+        415,
+        "Not a file that is taken",
+        "Send a JPEG, PNG, WebP, HEIC, PDF, MP4, 3GP, M4A or Ogg file as it is, and name no other type than its own.",
+    ),
+    "file-differs": Problem(
+        422, "Not the file that was announced", "Nothing was kept. Begin again, with the SHA-256 of what you send."
+    ),
+    "file-missing": Problem(
+        409,
+        "This file is not here",
+        "Upload it first (POST /v1/files), and name the hash that the upload was answered.",
+    ),
+    "wrong-offset": Problem(409, "Other bytes of this file are wanted", "Go on from `offset`."),
+    "too-many-uploads": Problem(
+        429,
+        "Too many uploads are begun",
+        "Finish some, or give them up (DELETE). They end by themselves in three days.",
+    ),
+    TUS_VERSION: Problem(412, "Another version of tus is spoken here", "Send Tus-Resumable: 1.0.0."),
+    FILES_FULL: Problem(
+        507, "There is no room for files", "Nothing else is in the way. Make room on the disk, or raise files_max_gib."
     ),
     STALE: Problem(
         503, "Not in step with the hub", "`simpul node status DIR` says since when, and what to do. Intake goes on."

@@ -52,20 +52,25 @@ async def read_fields(request: web.Request, timeout_s: float) -> dict[str, Any]:
         raise Refused(UNSUPPORTED_TYPE, "a body is application/json, in UTF-8", where="Content-Type")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused("unsupported-encoding", "a body is sent as it is, not compressed", where="Content-Encoding")
-    if (request.content_length or 0) > BODY_MAX_BYTES:
-        raise too_large("body", BODY_MAX_BYTES)
+    return parse_object(await read_body(request, timeout_s), where="body")
+
+
+async def read_body(request: web.Request, timeout_s: float, limit: int = BODY_MAX_BYTES) -> bytes:
+    """The body as it is. Raises Refused: too-large, timeout, malformed."""
+    if (request.content_length or 0) > limit:
+        raise too_large("body", limit)
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
             async for chunk in request.content.iter_any():
                 body += chunk
-                if len(body) > BODY_MAX_BYTES:
-                    raise too_large("body", BODY_MAX_BYTES)
+                if len(body) > limit:
+                    raise too_large("body", limit)
     except TimeoutError:
         raise Refused(TIMEOUT, f"the body did not arrive within {timeout_s:g} seconds") from None
     except (web.RequestPayloadError, ConnectionError):
         raise malformed("the body ended before its announced end", "body") from None
-    return parse_object(bytes(body), where="body")
+    return bytes(body)
 
 
 def convert(fields: Mapping[str, Any], kind: Any) -> Any:
@@ -135,23 +140,21 @@ def read_filter(request: web.Request, agency: str) -> ComplaintFilter:
             raise malformed("may be given once", name)
     if ("source_id" in query) != ("source_system" in query):
         raise malformed("source_system and source_id belong together", "source_id")
+    where = query.get("where", OURS)
+    if where not in WHERE:
+        raise malformed(f"is one of {', '.join(WHERE)}", "where")
     return ComplaintFilter(
         states=[_state(name) for name in query.getall("state", [])],
         unit=parse_code(query["unit"], "unit") if "unit" in query else None,
         source_system=parse_code(query["source_system"], "source_system") if "source_system" in query else None,
         source_id=parse_source_id(query["source_id"], "source_id") if "source_id" in query else None,
         tracking=parse_tracking(query["tracking"]) if "tracking" in query else None,
-        **_whose(query.get("where", OURS), agency),
+        owner=agency if where == OURS else None,
+        offered_to=agency if where == OFFERED else None,
+        not_owner=agency if where == ELSEWHERE else None,
         before_no=_before(query["after"]) if "after" in query else None,
         limit=_limit(query["limit"]) if "limit" in query else PAGE_DEFAULT,
     )
-
-
-def _whose(where: str, agency: str) -> dict[str, str]:
-    if where not in WHERE:
-        raise malformed(f"is one of {', '.join(WHERE)}", "where")
-    whose = {OURS: {"owner": agency}, OFFERED: {"offered_to": agency}, ELSEWHERE: {"not_owner": agency}}
-    return whose.get(where, {})
 
 
 def _state(name: str) -> State:

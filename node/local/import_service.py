@@ -128,6 +128,26 @@ class ImportRun:
         self.progress(totals)
 
 
+class Comparison:
+    """A target that records nothing and notes whose number is not here: what is only in the old system."""
+
+    def __init__(self, target: ImportTarget) -> None:
+        self._target = target
+        self.missing: list[SourceKey] = []
+        self.count = 0
+
+    async def import_rows(self, rows: Sequence[ImportedRow]) -> ImportOutcome:
+        sources = list(dict.fromkeys(row.source for row in rows))
+        known = await self._target.known_sources(sources)
+        missing = [source for source in sources if source not in known]
+        self.count += len(missing)
+        self.missing += missing[: LISTED_REFUSALS_MAX - len(self.missing)]
+        return ImportOutcome(imported=0, already_there=len(rows) - len(missing))
+
+    async def known_sources(self, sources: Collection[SourceKey]) -> set[SourceKey]:
+        return await self._target.known_sources(sources)
+
+
 class _DryRun:
     """Counts what the target would do, and touches nothing."""
 

@@ -18,13 +18,16 @@ from node.local.api_types import (
     NewComplaint,
     ProblemBody,
 )
+from node.local.http_files import UploadState
 from node.local.http_problems import LOCAL_PROBLEMS
 from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT, WHERE
 from node.local.http_tracking import TRACKING_ROUTE
 from node.local.metrics import METRICS_CONTENT_TYPE
+from node.local.openapi_files import file_paths
 from node.local.openapi_patterns import add_patterns
 from node.local.recording import Recorded
 from node.local.status import NodeStatus
+from node.local.suggestions import Suggestions
 from node.tracked import Tracked
 from sync_protocol.change_types import Actor, Source, StateLabel
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEM_PREFIX
@@ -84,7 +87,9 @@ def openapi_document() -> dict[str, Any]:
         "paths": {
             "/v1/complaints": {"get": _list(), "post": _create()},
             "/v1/complaints/{complaint}": {"get": _read()},
+            "/v1/complaints/{complaint}/suggestions": {"get": _suggest()},
             "/v1/complaints/{complaint}/changes": {"post": _change()},
+            **file_paths(_problem),
             "/v1/status": {"get": _status()},
             TRACKING_ROUTE: {"get": _track()},
             "/healthz": {"get": _health()},
@@ -96,7 +101,18 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    kinds = [NewComplaint, ANY_CHANGE_REQUEST, Recorded, ComplaintPage, ComplaintDetail, NodeStatus, Health, Tracked]
+    kinds = [
+        NewComplaint,
+        ANY_CHANGE_REQUEST,
+        Recorded,
+        ComplaintPage,
+        ComplaintDetail,
+        NodeStatus,
+        Health,
+        UploadState,
+        Tracked,
+        Suggestions,
+    ]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
     components["ChangeRequest"] = schemas[1]
     bodies: list[type[msgspec.Struct]] = [NewComplaint, Actor, Source, *CHANGE_REQUESTS.values()]
@@ -200,6 +216,16 @@ def _public(operation: str, summary: str, media_type: str, schema: dict[str, Any
         "summary": summary,
         "security": [],
         "responses": {"200": answer} | {str(status): _problem(status) for status in problems},
+    }
+
+
+def _suggest() -> dict[str, Any]:
+    return {
+        "operationId": "suggestAgencies",
+        "summary": "Where a complaint may belong",
+        "description": "By explicit rules with a version, each with its reason. Nothing is offered because of it.",
+        "parameters": [_COMPLAINT],
+        "responses": _answers(200, "Agencies, in the order of the rules", "Suggestions", 401, 404, 500, 503),
     }
 
 

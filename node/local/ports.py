@@ -12,8 +12,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from node.local.hub_ports import HubLink, InboxLink, SigningKeys
+from node.local.inbox_ports import InboxTransaction
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -31,8 +33,6 @@ from node.store.local_records import (
     Refusal,
     Seen,
     SetAside,
-    SharedComplaint,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
@@ -45,7 +45,7 @@ from sync_protocol.outbox import OutboxView
 __all__ = ["HubLink", "InboxLink", "Lease", "LocalStore", "LocalTransaction", "SigningKeys"]
 
 
-class LocalTransaction(Protocol):
+class LocalTransaction(InboxTransaction, Protocol):
     """Everything in it happens or nothing does; while it is open nobody else writes, in no process.
 
     What it reads includes what it has written.
@@ -93,8 +93,8 @@ class LocalTransaction(Protocol):
         """
         ...
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        """A set over changes that are there. Raises Corrupt if (epoch, seq) is taken."""
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        """Sets over changes that are there, each with its receipt. Raises Corrupt if an (epoch, seq) is taken."""
         ...
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
@@ -114,50 +114,6 @@ class LocalTransaction(Protocol):
 
     async def note_adoption(self, at_ms: int) -> None:
         """An adoption is complete."""
-        ...
-
-    async def shared(self, key: bytes) -> SharedComplaint:
-        """All that there is here of a complaint: ours in the order of recording, others' in that of the log."""
-        ...
-
-    async def with_others(self, keys: Collection[bytes]) -> set[bytes]:
-        """Those of the complaints that other agencies have written to, as far as is known here."""
-        ...
-
-    async def own_line(self, place: int) -> bytes | None:
-        """The change of ours that stands at a place in the log (index << 16 | position), if it is here."""
-        ...
-
-    async def put_foreign(self, key: bytes, sets: Sequence[ForeignSet]) -> None:
-        """Keeps what others' sets show of a complaint that is here, in place of earlier copies of the same sets."""
-        ...
-
-    async def adopt_orphans(self, key: bytes, complaint: str) -> None:
-        """Changes of ours to a complaint that was not here when they came back from the hub are found to be its."""
-        ...
-
-    async def refuse(self, refusals: Sequence[Refusal]) -> None:
-        """Keeps that the log refused changes of ours; each once."""
-        ...
-
-    async def note_erasures(self, key: bytes, leaves: Collection[bytes]) -> None:
-        """What is to be taken out by the next `carry_out_erasures`."""
-        ...
-
-    async def mark_unsettled(self, key: bytes, *, is_unsettled: bool) -> None:
-        """Whether a change of ours has no place in the log yet."""
-        ...
-
-    async def unsettled(self) -> list[bytes]:
-        """Complaints so marked."""
-        ...
-
-    async def inbox_place(self) -> int:
-        """How far the inbox was read; -1 in the beginning."""
-        ...
-
-    async def move_inbox(self, place: int) -> None:
-        """It was read so far."""
         ...
 
     async def add_set_aside(self, changes: Sequence[SetAside]) -> None:
@@ -303,6 +259,14 @@ class LocalStore(Protocol):
         """An operator's decision; that sets were adopted is forgotten with it."""
         ...
 
+    async def is_behind(self) -> bool:
+        """Whether the hub holds, or may hold, sets of ours that are not here: words may have been erased since."""
+        ...
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        """Says so, or that we hold all of them and have carried out what they erase."""
+        ...
+
     async def signing_kids(self) -> set[str]:
         """Keys that signed the sets that this node holds."""
         ...
@@ -333,6 +297,12 @@ class LocalStore(Protocol):
 
     async def complaint_changes(self, complaint_no: int) -> list[HeldChange]:
         """Its whole history, in order."""
+        ...
+
+    async def lines_of(self, complaint_nos: Collection[int]) -> dict[int, list[tuple[bytes, bytes | None]]]:
+        """The change line and the content line (None where there is none, or not here) of every change of these
+        complaints, in order; a complaint that is not there has no entry.
+        """
         ...
 
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:

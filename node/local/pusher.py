@@ -41,6 +41,11 @@ class Pusher(PushSteps):
 
     is_failing = False
 
+    async def first_look(self, within_s: float) -> None:
+        """Until `run` has taken its first step, which compares heads if the hub answers; no longer than that."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), within_s)
+
     def wake(self) -> None:
         """Something was recorded: look now."""
         self.woken.set()
@@ -52,6 +57,7 @@ class Pusher(PushSteps):
         try:
             while not stop.is_set():
                 pause_s = await self._step_and_rest_s()
+                self._looked.set()
                 if pause_s > 0 and not stop.is_set():
                     await self._pause(pause_s)
         finally:

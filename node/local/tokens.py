@@ -15,7 +15,9 @@ from sync_protocol.errors import Refused
 from sync_protocol.values import b64u_encode
 
 NAME_MAX_CHARACTERS: Final = 100  # a program's or a counter's name, for logs and for revoking
+CHANNELS: Final = frozenset({"open311"})  # a token called `<channel>/<client>` is for that channel and nothing else
 _TOKEN_BYTES: Final = 32
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _BEARER: Final = re.compile(r"[Bb]earer +([A-Za-z0-9_-]{43})")
 
 
@@ -46,10 +48,37 @@ async def check_bearer(store: LocalStore, authorization: Sequence[str]) -> ApiTo
     if shown is None:
         raise Refused("unauthorised", "this needs a header Authorization: Bearer <token>")
     wanted = _hash(shown[1])
-    held = await store.token(wanted)
-    if held is None or held.ended_at_ms is not None or not hmac.compare_digest(held.hash, wanted):
+    held = await _living(store, wanted)
+    if held is None:
         raise Refused("unauthorised", "this token is not known, or was revoked")
+    if channel_of(held.name) is not None:
+        raise Refused("unauthorised", f"this token is for the channel {channel_of(held.name)} alone")
     return held
+
+
+async def check_channel_key(store: LocalStore, channel: str, shown: str | None) -> str:
+    """The client that a living token of that channel was made for. Raises Refused(unauthorised)."""
+    if shown is None or not _TOKEN.fullmatch(shown):
+        raise Refused("unauthorised", "an api_key is needed, and this is none")
+    held = await _living(store, _hash(shown))
+    if held is None or channel_of(held.name) != channel:
+        raise Refused("unauthorised", f"this api_key is not known for {channel}, or was revoked")
+    return held.name.removeprefix(f"{channel}/")
+
+
+def channel_of(name: str) -> str | None:
+    """The one channel that a token of this name is for; None for a token of the whole intake.
+
+    Programs of others hold keys of a channel, and shall not read with them what officers read.
+    """
+    channel, slash, client = name.partition("/")
+    return channel if slash and client and channel in CHANNELS else None
+
+
+async def _living(store: LocalStore, wanted: bytes) -> ApiToken | None:
+    held = await store.token(wanted)
+    is_good = held is not None and held.ended_at_ms is None and hmac.compare_digest(held.hash, wanted)
+    return held if is_good else None
 
 
 def _hash(token: str) -> bytes:

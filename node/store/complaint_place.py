@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-_SLOT_BITS: Final = 26
+SLOT_BITS: Final = 26
 _STATE_BITS: Final = 4
 DUTY_BITS: Final = 2
-_NOTHING_DUE: Final = 1 << (_SLOT_BITS - 1)
-SLOT_MAX: Final = (1 << _SLOT_BITS) - 1  # as many bits as it has
+_NOTHING_DUE: Final = 1 << (SLOT_BITS - 1)
+SLOT_MAX: Final = (1 << SLOT_BITS) - 1  # as many bits as it has
 HOUR_MAX: Final = (_NOTHING_DUE >> DUTY_BITS) - 1  # in the year 2926
-AGENCY_MAX: Final = (1 << (63 - _SLOT_BITS - _STATE_BITS)) - 1  # 8 thousand million leaves before an enrolment
+STATE_MAX: Final = (1 << _STATE_BITS) - 1  # as many bits as it has
+AGENCY_MAX: Final = (1 << (63 - SLOT_BITS - _STATE_BITS)) - 1  # 8 thousand million leaves before an enrolment
 NUMBER_MAX: Final = (1 << 63) - 1  # what both databases take for an integer
 
 
@@ -46,7 +47,12 @@ def due_of(slot: int) -> Due | None:
 
 def place_of(agency: int, state: int, slot: int) -> int:
     """The place; also of the slots 0 and SLOT_MAX, where a state of an agency begins and ends."""
-    return (agency << _STATE_BITS | state) << _SLOT_BITS | slot
+    return (agency << _STATE_BITS | state) << SLOT_BITS | slot
+
+
+def state_at(place: int) -> int:
+    """The code of the state of a place."""
+    return place >> SLOT_BITS & STATE_MAX
 
 
 def slot_at(place: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import select, text, update
+from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from node.store.local_base import LocalBase, held_complaint
@@ -23,6 +23,7 @@ from node.store.local_records import (
 from node.store.local_tables import (
     AnswerRow,
     ApiTokenRow,
+    ChangeRow,
     ComplaintRow,
     NodeRow,
     SetAsideRow,
@@ -34,9 +35,11 @@ from sync_protocol.errors import Refused
 from sync_protocol.values import Digest
 
 _COMPLAINT, _ANSWER = table_of(ComplaintRow), table_of(AnswerRow)
+_CHANGE = table_of(ChangeRow)
 _TOKEN, _NODE = table_of(ApiTokenRow), table_of(NodeRow)
 _STATEMENT, _ASIDE = table_of(StatementRow), table_of(SetAsideRow)
 _NODE_ID: Final = 1
+LINES_OF_MAX: Final = 500  # complaints in one query: SQLite takes some thousand parameters
 # The set of a change is found from the end of an index; asked for an unsent change, that would walk all of it.
 _HISTORY: Final = """
 SELECT change.no, change.line, change.content, change_set.seq, change_set.idx, refusal.verdict
@@ -65,6 +68,8 @@ class LocalReading(LocalBase):
             query = query.where(_COMPLAINT.c.no < wanted.before_no)
         if wanted.not_owner is not None:
             query = query.where(_COMPLAINT.c.owner != wanted.not_owner)
+        for bound in _bounds(wanted):
+            query = query.where(bound)
         for column in ("unit", "source_system", "source_id", "tracking", "owner", "offered_to"):
             value = getattr(wanted, column)
             if value is not None:
@@ -76,6 +81,17 @@ class LocalReading(LocalBase):
             query = text(_HISTORY).bindparams(complaint_no=complaint_no, last_no=await find_last_sent_no(connection))
             rows = (await connection.execute(query)).all()
         return [HeldChange(row.no, row.line, row.content, row.seq, row.idx, None, row.verdict) for row in rows]
+
+    async def lines_of(self, complaint_nos: Collection[int]) -> dict[int, list[tuple[bytes, bytes | None]]]:
+        lines: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        numbers = sorted(complaint_nos)
+        async with self.readers.connect() as connection:
+            for start in range(0, len(numbers), LINES_OF_MAX):
+                wanted = _CHANGE.c.complaint_no.in_(numbers[start : start + LINES_OF_MAX])
+                query = select(_CHANGE.c.complaint_no, _CHANGE.c.line, _CHANGE.c.content).where(wanted)
+                for row in (await connection.execute(query.order_by(_CHANGE.c.no))).all():
+                    lines.setdefault(row.complaint_no, []).append((row.line, row.content))
+        return lines
 
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
         async with self.readers.connect() as connection:
@@ -135,6 +151,19 @@ class LocalReading(LocalBase):
     async def add_statements(self, statements: Sequence[HeldStatement]) -> None:
         async with self.writing() as connection:
             await _add_statements(connection, statements)
+
+
+def _bounds(wanted: ComplaintFilter) -> list[ColumnElement[bool]]:
+    """The moments that are asked for."""
+    received, changed = _COMPLAINT.c.received_at_ms, _COMPLAINT.c.changed_at_ms
+    bounds = []
+    if wanted.received_from_ms is not None:
+        bounds.append(received >= wanted.received_from_ms)
+    if wanted.received_to_ms is not None:
+        bounds.append(received <= wanted.received_to_ms)
+    if wanted.changed_from_ms is not None:
+        bounds.append(changed >= wanted.changed_from_ms)
+    return bounds
 
 
 def _first_row(identity: NodeIdentity, seen: Seen) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from node.store.local_base import in_bunches, pack_state, unpack_state
 from node.store.local_erasing import erasure_rows
+from node.store.local_files import INSERT_ATTACHMENT, attachment_rows
 from node.store.local_records import (
     Answer,
     Found,
@@ -37,7 +38,8 @@ INSERT_CHANGE: Final = (
     " VALUES (CASE WHEN ?1 IS NULL THEN 0 ELSE (SELECT no FROM complaint WHERE key = ?1) END, ?2, ?3)"
 )
 INSERT_ERASURE: Final = (
-    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf) DO NOTHING"
+    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf)"
+    " DO UPDATE SET complaint_no = excluded.complaint_no"
 )
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
 COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
@@ -74,6 +76,7 @@ def statements_of(
     return [
         (UPSERT_COMPLAINT, [_complaint_row(written) for written in complaints]),
         (INSERT_CHANGE, [(change.key, change.line, change.content) for change in changes]),
+        (INSERT_ATTACHMENT, [row for change in changes for row in attachment_rows(change)]),
         (INSERT_ERASURE, [row for change in changes for row in erasure_rows(change)]),
     ]
 

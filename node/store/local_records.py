@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from node.store.complaint_keys import complaint_of
+from sync_protocol.backoff import Schedule
 from sync_protocol.complaint import ComplaintState, State
 from sync_protocol.errors import SimpulError
 from sync_protocol.values import ComplaintId, Digest
@@ -256,6 +257,16 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptedSet:
+    """A set that came back from the hub, over the changes `first_no` … `last_no`, and its receipt."""
+
+    signed: SignedSet
+    first_no: int
+    last_no: int
+    receipt: Acknowledgement
+
+
+@dataclass(frozen=True, slots=True)
 class ChainEnd:
     """The newest live set: where the next one goes on. `seq` 0 with the enrolment's digest before the first."""
 
@@ -312,6 +323,19 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
+class SourcedChange:
+    """A change of ours to a complaint that came from another system; `state` is the complaint's by now."""
+
+    no: int
+    key: bytes
+    tracking: str
+    source_id: str
+    state: str
+    line: bytes = field(repr=False)
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiToken:
     """A bearer token of the intake, by its hash."""
 
@@ -326,6 +350,7 @@ class ComplaintFilter:
     """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly.
 
     `not_owner` is for what is held here and owned by anybody else.
+    From and to are both included.
     """
 
     states: Sequence[State] = ()
@@ -338,3 +363,22 @@ class ComplaintFilter:
     not_owner: str | None = None
     offered_to: str | None = None
     limit: int = 50
+    received_from_ms: int | None = None
+    received_to_ms: int | None = None
+    changed_from_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileToSend:
+    """A file that a content line names and the hub is to have. `leaf` is the line's, `seq` the set that it stands in.
+
+    `is_sent`: the hub had it once, and is only asked whether it still has it.
+    """
+
+    leaf: bytes
+    file: Digest
+    size: int
+    seq: int
+    is_sent: bool
+    visibility: str
+    schedule: Schedule

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Table, false, te
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0004"
+LOCAL_REVISION: Final = "0009"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -38,6 +38,7 @@ class NodeRow(LocalTable, table=True):
     epoch: int = Field(sa_type=BigInteger)
     is_claimed: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     adopted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    is_behind: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     seen_size: int = Field(sa_type=BigInteger)
     seen_root: bytes = Field(sa_type=LargeBinary)
     seen_sig: bytes = Field(sa_type=LargeBinary)
@@ -191,6 +192,32 @@ class ErasureRow(LocalTable, table=True):
     complaint_no: int
 
 
+class AttachmentRow(LocalTable, table=True):
+    """A content line that names a file, by leaf hash, and how far that file came on its way to the hub.
+
+    `sent_at_ms`: the hub had it then. The next attempt of one that was sent only asks whether the hub still has it.
+    """
+
+    __tablename__ = "attachment"
+    leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    change_no: int = Field(index=True)
+    file: bytes = Field(sa_type=LargeBinary, index=True)
+    size: int = Field(sa_type=BigInteger)
+    sent_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    failures: int = 0
+    failing_since_ms: int | None = Field(default=None, sa_type=BigInteger)
+    attempted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    next_attempt_at_ms: int = Field(default=0, sa_type=BigInteger, index=True)
+    trouble: str | None = None
+
+
+class UnnamedFileRow(LocalTable, table=True):
+    """A file that was named by a line which was erased, and that is to go unless another line names it."""
+
+    __tablename__ = "unnamed_file"
+    file: bytes = Field(primary_key=True, sa_type=LargeBinary)
+
+
 class ForeignSetRow(LocalTable, table=True):
     """What other agencies' sets show of a complaint: excerpt and receipt, as they came, verified before."""
 
@@ -213,3 +240,11 @@ class RefusalRow(LocalTable, table=True):
     change_id: str
     verdict: str
     at_ms: int = Field(sa_type=BigInteger)
+
+
+class ConnectorRow(LocalTable, table=True):
+    """How far another system was told of what became of its complaints: the number of a change."""
+
+    __tablename__ = "connector"
+    system: str = Field(primary_key=True)
+    told_no: int

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Column,
+    ColumnElement,
     Integer,
     Select,
     Text,
@@ -24,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from node.store.complaint_place import SLOT_MAX, place_of
+from node.store.complaint_place import SLOT_BITS, SLOT_MAX, STATE_MAX, place_of
 from node.store.hub_tables import table_of
 from node.store.projection_records import ComplaintRow, Cursor, InboxRow, RefusedChange, TotalRow, TotalsWanted
 from node.store.projection_sums import NATIONAL, OPEN, PLAIN
@@ -49,6 +51,7 @@ TRACKED_TO: Final = table_of(TrackedToTable)
 HEARD: Final = table_of(HeardTable)
 CURSOR: Final = table_of(CursorTable)
 SAME_HASH_MAX: Final = 16  # a number that more complaints claim is somebody's mischief
+FEW_MAX: Final = 5_000  # complaints of one agency that are sorted sooner than a country's are walked
 SUMMED: Final = "*"  # stands in the place of a word over which was added up
 
 
@@ -76,6 +79,18 @@ class ProjectionReading:
             rows = (
                 await connection.execute(_page(len(states), after is not None), _bounds(agency, states, after, limit))
             ).all()
+        return cursor, [ComplaintRow(*row) for row in rows]
+
+    async def complaints_minted(
+        self, first: bytes, end: bytes, agency: int | None, states: Sequence[int], limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        key, place = COMPLAINT.c.key, COMPLAINT.c.place
+        query = _ROWS.where(key >= first, key < end, _state_of(place).in_(states)).order_by(key.desc()).limit(limit)
+        async with self.readers.connect() as connection:
+            cursor = await read_cursor(connection)
+            if agency is not None:
+                query = await _of_agency(connection, query, agency)
+            rows = (await connection.execute(query)).all()
         return cursor, [ComplaintRow(*row) for row in rows]
 
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
@@ -150,6 +165,25 @@ class ProjectionReading:
 
 
 _ROWS: Final = select(COMPLAINT.c.key, COMPLAINT.c.place, COMPLAINT.c.state, COMPLAINT.c.pointers)
+
+
+def _state_of(place: Column[Any]) -> ColumnElement[int]:
+    """In the database's words what complaint_place.state_at says."""
+    return place.op(">>")(literal_column(str(SLOT_BITS))).op("&")(literal_column(str(STATE_MAX)))
+
+
+async def _of_agency(connection: AsyncConnection, query: Select[Any], agency: int) -> Select[Any]:
+    """The query for one agency: of few complaints these are read, of many the keys are walked until there are enough.
+
+    A planner cannot know which is shorter: it would walk the whole country's keys for an agency that has four.
+    """
+    place, number = COMPLAINT.c.place, COMPLAINT.c.number
+    is_its = place.between(place_of(agency, 0, 0), place_of(agency + 1, 0, 0) - 1)
+    its = select(place, number).where(is_its).limit(FEW_MAX + 1).subquery()
+    count = (await connection.execute(select(func.count()).select_from(its))).scalar_one()
+    if count > FEW_MAX:
+        return query.where(is_its)
+    return query.join(its, and_(place == its.c.place, number == its.c.number))
 
 
 async def read_cursor(connection: AsyncConnection) -> Cursor:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from keys.key_directory import KeyDirectory
+from node.config_data import config_file
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
@@ -22,16 +23,18 @@ from node.local.enrolment import enrol_node
 from node.local.evidence import make_evidence
 from node.local.federation import Federation
 from node.local.hub_session import HubSession
-from node.local.import_service import ImportRun, ImportTotals
+from node.local.import_service import Comparison, ImportRun, ImportTotals
 from node.local.importers.areas import area_finder
 from node.local.inbox import Inbox
 from node.local.lease import DirectoryLease
 from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
+from node.local.returning import return_node
 from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
+from node.local.suggestions import read_rules
 from node.logs import configure_logs
 from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
@@ -41,11 +44,15 @@ from node.store.complaint_keys import complaint_of
 from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
+from node.wiring.node_channels import channels
+from node.wiring.node_files import files_at_work
+from node.wiring.node_store import check_database, is_database_gone
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.values import AgencyId, format_timestamp
 
 RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
 SHOWN_MAX: Final = 200  # offers and refusals on one screen
+FIRST_LOOK_S: Final = 3.0  # to learn that this directory is an old one, before anybody is shown what is in it
 WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
 
 
@@ -121,6 +128,7 @@ class NodeParts:
 async def opened(directory: Path) -> AsyncIterator[NodeParts]:
     """The node of a directory. Raises Refused(configuration) if there is none."""
     settings = load_settings(directory, NodeSettings)
+    await check_database(settings)
     store = await open_local_store(settings.database)
     try:
         parts = NodeParts(settings, store)
@@ -132,15 +140,55 @@ async def opened(directory: Path) -> AsyncIterator[NodeParts]:
         await store.close()
 
 
+async def bring_back(directory: Path) -> None:
+    """Where the database is gone and the key is there: makes it anew, and reads from the log who this node is.
+
+    Raises what `return_node` raises; Refused(configuration) where the key is gone as well.
+    """
+    settings = load_settings(directory, NodeSettings)
+    if not await asyncio.to_thread(is_database_gone, settings):
+        return
+    if not (settings.keys_directory / "agency.pem").is_file():
+        await check_database(settings)
+    store = await open_local_store(settings.database, create=True)
+    try:
+        parts = NodeParts(settings, store)
+        link = parts.link()
+        try:
+            await return_node(
+                store,
+                link,
+                parts.key_directory,
+                parts.clock,
+                parts.randomness,
+                agency=parts.agency,
+                vkey=settings.vkey,
+            )
+        finally:
+            await link.close()
+    finally:
+        await store.close()
+
+
 def _prefix_of(agency: AgencyId) -> str:
     """Of tracking numbers, for an agency that is not in the directory."""
     return "".join(character for character in agency.upper() if character.isalnum())[:8]
 
 
 async def enrol(
-    directory: Path, *, hub: str, vkey: str, agency: str, token: str, ca_file: Path | None, allow_plain_http: bool
+    directory: Path,
+    *,
+    hub: str,
+    vkey: str,
+    agency: str,
+    token: str | None,
+    ca_file: Path | None,
+    allow_plain_http: bool,
 ) -> dict[str, Any]:
-    """`simpul node enrol`: keys first, then the hub; settings are written when both know each other."""
+    """`simpul node enrol`: keys first, then the hub; settings are written when both know each other.
+
+    Without a token the key that is there already is looked up in the hub's log.
+    """
     changes: dict[str, Any] = {"agency": agency, "hub_url": hub, "vkey": vkey}
     if ca_file is not None:
         changes["ca_file"] = str(await asyncio.to_thread(ca_file.absolute))
@@ -152,17 +200,12 @@ async def enrol(
     try:
         parts = NodeParts(settings, store)
         link = parts.link()
+        here = (store, link, parts.key_directory, parts.clock, parts.randomness)
         try:
-            index = await enrol_node(
-                store,
-                link,
-                parts.key_directory,
-                parts.clock,
-                parts.randomness,
-                agency=parts.agency,
-                vkey=settings.vkey,
-                token=token,
-            )
+            if token is None:
+                index = await return_node(*here, agency=parts.agency, vkey=settings.vkey)
+            else:
+                index = await enrol_node(*here, agency=parts.agency, vkey=settings.vkey, token=token)
         finally:
             await link.close()
     finally:
@@ -173,8 +216,9 @@ async def enrol(
 
 async def serve_node(directory: Path, *, host: str | None, port: int | None) -> None:
     """`simpul node serve`: intake and pusher, until SIGTERM."""
-    from node.local.http import RUNNER_OPTIONS, build_app
+    from node.local.http import build_app
 
+    await bring_back(directory)
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(opened(directory))
         settings = parts.settings
@@ -187,10 +231,14 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
+        files = await stack.enter_async_context(
+            files_at_work(settings, parts.store, link, parts.clock, parts.randomness)
+        )
         inbox = parts.inbox(link)
         await parts.federation.read_rules(parts.store)
         reading = asyncio.create_task(inbox.run(stop), name="inbox")
         stack.push_async_callback(_cancel, reading)
+        abroad = Abroad(inbox, parts.federation, link)
         application = build_app(
             service,
             parts.store,
@@ -198,14 +246,20 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
+            files=files,
             is_pusher_failing=lambda: pusher.is_failing,
-            abroad=Abroad(inbox, parts.federation, link),
+            abroad=abroad,
+            routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
+        )
+        options = await stack.enter_async_context(
+            channels(application, service, parts.store, settings, parts.clock, abroad)
         )
         settle_objects()
+        await pusher.first_look(FIRST_LOOK_S)
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
         url = await stack.enter_async_context(
-            listening(application, host or settings.host, bound_port, tls=tls, options=RUNNER_OPTIONS)
+            listening(application, host or settings.host, bound_port, tls=tls, options=options)
         )
         announce(f"node {parts.agency} listens on {url}")
         await until_told_to_stop()
@@ -243,8 +297,31 @@ async def import_file(
         return totals.document()
 
 
+async def compare_file(
+    directory: Path,
+    file: Path,
+    *,
+    format_name: str | None,
+    map_file: Path | None,
+    progress: Callable[[ImportTotals], None],
+) -> dict[str, Any]:
+    """`simpul node compare`."""
+    async with opened(directory) as parts, parts.service() as service:
+        comparison = Comparison(service)
+        run = ImportRun(comparison, parts.zone, area_finder(), progress)
+        totals = await run.run(file, format_name=format_name, map_file=map_file)
+        return {
+            "read": totals.read,
+            "here": totals.already_there,
+            "only_there_count": comparison.count,
+            "only_there": [asdict(one) for one in comparison.missing],
+            "unreadable": [{"line": row.line, "reason": row.reason} for row in totals.refused],
+        }
+
+
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
     """`simpul node push`: without serving; `reached` says whether the hub answered at all."""
+    await bring_back(directory)
     async with opened(directory) as parts:
         parts.keys.current()
         link = parts.link()
@@ -291,6 +368,7 @@ async def read_inbox(directory: Path) -> dict[str, Any]:
 
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
     """`simpul node recover`: clears a halt if this copy is to stay, then compares and refills."""
+    await bring_back(directory)
     async with opened(directory) as parts:
         parts.keys.current()
         link = parts.link()
@@ -301,7 +379,8 @@ async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
             )
         finally:
             await link.close()
-        return asdict(recovered)
+        document: dict[str, Any] = msgspec.to_builtins(recovered)
+        return document
 
 
 async def write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool) -> dict[str, Any]:

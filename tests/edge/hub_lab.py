@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,9 +13,14 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp import web
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
+from node.files.limits import FileLimits
+from node.files.store import FileStore
+from node.hub.file_turn import FileTurn
+from node.hub.files import HubFiles
 from node.hub.http import RUNNER_OPTIONS, build_app
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
@@ -33,6 +38,7 @@ from sync_protocol.values import AgencyId, Digest, format_timestamp, format_trac
 
 ORIGIN = "hub.example/log"
 START_MS = 1_770_000_000_000
+FILE_LIMITS = FileLimits(file_max=1024 * 1024, store_max=8 * 1024 * 1024, free_min=0)
 RULES = RulesDraft(
     desk=AgencyId("kementerian-panrb"),
     deadlines=Digest(sha256(b"deadlines").digest()),
@@ -98,6 +104,7 @@ class Lab:
     hub: Hub
     url: str
     session: aiohttp.ClientSession
+    files: HubFiles
     agencies: dict[str, Agency] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
@@ -244,23 +251,34 @@ def options_for(directory: Path, **changed: Any) -> HubOptions:
 
 @asynccontextmanager
 async def running_hub(
-    directory: Path, *, clock: LabClock | None = None, seed: int = 1, **changed: Any
+    directory: Path,
+    *,
+    clock: LabClock | None = None,
+    seed: int = 1,
+    prepare: Callable[[web.Application, Hub], None] = lambda _app, _hub: None,
+    file_limits: FileLimits = FILE_LIMITS,
+    **changed: Any,
 ) -> AsyncIterator[Lab]:
-    """A hub in `directory`, made if it is not there, serving on a free port."""
+    """A hub in `directory`, made if it is not there, serving on a free port; `prepare` is called before it runs."""
     clock, randomness = clock or LabClock(), LabRandomness(seed)
     options = options_for(directory, **changed)
     if not await hub_exists(options):
         await create_hub(options, origin=ORIGIN, rules=RULES, clock=clock, randomness=randomness)
     hub = await open_hub(options, clock=clock, randomness=randomness)
+    folder = directory / "hub" / "files"
+    files = HubFiles(hub, FileStore(folder, file_limits), FileTurn(folder / "turn.lock"))
     try:
         await hub.start()
+        application = build_app(hub, files)
+        prepare(application, hub)
         async with (
-            listening(build_app(hub), "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
+            listening(application, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
             aiohttp.ClientSession(auto_decompress=False) as session,
         ):
             vkey = hub.log.roster.vkey if hub.log.size else vkey_for(ORIGIN, hub.signer(Role.LOG).public_key)
-            yield Lab(directory, clock, randomness, vkey, hub, url, session)
+            yield Lab(directory, clock, randomness, vkey, hub, url, session, files)
     finally:
+        files.close()
         await hub.close()
 
 

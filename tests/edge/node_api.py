@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+from aiohttp import web
 
+from node.files.limits import FileLimits
+from node.files.store import FileStore
+from node.local.files import NodeFiles
 from node.local.http import RUNNER_OPTIONS, build_app
 from node.local.ports import LocalStore
 from node.local.recording import Minting
@@ -21,9 +25,11 @@ from node.store.local_store import SqlLocalStore
 from node.system import SystemClock, SystemRandomness
 from sync_protocol.backoff import Schedule
 from sync_protocol.values import AgencyId, Digest
+from tests.edge.file_samples import jpeg
 
 AGENCY = AgencyId("33.75")
 PROBLEM = "urn:simpul:problem:"
+FILE_LIMITS = FileLimits(file_max=1024 * 1024, store_max=8 * 1024 * 1024, free_min=0)
 COMPLAINT: Mapping[str, Any] = {
     "channel": "web",
     "title": "Lampu jalan padam",
@@ -94,6 +100,7 @@ class Api:
     faults: FaultyStore
     clock: MovableClock
     file: Path
+    files: NodeFiles
 
     async def call(
         self, method: str, path: str, *, json: Any = None, data: Any = None, headers: Mapping[str, str] | None = None
@@ -151,8 +158,14 @@ class Api:
 
 
 @asynccontextmanager
-async def serving(place: Path, **options: Any) -> AsyncIterator[Api]:
-    """An enrolled node that serves; `options` are those of build_app."""
+async def serving(
+    place: Path,
+    prepare: Callable[[web.Application, LocalService], None] = lambda _app, _service: None,
+    *,
+    file_limits: FileLimits = FILE_LIMITS,
+    **options: Any,
+) -> AsyncIterator[Api]:
+    """An enrolled node that serves; `options` are those of build_app, `prepare` is called before it runs."""
     clock, randomness = MovableClock(), SystemRandomness()
     file = place / "node.db"
     real = await SqlLocalStore.create(file)
@@ -163,11 +176,20 @@ async def serving(place: Path, **options: Any) -> AsyncIterator[Api]:
         faults = FaultyStore(real)
         store = cast("LocalStore", faults)
         async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
-            app = build_app(service, store, clock, randomness, **options)
+            files = NodeFiles(FileStore(place / "files", file_limits), real, clock, randomness)
+            app = build_app(service, store, clock, randomness, files=files, **options)
+            prepare(app, service)
             async with (
                 listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
                 aiohttp.ClientSession() as session,
             ):
-                yield Api(url, token, session, real, faults, clock, file)
+                yield Api(url, token, session, real, faults, clock, file, files)
     finally:
         await real.close()
+
+
+def photograph(api: Api, data: bytes | None = None) -> dict[str, Any]:
+    """A photograph that is at the node, as an `attached` change names it."""
+    stored = api.files.store.add([jpeg() if data is None else data])
+    assert stored is not None
+    return {"bytes": stored.bytes, "media_type": "image/jpeg", "file": stored.digest.b64u}

@@ -25,13 +25,8 @@ from typing import Any, Final
 PROGRAM: Final = Path(sys.executable).with_name("simpul")
 START_S: Final = 60.0  # until a server has announced itself; well under a second where the machine is free
 COMMAND_S: Final = 100.0
-_LOADED: Final = (
-    *("node.cli.main", "node.cli.demo", "node.wiring.hub", "node.wiring.local", "node.wiring.audit"),
-    *("node.wiring.keys", "node.local.http", "node.audit.url_source", "node.local.importers.sp4n", "openpyxl"),
-)
-
 _forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(list(_LOADED))
+_forking.set_forkserver_preload(["tests.edge.loaded"])
 
 Word = str | Path
 

@@ -169,3 +169,13 @@ def test_a_slug_is_a_code_and_holds_no_long_number(text: str) -> None:
     assert parse_code(made) == made
     assert slug(text) == made
     assert "0812" not in made
+
+
+def test_a_sheet_of_an_event_goes_in_with_who_wrote_it_down(tmp_path: Path) -> None:
+    rows = read_all(CONFIG / "outreach.example.csv", format_name="csv", map_file=CONFIG / "csv-map-outreach.toml")
+    row = only(rows)
+    assert (row.data["channel"], row.data["state"], row.data["visibility"]) == ("outreach", "received", "public")
+    assert row.source.id == "NB-20260203-01"
+    said = row.content
+    assert (said["event"], said["written_by"]) == ("Ngaji bareng, Masjid Agung", "Petugas Kelurahan")
+    assert "reporter" not in said

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.config_data import config_file
-from node.local.import_service import ImportRun
+from node.local.import_service import Comparison, ImportRun
 from node.local.importers.areas import area_finder
 from node.local.ports import LocalStore
 from node.local.recording import Minting
@@ -54,6 +54,18 @@ async def test_totals_by_state_are_the_files_own_and_a_second_import_adds_nothin
     held = await store.complaints(ComplaintFilter())
     assert Counter(one.state.state.label for one in held) == {"closed": 6, "archived": 3, "awaiting_information": 2}
     assert {one.state.area for one in held} == {"64.72"}
+
+
+async def test_a_comparison_names_what_is_only_in_the_old_system_and_records_nothing(
+    tmp_path: Path, service: LocalService, store: LocalStore
+) -> None:
+    here = [sp4n_row(number) for number in range(1, 4)]
+    await run_into(service).run(write_csv(tmp_path / "a.csv", here))
+    for rows, missing in (([*here, sp4n_row(8), sp4n_row(9), sp4n_row(8)], 2), (here, 0)):
+        comparison = Comparison(service)
+        totals = await ImportRun(comparison, WITA, area_finder()).run(write_csv(tmp_path / "b.csv", rows))
+        assert (totals.read, comparison.count, len(comparison.missing)) == (len(rows), missing, missing)
+    assert len(await store.complaints(ComplaintFilter())) == 3
 
 
 async def test_a_row_is_one_change_and_what_was_said_is_in_its_content_line(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from node.local.tokens import create_token, revoke_token
+from node.local.tokens import check_channel_key, create_token, revoke_token
 from node.system import SystemRandomness
 from sync_protocol.errors import Refused
 from tests.edge.node_api import COMPLAINT, Api, serving
@@ -72,6 +72,23 @@ async def test_a_token_is_32_random_bytes_and_only_its_hash_is_in_the_files(api:
     assert held.name == "loket-1"
     for file in api.file.parent.iterdir():
         assert api.token.encode() not in file.read_bytes()
+
+
+async def test_a_token_of_a_channel_opens_that_channel_and_nothing_else(api: Api) -> None:
+    randomness = SystemRandomness()
+    channel = await create_token(api.store, api.clock, randomness, "open311/suara-warga")
+    for method, path in GUARDED:
+        answer = await api.call(method, path, headers={"Authorization": f"Bearer {channel}"})
+        assert (answer.status, answer.kind) == (401, "unauthorised")
+    assert await check_channel_key(api.store, "open311", channel) == "suara-warga"
+    for name in ("open311", "open311/", "other/open311", "desk/1"):
+        ordinary = await create_token(api.store, api.clock, randomness, name)
+        assert (await api.get("/v1/complaints", Authorization=f"Bearer {ordinary}")).status == 200
+        with pytest.raises(Refused, match="not known for open311"):
+            await check_channel_key(api.store, "open311", ordinary)
+    await revoke_token(api.store, api.clock, "open311/suara-warga")
+    with pytest.raises(Refused, match="revoked"):
+        await check_channel_key(api.store, "open311", channel)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "a\x00"])

@@ -238,6 +238,31 @@ def test_what_holds_a_password_is_not_in_the_repr_of_settings_and_options(tmp_pa
     assert "s3cr3t" not in repr(settings) + str(settings) + repr(options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("sms_secret", "short", "at least 16 letters"),
+        ("sms_secret", "with blanks & signs in it", "as they stand in an address"),
+        ("sms_allow", "127.0.0.1, somewhere", "addresses or networks"),
+        ("sms_allow", "10.1.0.1/16", "addresses or networks"),
+    ],
+)
+def test_a_channel_is_not_turned_on_by_a_setting_that_is_wrong(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    said = refusal(tmp_path, toml(NODE | {name: value}))
+    assert words in said
+    assert value not in said
+
+
+def test_the_secret_of_a_channel_is_kept_and_not_shown(tmp_path: Path) -> None:
+    secret = "0123456789abcdef-secret"
+    settings = make_settings(NodeSettings, NODE | {"directory": tmp_path, "sms_secret": secret, "sms_allow": "::1"})
+    assert secret not in repr(settings)
+    write_settings(settings)
+    assert load_settings(tmp_path, NodeSettings).sms_secret == secret
+
+
 def test_a_hubs_database_is_sqlite_or_postgresql_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="begins with sqlite\\+aiosqlite:// or postgresql\\+asyncpg://"):
         make_settings(HubSettings, {"directory": tmp_path, "origin": "hub.example/log", "database_url": "mysql://x"})
@@ -248,3 +273,13 @@ def test_a_lock_url_names_postgresql_or_nothing(tmp_path: Path) -> None:
         make_settings(
             HubSettings, {"directory": tmp_path, "origin": "hub.example/log", "lock_url": "sqlite+aiosqlite:///x"}
         )
+
+
+def test_where_the_hub_sends_reports_is_an_address_and_empty_is_nowhere(tmp_path: Path) -> None:
+    text = toml(HUB) + 'open311_services = "open311.toml"\nopen311_post_url = "https://desk.example/open311/v2/"\n'
+    settings = load_settings(directory_with(tmp_path, text), HubSettings)
+    assert settings.open311_post_url == "https://desk.example/open311/v2"
+    assert settings.file(settings.open311_services or Path()) == tmp_path / "open311.toml"
+    empty = load_settings(directory_with(tmp_path, toml(HUB) + 'open311_services = ""\nopen311_post_url = ""\n'))
+    assert (empty.open311_services, getattr(empty, "open311_post_url", "")) == (None, None)
+    assert "open311_post_url" in refusal(tmp_path, toml(HUB) + 'open311_post_url = "desk.example"\n')

@@ -42,6 +42,7 @@ from sync_protocol.line import Change, encode_change, parse_change, parse_conten
 from sync_protocol.line_columns import parse_changes
 from sync_protocol.manifest import sign_manifest
 from sync_protocol.merkle import tree_root
+from sync_protocol.set_pages import PAGE_MAX_BYTES, PagedSet, format_page, parse_page
 from sync_protocol.strict_json import format_object, parse_object
 from sync_protocol.values import Digest
 from tests.fuzz.target import KIB, Target, must
@@ -245,6 +246,12 @@ def _peek(encoding: str) -> Callable[[bytes], bytes]:
     return read
 
 
+def _pages() -> Sequence[bytes]:
+    """Of no set, of one, of two."""
+    sets = [PagedSet(b"receipt %d" % number, body) for number, body in enumerate(_zstd_bodies()[:2])]
+    return [format_page(sets[:count]) for count in range(len(sets) + 1)]
+
+
 def targets() -> Sequence[Target]:
     """All of this module."""
     return (
@@ -263,6 +270,7 @@ def targets() -> Sequence[Target]:
             64 * KIB,
         ),
         Target("body-zstd", _body("zstd"), _zstd_bodies, None, SET_MAX_BYTES, _largest_in_zstd),
+        Target("set-page", parse_page, _pages, format_page, PAGE_MAX_BYTES),
         Target("body-gzip", _body("gzip"), _gzip_bodies, None, SET_MAX_BYTES, _largest_in_gzip),
         Target("body-identity", _body("identity"), _sets, lambda v: v.text, SET_MAX_BYTES, _largest),
         Target("peek-zstd", _peek("zstd"), _zstd_bodies, None, SET_MAX_BYTES, _bombs),

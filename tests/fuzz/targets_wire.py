@@ -304,7 +304,7 @@ def _changes() -> list[bytes]:
         if name in _SAID:
             body[_SAID[name]] = "Jalan rusak."
         if name == "attached":
-            body["file"] = "0" * 64
+            body["file"] = "A" * 43
         made.append(json.dumps(body).encode())
     return made
 

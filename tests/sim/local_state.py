@@ -48,6 +48,7 @@ class NodeRow:
     epoch: int = 1
     is_claimed: bool = False
     adopted_at_ms: int | None = None
+    is_behind: bool = False
     schedule: Schedule = field(default_factory=Schedule)
     halt: Halt | None = None
     trouble: str | None = None

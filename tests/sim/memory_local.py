@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -30,7 +31,6 @@ from node.store.local_records import (
     Seen,
     SetAside,
     SetStatus,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
@@ -45,6 +45,7 @@ from sync_protocol.excerpt import hide_in_excerpt
 from sync_protocol.halts import Halt
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.outbox import OutboxView
+from sync_protocol.values import parse_timestamp
 from tests.sim.disk import Mount
 from tests.sim.local_state import LocalState, NodeRow
 from tests.sim.memory_inbox import MemoryInboxTransaction, said_by_others
@@ -80,8 +81,10 @@ class MemoryTransaction(MemoryInboxTransaction):
     async def withdraw_sets(self, from_seq: int) -> int:
         return self._draft.withdraw_sets(from_seq)
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        self._draft.add_set(signed, first_no, last_no)
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        for one in sets:
+            self._draft.add_set(one.signed, one.first_no, one.last_no)
+            assert self._draft.acknowledge(one.receipt)
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
         return self._draft.acknowledge(receipt)
@@ -257,6 +260,13 @@ class MemoryLocalStore:
         async with self._mount.writing("clear halt") as draft:
             draft.amend(halt=None, adopted_at_ms=None, schedule=Schedule(), trouble=None)
 
+    async def is_behind(self) -> bool:
+        return (await self._mount.read()).row.is_behind
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        async with self._mount.writing("behind") as draft:
+            draft.amend(is_behind=is_behind)
+
     async def signing_kids(self) -> set[str]:
         return {held.kid for held in (await self._mount.read()).sets.values()}
 
@@ -301,6 +311,15 @@ class MemoryLocalStore:
                 refusal = state.refusals.get(state.place_of(change.no) or -1)
                 verdict = None if refusal is None else refusal.verdict
                 found.append(HeldChange(change.no, change.line, change.content, seq, index, None, verdict))
+        return found
+
+    async def lines_of(self, complaint_nos: Collection[int]) -> dict[int, list[tuple[bytes, bytes | None]]]:
+        state = await self._mount.read()
+        found: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        for change in state.changes.values():
+            held = state.complaints.get(change.key) if change.key is not None else None
+            if held is not None and held.no in complaint_nos:
+                found.setdefault(held.no, []).append((change.line, change.content))
         return found
 
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
@@ -394,6 +413,9 @@ def _is_wanted(held: HeldComplaint, wanted: ComplaintFilter) -> bool:
         (not wanted.states or state.state in wanted.states)
         and (wanted.before_no is None or held.no < wanted.before_no)
         and (wanted.not_owner is None or state.owner != wanted.not_owner)
+        and (wanted.changed_from_ms is None or held.changed_at_ms >= wanted.changed_from_ms)
+        and (wanted.received_from_ms is None or parse_timestamp(state.received_at) >= wanted.received_from_ms)
+        and (wanted.received_to_ms is None or parse_timestamp(state.received_at) <= wanted.received_to_ms)
         and all(getattr(wanted, name) in (None, value) for name, value in told.items())
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from node.store.complaint_place import SLOT_MAX, place_of, slot_at
+from node.store.complaint_place import SLOT_MAX, place_of, slot_at, state_at
 from node.store.projection_reading import SAME_HASH_MAX, SUMMED
 from node.store.projection_records import (
     ComplaintRow,
@@ -99,6 +99,19 @@ class MemoryProjectionStore:
         return state.cursor, [row for row in ordered if after is None or (slot_at(row.place), row.number) > after][
             :limit
         ]
+
+    async def complaints_minted(
+        self, first: bytes, end: bytes, agency: int | None, states: Sequence[int], limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        state = await self._mount.read()
+        found = [
+            row
+            for key, row in sorted(state.complaints.items(), reverse=True)
+            if first <= key < end
+            and state_at(row.place) in states
+            and (agency is None or place_of(agency, 0, 0) <= row.place < place_of(agency + 1, 0, 0))
+        ]
+        return state.cursor, found[:limit]
 
     async def figures(self, wanted: TotalsWanted) -> tuple[Cursor, list[TotalRow]]:
         state = await self._mount.read()

@@ -16,6 +16,7 @@ from sync_protocol.values import AgencyId, Digest
 from tests.sim.disk import Disk
 from tests.sim.memory_hub import MemoryHubStore
 from tests.sim.memory_local import MemoryLocalStore
+from tests.sim.memory_locks import MemoryLockStore
 from tests.sim.memory_projection import MemoryProjectionStore
 from tests.sim.process import Process
 
@@ -58,6 +59,7 @@ class Parts:
     local_store: type[MemoryLocalStore] = MemoryLocalStore
     hub_store: type[MemoryHubStore] = MemoryHubStore
     projection: type[MemoryProjectionStore] = MemoryProjectionStore
+    lock: type[MemoryLockStore] = MemoryLockStore
     lease: type[MemoryLease] = MemoryLease
     pusher: type[Pusher] = Pusher
     hub: type[Hub] = Hub

@@ -10,6 +10,7 @@ import pytest
 from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_of
 from node.store.local_records import (
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -118,6 +119,33 @@ async def test_complaints_are_listed_newest_first_page_by_page_and_by_what_is_as
     assert await store.sources([("sp4n", "77"), ("sp4n", "78")]) == {("sp4n", "77"): key_of(6)}
 
 
+async def test_complaints_are_chosen_by_when_they_came_in_and_when_they_changed(store: LocalStore) -> None:
+    for number, day in ((1, 1), (2, 2), (3, 3)):
+        await record(store, number, received_at=f"2026-02-0{day}T00:00:00.000Z")
+    first_ms, day_ms = 1_769_904_000_000, 86_400_000
+
+    async def found(**wanted: int) -> list[bytes]:
+        return [held.key for held in await store.complaints(ComplaintFilter(**wanted))]  # type: ignore[arg-type]
+
+    assert await found(received_from_ms=first_ms, received_to_ms=first_ms) == [key_of(1)]
+    assert await found(received_from_ms=first_ms + 1) == [key_of(3), key_of(2)]
+    assert await found(received_to_ms=first_ms + 2 * day_ms - 1) == [key_of(2), key_of(1)]
+    assert await found(received_from_ms=first_ms, received_to_ms=first_ms + day_ms, limit=1) == [key_of(2)]
+    assert len(await found(changed_from_ms=7)) == 3
+    assert await found(changed_from_ms=8) == []
+
+
+async def test_lines_of_many_complaints_are_read_at_once_each_in_its_order(store: LocalStore) -> None:
+    await record(store, 1, 2)
+    await record(store, 3, 1)
+    numbers = {held.key: held.no for held in await store.complaints(ComplaintFilter())}
+    first, third = numbers[key_of(1)], numbers[key_of(3)]
+    again = (b"line 1", b"content 1")
+    assert await store.lines_of([third, first, 10_000]) == {first: [again, again], third: [(b"line 3", b"content 3")]}
+    assert await store.lines_of([]) == {}
+    assert set(await store.lines_of(range(1, 2_000))) == set(numbers.values())
+
+
 async def test_a_history_says_which_set_took_each_change_and_where_it_stands(store: LocalStore) -> None:
     await record(store, 1)
     await record(store, 2)
@@ -220,6 +248,37 @@ async def test_a_halt_stays_until_it_is_cleared_and_the_first_reason_counts(stor
     assert (await store.outbox()).halt == Halt(HaltReason.COPY_ALIVE, "first")
     await store.clear_halt()
     assert (await store.outbox()).halt is None
+
+
+async def test_adopted_sets_stand_in_the_chain_with_their_receipts_and_bytes(store: LocalStore) -> None:
+    await record(store, 1, 2, 3)
+    async with store.transaction() as transaction:
+        await transaction.add_adopted([])
+        await transaction.add_adopted(
+            [
+                AdoptedSet(signed(4, 1, 2), 1, 2, receipt(1, epoch=4)),
+                AdoptedSet(signed(9, 2, 0), 3, 2, receipt(2, epoch=9)),
+            ]
+        )
+    view = await store.outbox()
+    assert (view.signed_seq, view.acknowledged_seq, view.unsent, view.pending_epoch) == (2, 2, 1, None)
+    assert await store.last_receipt_at_ms() == 5_002
+    for seq, epoch in ((1, 4), (2, 9)):
+        held = await store.live_set(seq)
+        assert held is not None
+        assert (held.epoch, held.status, held.index, held.attempts) == (epoch, SetStatus.ACKNOWLEDGED, 10 + seq, 0)
+        assert await store.set_frames(held.id) == (b"head", b"contents")
+        assert await store.set_receipt(held.id) == b"receipt %d" % seq
+    with pytest.raises(Corrupt, match="signed before"):
+        async with store.transaction() as transaction:
+            await transaction.add_adopted([AdoptedSet(signed(9, 2), 3, 3, receipt(2, epoch=9))])
+
+
+async def test_that_a_node_is_behind_is_remembered_until_it_is_not(store: LocalStore) -> None:
+    assert not await store.is_behind()
+    for is_behind in (True, True, False):
+        await store.set_behind(is_behind=is_behind)
+        assert await store.is_behind() is is_behind
 
 
 async def test_sets_of_which_the_hub_lacks_lines_are_named_until_they_were_shown_often_enough(

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from node.hub.ports import ProjectionStore
+from node.store import projection_reading
 from node.store.complaint_keys import complaint_key, complaint_of
+from node.store.complaint_place import place_of
 from node.store.projection_postgres import COPY_FROM_ROWS, PostgresProjectionStore
 from node.store.projection_records import (
     ComplaintRow,
@@ -23,6 +25,7 @@ from node.store.projection_records import (
 )
 from node.store.projection_store import SqlProjectionStore
 from sync_protocol.errors import Unavailable
+from sync_protocol.transitions import State
 from tests.sim.disk import Disk, Mount
 from tests.sim.memory_projection import MemoryProjectionStore, ProjectionState
 
@@ -118,6 +121,42 @@ async def test_few_and_many_new_complaints_are_alike(store: ProjectionStore, cou
     rows = [ComplaintRow(key, number, b"s%d" % number, pointer(0, number)) for number, key in enumerate(keys)]
     await store.commit(replace(step_to(1), born=rows))
     assert await store.load(keys) == {row.key: row.state for row in rows}
+
+
+@pytest.mark.parametrize("few", [5_000, 1])
+async def test_complaints_are_found_by_when_they_were_minted_the_newest_first(
+    store: ProjectionStore, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection_reading, "FEW_MAX", few)
+
+    def key(at_ms: int, agency: str) -> bytes:
+        return at_ms.to_bytes(6, "big") + b"\x70" + bytes(9) + agency.encode()
+
+    wanted = [(100, 3, State.RECEIVED), (200, 5, State.CLOSED), (300, 3, State.CLOSED), (300, 4, State.RECEIVED)]
+    rows = [
+        ComplaintRow(key(at_ms, f"{owner}"), place_of(owner, state, 7), b"x", pointer(number, 0))
+        for number, (at_ms, owner, state) in enumerate(wanted)
+    ]
+    await store.commit(replace(step_to(9), born=rows))
+    all_states = list(State)
+
+    async def found(
+        first: int, end: int, agency: int | None = None, states: list[State] = all_states, limit: int = 9
+    ) -> list[int]:
+        first_key, end_key = (at_ms.to_bytes(6, "big") + bytes(10) for at_ms in (first, end))
+        cursor, page = await store.complaints_minted(first_key, end_key, agency, states, limit)
+        assert cursor == step_to(9).cursor
+        return [rows.index(row) for row in page]
+
+    assert await found(0, 400) == [3, 2, 1, 0]
+    assert await found(100, 300) == [1, 0]
+    assert await found(0, 400, limit=2) == [3, 2]
+    assert await found(0, 400, agency=3) == [2, 0]
+    assert await found(0, 400, agency=6) == []
+    assert await found(0, 400, states=[State.CLOSED]) == [2, 1]
+    assert await found(0, 400, agency=3, states=[State.RECEIVED]) == [0]
+    _, rest = await store.complaints_minted(bytes(16), rows[3].key, None, all_states, 9)
+    assert rest == [rows[2], rows[1], rows[0]]
 
 
 async def test_a_step_from_elsewhere_writes_nothing(store: ProjectionStore) -> None:

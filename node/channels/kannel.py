@@ -1,0 +1,119 @@
+"""The address that Kannel's smsbox calls for each SMS to 1708: `GET /sms` (get-url) or `POST /sms` (post-url).
+
+Whoever calls is told apart by a shared secret, by their address, or both (`Gate`); without either the channel is off.
+The answer is the text of the SMS that smsbox sends back. An answer that is not 200 says that the message was not
+recorded, and smsbox asks again with the same id. What stood in a request is in no log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from hmac import compare_digest
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from node.channels.kannel_request import QUERY_MAX_BYTES, IncomingSms, read_parameters, read_sms
+from node.channels.sms import SmsChannel
+from node.local.http_middleware import OPEN_ROUTES
+from node.local.http_problems import FORBIDDEN, TIMEOUT, UNSUPPORTED_TYPE
+from sync_protocol.errors import Refused, malformed, too_large
+
+SMS_PATH: Final = "/sms"
+BODY_TIMEOUT_S: Final = 20.0  # smsbox stands beside us or in the next room
+LINE_MAX_BYTES: Final = QUERY_MAX_BYTES + 1_024  # method, path and version around the longest query
+_FORM: Final = "application/x-www-form-urlencoded"
+_SAID: Final = ("text/plain", "application/octet-stream")
+#: What smsbox gives as headers with post-url, the last one with percent signs; what stands in the query goes first.
+_HEADERS: Final = {"from": "X-Kannel-From", "to": "X-Kannel-To", "ts": "X-Kannel-Time", "udh": "X-Kannel-UDH"}
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Who may call. `secret` "" and no `allowed`: nobody may."""
+
+    secret: str
+    allowed: tuple[Network, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel is on at all."""
+        return bool(self.secret or self.allowed)
+
+    def check(self, remote: str | None, secret: bytes) -> None:
+        """Raises Refused(forbidden) for anybody else."""
+        right_secret = not self.secret or compare_digest(self.secret.encode(), secret)
+        right_place = not self.allowed or _is_within(remote, self.allowed)
+        if not (self.is_open and right_secret and right_place):
+            raise Refused(FORBIDDEN, "only the SMS gateway of this node may call this address")
+
+
+@dataclass(frozen=True, slots=True)
+class KannelEndpoint:
+    """The handler and what it stands on."""
+
+    channel: SmsChannel
+    gate: Gate
+
+    async def take(self, request: web.Request) -> web.Response:
+        """One SMS: 200 and the answer once it is recorded, or a problem."""
+        query = request.raw_path.partition("?")[2].encode("utf-8", "surrogateescape")
+        parameters = read_parameters(query)
+        self.gate.check(request.remote, parameters.get("secret", b""))
+        sms = read_sms(parameters) if request.method == "GET" else await _read_posted(request, parameters)
+        return web.Response(text=await self.channel.answer(sms), content_type="text/plain", charset="utf-8")
+
+
+def add_routes(app: web.Application, channel: SmsChannel, gate: Gate) -> None:
+    """Mounts the channel; it needs no token of the intake, it has its gate."""
+    endpoint = KannelEndpoint(channel, gate)
+    app[OPEN_ROUTES].add(SMS_PATH)
+    app.router.add_get(SMS_PATH, endpoint.take, allow_head=False)
+    app.router.add_post(SMS_PATH, endpoint.take)
+
+
+async def _read_posted(request: web.Request, parameters: dict[str, bytes]) -> IncomingSms:
+    """A form with the same parameters, or the text itself with the others in query and headers."""
+    kind = request.content_type
+    if kind != _FORM and kind not in _SAID:
+        raise Refused(UNSUPPORTED_TYPE, "an SMS comes as a form, or as text/plain", where="Content-Type")
+    body = await _read_body(request)
+    if kind == _FORM:
+        form = read_parameters(body)
+        if form.keys() & parameters.keys():
+            raise malformed("may be given once, in the query or in the form", "query")
+        return read_sms(parameters | form)
+    headers = {
+        name: unquote_to_bytes(value) if name == "udh" else value.encode("utf-8", "surrogateescape")
+        for name, header in _HEADERS.items()
+        if (value := request.headers.get(header)) is not None
+    }
+    return read_sms(headers | parameters, body, request.charset or "")
+
+
+async def _read_body(request: web.Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > QUERY_MAX_BYTES:
+                    raise too_large("body", QUERY_MAX_BYTES)
+    except TimeoutError:
+        raise Refused(TIMEOUT, f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise malformed("the body ended before its announced end", "body") from None
+    return bytes(body)
+
+
+def _is_within(remote: str | None, allowed: tuple[Network, ...]) -> bool:
+    if remote is None:
+        return False
+    address = ip_address(remote)
+    plain = getattr(address, "ipv4_mapped", None) or address
+    return any(plain in network for network in allowed)

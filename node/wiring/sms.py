@@ -1,0 +1,70 @@
+"""Wiring of the SMS channel: off until simpul.toml says who may call it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from node.config_data import config_file
+from node.directory import load_directory
+from node.hub.deadlines import MARKS, Clocks, begin, hour_of, read_deadlines
+from node.local.abroad import Abroad
+from node.local.http import RUNNER_OPTIONS
+from node.local.ports import LocalStore
+from node.local.service import LocalService
+from node.local.tracking import NextDue
+from node.ports import Clock
+from node.settings import NodeSettings, networks_in
+from sync_protocol.complaint import ComplaintState
+from sync_protocol.line import parse_change
+
+
+def add_sms(
+    app: web.Application,
+    service: LocalService,
+    store: LocalStore,
+    clock: Clock,
+    settings: NodeSettings,
+    abroad: Abroad,
+) -> dict[str, Any]:
+    """Mounts the channel if it is on. Options for the runner: those of the intake, with room for a long SMS."""
+    if not settings.sms_secret and not settings.sms_allow:
+        return RUNNER_OPTIONS
+    from node.channels.guesses import GuessLimit
+    from node.channels.kannel import LINE_MAX_BYTES, Gate, add_routes
+    from node.channels.routing import Router
+    from node.channels.sms import SmsChannel
+    from node.channels.sms_keywords import load_keywords
+
+    channel = SmsChannel(
+        service,
+        store,
+        clock,
+        load_keywords(),
+        load_directory(),
+        Router(service, abroad, clock),
+        GuessLimit(clock),
+        next_due(),
+    )
+    add_routes(app, channel, Gate(settings.sms_secret, networks_in(settings.sms_allow)))
+    return {**RUNNER_OPTIONS, "max_line_size": LINE_MAX_BYTES}
+
+
+def next_due() -> NextDue:
+    """Deadlines by the tables that came with the program."""
+    duties, calendar = (config_file(name).read_text(encoding="utf-8") for name in ("deadlines.toml", "calendar.toml"))
+    deadlines = read_deadlines(duties, calendar, load_directory())
+
+    def due_hour(state: ComplaintState, lines: Sequence[bytes]) -> int | None:
+        clocks: Clocks | None = None
+        for change in map(parse_change, lines):
+            if clocks is None:
+                clocks = begin(change)
+            elif change.type in MARKS:
+                MARKS[change.type](clocks, hour_of(change.at))
+        due = None if clocks is None else deadlines.due(state, clocks)
+        return None if due is None else due.hour
+
+    return due_hour
