@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import json
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -16,16 +17,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import URL
 
 from tests.edge.bad_line import bad_line, swallow_reply
 from tests.edge.desk import Desk, health_of
+from tests.edge.freeze_run import FreezeRun
 from tests.edge.hub_lab import running_hub
 from tests.edge.import_support import sp4n_row, write_csv
-from tests.edge.kill_figures import Figures
+from tests.edge.kill_figures import Asked, Figures
 from tests.edge.kill_run import leaders_in
 from tests.edge.program import wait_for
 from tests.edge.watcher import watching
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end, serving_hub
+from tests.postgres import fresh_database
 
 IMPATIENT = {"SIMPUL_REQUEST_TIMEOUT_S": "0.3"}
 STALE_AFTER_S = 1.5
@@ -139,6 +143,21 @@ def sick(url: str) -> str:
         return ""
     assert status == 503
     return str(body["detail"])
+
+
+@pytest.mark.slow
+def test_processes_that_freeze_under_load_while_the_database_ends_their_sessions_sign_one_history(
+    tmp_path: Path, postgres_server: URL
+) -> None:
+    seed = secrets.randbelow(1_000_000)
+    print(f"seed {seed}")
+    with fresh_database(postgres_server) as log, fresh_database(postgres_server) as lock:
+        urls = [url.render_as_string(hide_password=False) for url in (log, lock)]
+        asked = Asked(6, 300, seed, nodes=2, processes=3, database_url=urls[0], lock_url=urls[1])
+        running = FreezeRun(tmp_path, asked, print)
+        found = running.run()
+    assert found.in_log == found.changes
+    assert running.sessions_ended > 0
 
 
 def test_a_hub_waits_for_a_process_that_froze_in_the_middle_of_an_append_and_goes_on_when_it_lets_go(

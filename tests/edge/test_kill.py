@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.edge.desk import desk_run
-from tests.edge.kill_figures import Asked
+from tests.edge.import_support import sp4n_row, write_csv
+from tests.edge.kill_figures import Asked, Figures
 from tests.edge.kill_run import kill_run
-from tests.edge.kills import KINDS, shares
+from tests.edge.kills import KINDS, Kind, hold, shares
 from tests.edge.refill_kills import refill_kills
+from tests.edge.watcher import watching
+from tests.edge.whole_way import NodeDirectory, serving_hub
 
 
 @pytest.fixture
@@ -44,6 +47,22 @@ def test_a_hub_that_is_killed_while_it_takes_its_log_back_goes_on_and_ends_with_
 ) -> None:
     found = refill_kills(tmp_path, Asked(kills=4, changes=40, seed=seed))
     assert found.in_log == found.changes == 40
+
+
+def test_a_complaint_that_is_not_in_the_log_makes_the_run_a_loss_and_its_folder_is_kept(tmp_path: Path) -> None:
+    def loses_one(place: Path, _asked: Asked, _say: object) -> Figures:
+        with serving_hub(place) as hub, watching(hub) as watcher:
+            node = NodeDirectory(place / "node")
+            node.enrol(hub)
+            node.import_(write_csv(place / "a.csv", [sp4n_row(1), sp4n_row(2)]))
+            node.push()
+            found = Figures(0, changes=3)
+            found.count_up(hub, place / "export", [node.agency], watcher)
+            return found
+
+    told = hold(Kind("lossy", 1.0, "one too few", loses_one), 1, 0, tmp_path, print)
+    assert "changes=3, in_log=2, in_projection=2" in told["failed"]
+    assert (tmp_path / "lossy" / "export").is_dir()
 
 
 @pytest.mark.parametrize("kills", [1, 7, 20, 200])
