@@ -256,14 +256,14 @@ BUGS: Final[dict[str, Bug]] = {
         lambda: Parts(hub=HastyHub), "was published after|rewritten or cut|was put back|without a reason", 2
     ),
     "refills without verifying": Bug(
-        lambda: Parts(hub=CredulousHub), "never signed|other changes|lines of the set", 58
+        lambda: Parts(hub=CredulousHub), "never signed|other changes|lines of the set", 97
     ),
-    "goes on folding where it was": Bug(lambda: Parts(hub=ForgettingHub), "that was erased", 58),
+    "goes on folding where it was": Bug(lambda: Parts(hub=ForgettingHub), "that was erased", 93),
     "folds past missing lines": Bug(lambda: Parts(hub_store=HurriedStore), "another state hash", 58),
-    "swaps the lock without comparing": Bug(lambda: Parts(lock=BlindLockStore), "was published after|two roots", 58),
+    "swaps the lock without comparing": Bug(lambda: Parts(lock=BlindLockStore), "was published after|two roots", 135),
     "appends without comparing": Bug(
         lambda: Parts(hub_store=BlindHubStore), "another root|rewritten or cut|be folded", 1
     ),
     "shows what is not published": Bug(lambda: Parts(hub=EarlyHub), "was shown|about:blank|without a reason", 3),
-    "projects without comparing": Bug(lambda: Parts(projection=DeafProjection), "another state hash|projection", 58),
+    "projects without comparing": Bug(lambda: Parts(projection=DeafProjection), "another state hash|projection", 84),
 }
