@@ -19,6 +19,7 @@ FOUND: Final = {
     64: "a pending key that a copy had used was asked for, for ever (tests/edge/test_spent_keys.py)",
     71: "a rotation that arrived late halted its node (tests/edge/test_spent_keys.py)",
     76: "words erased in a set that was then withdrawn were announced again (tests/store/test_local_epochs.py)",
+    245: "erased words stayed in what a refill had gathered, when its process died at the end (node/hub/restoring.py)",
     307: "a recovering hub was shown everything again every few seconds (tests/edge/test_hub_refill.py)",
 }
 
