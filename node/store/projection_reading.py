@@ -138,7 +138,7 @@ class ProjectionReading:
 
     async def tables_mark(self) -> bytes:
         async with self.readers.connect() as connection:
-            return bytes((await connection.execute(select(CURSOR.c.tables_mark))).scalar_one())
+            return bytes((await connection.execute(select(CURSOR.c.tables_mark))).scalar_one() or b"")
 
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
         cursor, rows = await self.figures(TotalsWanted())

@@ -119,4 +119,6 @@ class CursorTable(ProjectionTable, table=True):
     size: int = Field(sa_type=BigInteger)
     state_hash: bytes = Field(sa_type=LargeBinary)
     updated_at_ms: int = Field(sa_type=BigInteger)
-    tables_mark: bytes = Field(sa_type=LargeBinary)  # of the deadline tables that measured everything here
+    tables_mark: bytes | None = Field(
+        default=None, sa_type=LargeBinary
+    )  # of the deadline tables that measured everything here

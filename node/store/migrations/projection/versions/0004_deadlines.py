@@ -31,7 +31,6 @@ def upgrade() -> None:
         sa.Column("from_ms", _BIG if is_postgres else sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("until_ms", _BIG, nullable=False),
     )
-    empty = "decode('', 'hex')" if is_postgres else "x''"
-    op.add_column("cursor", sa.Column("tables_mark", sa.LargeBinary(), nullable=False, server_default=sa.text(empty)))
+    op.add_column("cursor", sa.Column("tables_mark", sa.LargeBinary()))
     start = sa.table("cursor", sa.column("size"), sa.column("state_hash", sa.LargeBinary()), sa.column("updated_at_ms"))
     op.execute(start.update().values(size=0, state_hash=bytes(32), updated_at_ms=0))
