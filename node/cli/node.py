@@ -121,7 +121,7 @@ def import_(
     as_json: JsonFlag = False,
 ) -> None:
     """Import an export of another system. Importing twice adds nothing; bad rows are named, the rest goes in."""
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     with import_progress(f"importing {file.name}") as show:
         work = wiring.import_file(
@@ -157,7 +157,7 @@ def compare(
     as_json: JsonFlag = False,
 ) -> None:
     """Which complaints are only in the old system: an export of it against this node. Exit 0 when none is."""
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     with import_progress(f"comparing {file.name}") as show:
         work = wiring.compare_file(directory, file, format_name=format_, map_file=map_file, progress=show)
@@ -204,7 +204,7 @@ def _show_due(document: dict[str, Any]) -> None:
 @app.command("sweep")
 def sweep(directory: Directory, as_json: JsonFlag = False) -> None:
     """Close what its reporter left without reply, once; `serve` does it by itself. For cron, where nothing serves."""
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     document = run(wiring.sweep(directory), as_json=as_json)
     emit(
@@ -246,7 +246,7 @@ def push(
 @app.command("inbox")
 def inbox(directory: Directory, as_json: JsonFlag = False) -> None:
     """Take in what the hub tells (`serve` does so by itself); show what is offered here, and what the log refused."""
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     document = run(wiring.read_inbox(directory), as_json=as_json)
     emit(document, as_json=as_json, human=_show_inbox)
@@ -302,7 +302,7 @@ def excerpt(
 
 
 def _write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool, as_json: bool) -> None:
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     document = run(wiring.write_excerpt(directory, complaint, out, with_content=with_content), as_json=as_json)
     emit(

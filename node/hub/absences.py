@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.deadlines.outages import Outages
 from node.hub.log import HubLog
-from node.hub.ports import ProjectionStore
+from node.hub.projection_ports import ProjectionStore
 
 
 class Absences:

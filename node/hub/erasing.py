@@ -19,7 +19,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from node.hub.ports import HubStore, ProjectionStore
+from node.hub.ports import HubStore
+from node.hub.projection_ports import ProjectionStore
 from node.store.hub_records import KeptErasure, StoredSet
 from node.store.projection_records import Erasure, InboxRow, ProjectionStep, read_pointers
 from sync_protocol.change_set import Erased, erase_contents, parse_change_set

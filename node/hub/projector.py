@@ -17,7 +17,8 @@ from node.deadlines.tables import Deadlines
 from node.hub.erasing import carry_out, told_of_erasures
 from node.hub.folding import OpenBatch, fold_batch, is_small, open_batch
 from node.hub.log import HubLog
-from node.hub.ports import HubStore, ProjectionStore, Turn
+from node.hub.ports import HubStore, Turn
+from node.hub.projection_ports import ProjectionStore
 from node.ports import Clock
 from node.store.projection_records import Cursor, ProjectionStep
 from sync_protocol.errors import Unavailable

@@ -15,7 +15,7 @@ from typing import Final
 from node.deadlines.clocks import due_words
 from node.hub.folding import unpack_state
 from node.hub.log import HubLog
-from node.hub.ports import ProjectionStore
+from node.hub.projection_ports import ProjectionStore
 from node.ports import Clock
 from node.store.complaint_keys import complaint_key
 from node.store.complaint_place import slot_at

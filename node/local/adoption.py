@@ -21,14 +21,8 @@ from node.local.rebasing import AdoptedChange, AnyRules, Rebased, apply, rebase
 from node.local.shared import settle
 from node.ports import Clock
 from node.store.complaint_keys import complaint_of
-from node.store.local_records import (
-    Acknowledgement,
-    AdoptedSet,
-    ChainEnd,
-    HeldChange,
-    SharedComplaint,
-    WrittenChange,
-)
+from node.store.local_records import Acknowledgement, AdoptedSet, ChainEnd, HeldChange, WrittenChange
+from node.store.shared_records import SharedComplaint
 from sync_protocol.complaint import ComplaintState, FoldContext
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import Halt, HaltReason

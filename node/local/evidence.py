@@ -12,14 +12,8 @@ from typing import Final
 from node.local.hub_evidence import roster_of
 from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_key
-from node.store.local_records import (
-    ComplaintFilter,
-    ForeignSet,
-    HeldChange,
-    HeldComplaint,
-    HeldSet,
-    HeldStatement,
-)
+from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet, HeldStatement
+from node.store.shared_records import ForeignSet
 from sync_protocol.change_set import ChangeSet, parse_change_set, verify_lines
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decompress_part

@@ -19,7 +19,8 @@ from node.local.ports import InboxLink, LocalStore, LocalTransaction
 from node.local.shared import settle
 from node.ports import Clock
 from node.store.complaint_keys import complaint_key, complaint_of
-from node.store.local_records import ForeignSet, HeldStatement, Refusal, SharedComplaint, WrittenComplaint
+from node.store.local_records import HeldStatement, WrittenComplaint
+from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
 from sync_protocol.change_types import Erased
 from sync_protocol.errors import Refused, SimpulError
 from sync_protocol.evidence import EvidenceFile, EvidenceStatement, OpenEvidence, verify_evidence

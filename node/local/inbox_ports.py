@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from node.store.local_records import ForeignSet, Refusal, SharedComplaint
+from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
 
 
 class InboxTransaction(Protocol):

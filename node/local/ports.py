@@ -21,7 +21,6 @@ from node.store.local_records import (
     ChainEnd,
     ComplaintFilter,
     Cuttable,
-    ForeignSet,
     Found,
     HeldChange,
     HeldComplaint,
@@ -31,7 +30,6 @@ from node.store.local_records import (
     Named,
     NodeIdentity,
     Outgoing,
-    Refusal,
     Seen,
     SetAside,
     Signing,
@@ -39,6 +37,7 @@ from node.store.local_records import (
     WrittenComplaint,
     WrittenRows,
 )
+from node.store.shared_records import ForeignSet, Refusal
 from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from node.deadlines.clocks import STARTS, Clocks, follow
 from node.local.ports import LocalStore
 from node.local.rebasing import AnyRules
-from node.store.local_records import ForeignSet, HeldChange, HeldComplaint, SharedComplaint
+from node.store.local_records import HeldChange, HeldComplaint
+from node.store.shared_records import ForeignSet, SharedComplaint
 from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
 from sync_protocol.errors import Refused
 from sync_protocol.excerpt import parse_excerpt

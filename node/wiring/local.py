@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,16 +19,11 @@ from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
 from node.local.abroad import Abroad
-from node.local.api_answers import summary_of
 from node.local.enrolment import enrol_node
-from node.local.evidence import make_evidence
 from node.local.federation import Federation
 from node.local.hub_session import HubSession
-from node.local.import_service import Comparison, ImportRun, ImportTotals
-from node.local.importers.areas import area_finder
 from node.local.inbox import Inbox
 from node.local.lease import DirectoryLease
-from node.local.measuring import measure
 from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
@@ -38,22 +32,19 @@ from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
 from node.local.suggestions import read_rules
-from node.local.sweeper import sweep as sweep_once
 from node.local.sweeper import sweep_forever
 from node.logs import configure_logs
 from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
-from node.store.complaint_keys import complaint_of
-from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
 from node.wiring.node_channels import channels
 from node.wiring.node_files import files_at_work
 from node.wiring.node_store import check_database, is_database_gone
 from sync_protocol.errors import Refused, Unavailable
-from sync_protocol.values import AgencyId, format_timestamp
+from sync_protocol.values import AgencyId
 
 RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
 SHOWN_MAX: Final = 200  # offers and refusals on one screen
@@ -303,52 +294,6 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def import_file(
-    directory: Path,
-    file: Path,
-    *,
-    format_name: str | None,
-    map_file: Path | None,
-    dry_run: bool,
-    progress: Callable[[ImportTotals], None],
-) -> dict[str, Any]:
-    """`simpul node import`."""
-    async with opened(directory) as parts, parts.service() as service:
-        run = ImportRun(service, parts.zone, area_finder(), progress)
-        totals = await run.run(file, format_name=format_name, map_file=map_file, dry_run=dry_run)
-        return totals.document()
-
-
-async def compare_file(
-    directory: Path,
-    file: Path,
-    *,
-    format_name: str | None,
-    map_file: Path | None,
-    progress: Callable[[ImportTotals], None],
-) -> dict[str, Any]:
-    """`simpul node compare`."""
-    async with opened(directory) as parts, parts.service() as service:
-        comparison = Comparison(service)
-        run = ImportRun(comparison, parts.zone, area_finder(), progress)
-        totals = await run.run(file, format_name=format_name, map_file=map_file)
-        return {
-            "read": totals.read,
-            "here": totals.already_there,
-            "only_there_count": comparison.count,
-            "only_there": [asdict(one) for one in comparison.missing],
-            "unreadable": [{"line": row.line, "reason": row.reason} for row in totals.refused],
-        }
-
-
-async def sweep(directory: Path) -> dict[str, Any]:
-    """`simpul node sweep`: what `serve` does by itself, once."""
-    async with opened(directory) as parts, parts.service() as service:
-        await measure(parts.store, parts.deadlines, str(parts.agency))
-        closes = parts.settings.close_by_itself
-        return {"closed": await sweep_once(parts.store, service, parts.clock) if closes else 0, "closes": closes}
-
-
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
     """`simpul node push`: without serving; `reached` says whether the hub answered at all."""
     await bring_back(directory)
@@ -372,30 +317,6 @@ async def _take_in(parts: NodeParts, link: HubClient) -> int:
         return 0
 
 
-async def read_inbox(directory: Path) -> dict[str, Any]:
-    """`simpul node inbox`."""
-    async with opened(directory) as parts:
-        link = parts.link()
-        try:
-            told = await parts.inbox(link).drain()
-        finally:
-            await link.close()
-        offered = await parts.store.complaints(ComplaintFilter(offered_to=str(parts.agency), limit=SHOWN_MAX))
-        return {
-            "told": told,
-            "offered": [msgspec.to_builtins(summary_of(held, parts.clock.now_ms())) for held in offered],
-            "refused": [
-                {
-                    "complaint": None if one.key is None else str(complaint_of(one.key)),
-                    "change": one.change_id,
-                    "verdict": one.verdict,
-                    "at": format_timestamp(one.at_ms),
-                }
-                for one in await parts.store.refusals(SHOWN_MAX)
-            ],
-        }
-
-
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
     """`simpul node recover`: clears a halt if this copy is to stay, then compares and refills."""
     await bring_back(directory)
@@ -411,20 +332,3 @@ async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
             await link.close()
         document: dict[str, Any] = msgspec.to_builtins(recovered)
         return document
-
-
-async def write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool) -> dict[str, Any]:
-    """`simpul node receipt` and `excerpt`. Never overwrites a file."""
-    async with opened(directory) as parts:
-        data, evidence = await make_evidence(parts.store, complaint, with_content=with_content)
-    try:
-        await asyncio.to_thread(_write_new, out, data)
-    except FileExistsError:
-        step = "Choose another name."
-        raise Refused("configuration", f"{out} exists already", members={"next": step}) from None
-    return {"complaint": str(evidence.complaint), "lines": len(evidence.changes), "file": str(out)}
-
-
-def _write_new(out: Path, data: bytes) -> None:
-    with out.open("xb") as file:
-        file.write(data)

@@ -15,14 +15,11 @@ from node.store.local_records import (
     Answer,
     ApiToken,
     ChainEnd,
-    ForeignSet,
     HeldChange,
     HeldComplaint,
     HeldSet,
     HeldStatement,
     NodeIdentity,
-    OwnLine,
-    Refusal,
     RowConflict,
     Seen,
     SetAside,
@@ -32,6 +29,7 @@ from node.store.local_records import (
     WrittenComplaint,
 )
 from node.store.local_transaction import not_enrolled, signed_before
+from node.store.shared_records import ForeignSet, OwnLine, Refusal
 from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView

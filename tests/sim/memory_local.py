@@ -19,7 +19,6 @@ from node.store.local_records import (
     ChainEnd,
     ComplaintFilter,
     Cuttable,
-    ForeignSet,
     Found,
     HeldChange,
     HeldComplaint,
@@ -29,7 +28,6 @@ from node.store.local_records import (
     Named,
     NodeIdentity,
     Outgoing,
-    Refusal,
     RowConflict,
     Seen,
     SetAside,
@@ -40,6 +38,7 @@ from node.store.local_records import (
     WrittenRows,
 )
 from node.store.local_transaction import frames_gone
+from node.store.shared_records import ForeignSet, Refusal
 from sync_protocol.backoff import Schedule
 from sync_protocol.change_set import hide_contents, parse_change_set
 from sync_protocol.complaint import State

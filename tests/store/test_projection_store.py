@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from node.deadlines.clocks import Duty
 from node.deadlines.slot import HOUR_MS, Due, slot_of, slots_due
-from node.hub.ports import ProjectionStore
+from node.hub.projection_ports import ProjectionStore
 from node.store import projection_reading
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.complaint_place import place_of, slot_at
