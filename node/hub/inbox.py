@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from node.hub.evidence import EvidenceMaker
+from node.hub.evidence import EvidenceMaker, written_bytes
 from node.hub.folding import unpack_state
 from node.hub.log import HubLog
 from node.hub.ports import ProjectionStore
@@ -76,8 +76,9 @@ class Inbox:
 
     def _wait(self, agency: str) -> asyncio.Future[None]:
         waiting = self._waiting.setdefault(agency, [])
-        if len(waiting) >= WAITERS_MAX:
-            waiting[0].cancel()
+        still = [one for one in waiting if not one.done()]
+        for one in still[: max(0, len(still) - WAITERS_MAX + 1)]:
+            one.cancel()
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(woken)
         return woken
@@ -99,8 +100,13 @@ class Inbox:
         items: list[InboxItem] = []
         size = 0
         for row in rows:
-            items.append(await self._item(agency, row))
-            size += sum(len(one.lines) for one in items[-1].evidence.sets) if items[-1].evidence else 0
+            try:
+                items.append(await self._item(agency, row))
+            except Unavailable:
+                if not items:
+                    raise
+                break  # what comes before it is told now
+            size += sum(map(written_bytes, items[-1].evidence.sets)) if items[-1].evidence else 0
             after = row.place
             if size > PAGE_BYTES:
                 break

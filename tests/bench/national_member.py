@@ -71,6 +71,7 @@ class Member:
         self.commits: list[float] = []
         self._stop = asyncio.Event()
         self._pushing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, directory: Path) -> Self:
@@ -82,9 +83,18 @@ class Member:
         member._pushing = asyncio.create_task(member.pusher.run(member._stop))
         return member
 
+    async def wait_for_the_hub(self) -> None:
+        """From now on it takes in what the hub tells, as `serve` does; returns when its first question is answered."""
+        inbox = self.parts.inbox(self.link)
+        await inbox.round(0)
+        self._reading = asyncio.create_task(inbox.run(self._stop))
+
     async def close(self) -> None:
         """Ends as `serve` does."""
         self._stop.set()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         if self._pushing is not None:
             await asyncio.wait([self._pushing], timeout=STOP_S)
             self._pushing.cancel()
