@@ -19,7 +19,7 @@ from tests.bench.national_hub import NationalHub, Watched
 from tests.bench.national_measures import cpu_s, percentile, resident_mib, threads
 
 PATIENCE_S = 900.0  # for what is pushed to be visible, on the slowest machine this should run on
-REST_S = 60.0  # three times as long as a node waits in its inbox
+REST_S = 60.0  # a quarter of what a node waits for in its inbox: a quarter of them ask anew
 LINE_MAX_BYTES = 2**24  # of what a process of nodes says at once: a number for each of its nodes
 _AUDIT_SHOWN = ("ok", "findings", "stderr", "export_s", "audit_s")
 Share = Callable[[int], dict[str, Any]]

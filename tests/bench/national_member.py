@@ -6,6 +6,7 @@ The stopwatch sits at the store: a set is cut, its receipt is durable. Everythin
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from node.local.inbox import WAIT_MAX_S
 from node.local.pusher import Pusher
 from node.local.recording import Command, Outcome
 from node.local.service import LocalService
@@ -84,10 +86,17 @@ class Member:
         return member
 
     async def wait_for_the_hub(self) -> None:
-        """From now on it takes in what the hub tells, as `serve` does; returns when its first question is answered."""
+        """From now on it waits for what the hub tells, as after some minutes of rest; the nodes' turns are spread."""
         inbox = self.parts.inbox(self.link)
         await inbox.round(0)
-        self._reading = asyncio.create_task(inbox.run(self._stop))
+
+        async def wait() -> None:
+            wait_s = random.random() * WAIT_MAX_S
+            while True:
+                await inbox.round(wait_s)
+                wait_s = WAIT_MAX_S
+
+        self._reading = asyncio.create_task(wait())
 
     async def close(self) -> None:
         """Ends as `serve` does."""
