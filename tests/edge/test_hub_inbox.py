@@ -126,6 +126,18 @@ async def test_an_answer_that_fails_behind_its_beginning_is_broken_off_and_asked
     assert [item.complaint for item in page.items] == [complaint]
 
 
+async def test_a_hub_that_ends_answers_at_once_who_is_kept_at_the_line(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_inbox, "SILENT_S", 0.2)
+    waiting = asyncio.create_task(nodes[0].link.inbox("", 300))
+    await asyncio.sleep(0.5)
+    monkeypatch.setattr(http_inbox, "SILENT_S", 300.0)
+    await asyncio.sleep(0.3)
+    lab.hub.inbox.close()
+    assert (await asyncio.wait_for(waiting, 5)).items == []
+
+
 async def test_who_hangs_up_while_waiting_leaves_nothing_behind(
     lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
