@@ -235,6 +235,30 @@ async def test_a_set_that_concerns_one_agency_a_hundred_times_is_opened_once(
     assert len(opened) == 1
 
 
+async def test_a_set_that_does_much_to_one_complaint_is_told_once_not_once_for_each_change(
+    lab: Lab, nodes: list[Peer]
+) -> None:
+    """Thousands of notes in one small set would be told thousands of times, each time with all of them."""
+    city, regency, _ = nodes
+    complaint = await transferred(lab, nodes)
+    for number in range(30):
+        await regency.change("noted", complaint, f"Catatan {number}")
+    await regency.offer(complaint, CITY)
+    await regency.withdraw(complaint)
+    said = (await regency.history(complaint))[0].content
+    assert said is not None
+    await regency.change("erased", complaint, ground="request", leaves=[b64u_encode(leaf_hash(said))])
+    await regency.push()
+    await lab.hub.projector.catch_up()
+    after = await city.store.inbox_place()
+    page = await city.link.inbox(f"{after >> 16}.{after & 0xFFFF}", 0)
+    assert [item.note for item in page.items] == ["history", "erased"]
+    await city.inbox.drain()
+    assert len(await city.history(complaint)) == 3 + 30 + 2 + 1
+    assert (await city.history(complaint))[0].content is None
+    assert (await city.state(complaint)).offer_to is None
+
+
 async def test_what_was_kept_for_the_next_one_who_asks_never_shows_words_that_are_gone(
     lab: Lab, nodes: list[Peer]
 ) -> None:
