@@ -20,10 +20,11 @@ from node.store.local_base import fetch
 from sync_protocol.errors import Unavailable
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.excerpt import OpenSet
+from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.line import format_change, format_content, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import AgencyId, ComplaintId, b64u_encode
-from tests.edge.hub_lab import Lab, running_hub
+from tests.edge.hub_lab import Lab, Role, running_hub
 from tests.edge.inbox_lab import DESK, Peer, peers, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
@@ -305,3 +306,36 @@ async def _line(node: Peer, complaint: str) -> bytes:
 def _place(text: str) -> int:
     index, _, position = text.partition(".")
     return int(index) << 16 | int(position)
+
+
+@pytest.mark.parametrize("disputed_from", [0, 1])
+async def test_what_was_signed_in_time_is_taken_in_after_its_key_was_revoked_and_both_hub_keys_rotated(
+    lab: Lab, nodes: list[Peer], disputed_from: int
+) -> None:
+    """Between the set and the reading everything that can be rotated was; the reader knows none of it yet."""
+    city, regency, _ = nodes
+    complaint = await city.receive()
+    await city.offer(complaint, REGENCY)
+    await city.push()
+    await lab.hub.revoke(CITY, disputed_from=disputed_from, reason="stolen")
+    for role in (Role.LOG, Role.REGISTRAR, Role.LOG):
+        await lab.hub.rotate(role)
+    await lab.hub.projector.catch_up()
+    assert await regency.inbox.drain() == 1
+    assert (await regency.state(complaint)).offer_to == REGENCY
+    await regency.accept(complaint)
+    await regency.push()
+    await lab.hub.projector.catch_up()
+    assert await regency.inbox.drain() == 0
+    assert await regency.store.refusals(9) == []
+
+
+async def test_a_halted_node_goes_on_taking_in_what_it_is_told(lab: Lab, nodes: list[Peer]) -> None:
+    """Offers to it must not be unseen because its pusher waits for a person."""
+    city, regency, _ = nodes
+    complaint = await city.receive()
+    await city.offer(complaint, REGENCY)
+    await settle_down([city], lab)
+    await regency.store.halt(Halt(HaltReason.COPY_ALIVE, "two of us"), lab.clock.now_ms())
+    assert await regency.inbox.drain() == 1
+    assert (await regency.state(complaint)).offer_to == REGENCY
