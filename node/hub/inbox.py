@@ -26,6 +26,7 @@ from sync_protocol.wire import InboxItem, InboxPage
 
 PAGE_ITEMS: Final = 100
 PAGE_BYTES: Final = 2 * 1024 * 1024  # of evidence; one item more may come on top
+AGAIN_MAX: Final = 256  # changes of a history that is told again and again; of a longer one what was told is left out
 WAITERS_MAX: Final = 4  # of one agency: more are its own mistake, and the oldest is answered with nothing
 
 
@@ -138,12 +139,15 @@ class Inbox:
         _, held = await self._projection.complaint(row.key)
         if held is None:
             raise Unavailable("the projection is being made anew", retry_after_s=5)
-        is_whole = row.note == Note.HISTORY
+        is_history = row.note == Note.HISTORY
         places = [
             place
             for place in read_pointers(held.pointers)
-            if place[0] == where(row.place)[0] or (is_whole and pointer_to(*place) < row.place)
+            if place[0] == where(row.place)[0] or (is_history and pointer_to(*place) < row.place)
         ]
+        if is_history and len(places) > AGAIN_MAX:
+            told = await self._projection.history_told(agency, row.key, row.place)
+            places = [place for place in places if told is None or place[0] > where(told)[0]]
         return await self._evidence.make(row.key, places, with_content=self._may_read(agency, held))
 
     async def evidence_for(self, agency: AgencyId, key: bytes) -> EvidenceFile:

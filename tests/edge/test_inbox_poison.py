@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from node.hub import evidence as hub_evidence
+from node.hub import inbox as hub_inbox
 from node.hub.evidence import EvidenceMaker
 from node.hub.inbox import WAITERS_MAX
 from node.local.hub_evidence import Contradiction
@@ -258,6 +259,28 @@ async def test_a_set_that_does_much_to_one_complaint_is_told_once_not_once_for_e
     assert len(await city.history(complaint)) == 3 + 30 + 2 + 1
     assert (await city.history(complaint))[0].content is None
     assert (await city.state(complaint)).offer_to is None
+
+
+async def test_a_long_history_that_is_offered_again_and_again_is_told_once_and_then_what_is_new(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two thousand offers, each withdrawn, would be told with four thousand changes each."""
+    monkeypatch.setattr(hub_inbox, "AGAIN_MAX", 3)
+    city, regency, _ = nodes
+    complaint = await city.receive()
+    for _ in range(4):
+        await city.offer(complaint, REGENCY)
+        await city.push()
+        await city.withdraw(complaint)
+        await city.push()
+    await lab.hub.projector.catch_up()
+    page = await regency.link.inbox("", 0)
+    shown = [len(item.evidence.sets) for item in page.items if item.evidence is not None and item.note == "history"]
+    assert shown == [1, 2, 2, 2]
+    await regency.inbox.drain()
+    assert await regency.types(complaint) == ["received", *(4 * ["offered", "withdrawn"])]
+    whole = await city.link.evidence(complaint)
+    assert len(whole.sets) == 8
 
 
 async def test_what_was_kept_for_the_next_one_who_asks_never_shows_words_that_are_gone(
