@@ -30,6 +30,7 @@ ENVIRONMENT_PREFIX = "SIMPUL_"
 SETTINGS_FILE = "simpul.toml"
 SECRET_LEAST_CHARACTERS = 16  # of random letters: beyond guessing over a network
 PASSPHRASE_FILE_MAX_BYTES = 4_096  # a passphrase is a line
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _SQLITE, _POSTGRESQL = "sqlite+aiosqlite", "postgresql+asyncpg"
 
 
@@ -74,6 +75,8 @@ class _Settings(BaseSettings):
         "connectors_file",
         "mentions_user_id",
         "mentions_token_file",
+        "sms_send_url",
+        "sms_send_password_file",
         mode="before",
         check_fields=False,
     )
@@ -281,6 +284,13 @@ class NodeSettings(_Settings):
         "", description="Turns it on as well: addresses that smsbox calls from, such as `127.0.0.1, 10.1.0.0/16`."
     )
 
+    sms_send_url: str | None = Field(
+        None, description="Tells reporters by SMS (docs/channels.md): smsbox's sendsms. Empty: nobody is told."
+    )
+    sms_send_user: str = Field("simpul", description="Our name there.")
+    sms_send_password_file: Path | None = Field(None, description="Our password, in a file that only we may read.")
+    sms_send_from: str = Field("1708", description="The number that these SMS come from.")
+
     @field_validator("agency")
     @classmethod
     def _code(cls, code: str) -> str:
@@ -306,6 +316,23 @@ class NodeSettings(_Settings):
     @classmethod
     def _hub_url(cls, url: str) -> str:
         return check_http_url(url)
+
+    @field_validator("sms_send_url")
+    @classmethod
+    def _gateway(cls, url: str | None, info: ValidationInfo) -> str | None:
+        """https, unless it stands on this machine: numbers and a password are in it."""
+        if url is None:
+            return None
+        checked, plain = check_http_url(url), bool(info.data.get("allow_plain_http"))
+        if not plain and urlsplit(checked).scheme == "http" and urlsplit(checked).hostname not in _LOOPBACK:
+            raise ValueError("https, or allow_plain_http where the network itself is private")
+        return checked
+
+    @model_validator(mode="after")
+    def _gateway_password(self) -> Self:
+        if self.sms_send_url is not None and self.sms_send_password_file is None:
+            raise ValueError("sms_send_url wants sms_send_password_file")
+        return self
 
     @field_validator("vkey")
     @classmethod

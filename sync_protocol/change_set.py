@@ -257,13 +257,6 @@ def merge_contents(held: ChangeSet, shown: ChangeSet, erased: Collection[bytes] 
     return merged
 
 
-def shown_leaves(change_set: ChangeSet) -> set[int]:
-    """Leaf indices of the content lines of a verified set that stand in this copy."""
-    manifest = change_set.manifest.manifest
-    pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
-    return {piece.start for piece in pieces if piece.line is not None}
-
-
 def hidden_leaves(change_set: ChangeSet) -> int:
     """How many leaves of a verified set are hidden in this copy."""
     return count_hidden_leaves(change_set.contents)

@@ -16,7 +16,7 @@ from sync_protocol.errors import Refused, malformed, too_large
 from sync_protocol.excerpt import Excerpt, parse_excerpt
 from sync_protocol.jws import parse_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
-from sync_protocol.line import Change, content_mark, parse_change, parse_content
+from sync_protocol.line import Change, content_mark, parse_change
 from sync_protocol.note import VerifierKey
 from sync_protocol.receipt import Receipt, parse_receipt, verify_receipt
 from sync_protocol.roster import Roster
@@ -183,11 +183,7 @@ def _check_head(evidence: EvidenceFile) -> None:
 def _changes_of(complaint: str, excerpt: Excerpt, index: int) -> list[ProvenChange]:
     """The shown changes of the complaint, each with the shown content line that names it (protocol §2.3, `of`)."""
     manifest = excerpt.manifest.manifest
-    said: dict[str, tuple[dict[str, Any], bytes]] = {}
-    for place, line in excerpt.lines.items():
-        if place >= manifest.changes:
-            content = parse_content(line)
-            said[str(content.get("of"))] = content, line
+    said = excerpt.said()
     proven = []
     for place, line in sorted(excerpt.lines.items()):
         if place >= manifest.changes:

@@ -7,18 +7,20 @@ make the signed root out of these. Change lines may be hidden here, so nobody fo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from sync_protocol.change_set import (
     ChangeSet,
     content_leaf_indices,
     parse_manifest_line,
-    shown_leaves,
     verify_lines,
 )
 from sync_protocol.errors import Refused, malformed, too_large
-from sync_protocol.hidden_lines import hide_where, read_pieces, root_of, write_pieces
+from sync_protocol.hidden_lines import SubtreeRoots, hide_where, read_pieces, root_of, write_pieces
 from sync_protocol.limits import SET_MAX_BYTES
+from sync_protocol.line import parse_content
 from sync_protocol.line_blocks import check_change_block, check_content_block
 from sync_protocol.manifest import Manifest, SignedManifest
 
@@ -33,37 +35,66 @@ class Excerpt:
     manifest: SignedManifest
     lines: Mapping[int, bytes]
 
+    def said(self) -> dict[str, tuple[dict[str, Any], bytes]]:
+        """What the shown content lines say, and the lines, by the mark of their change (protocol §2.3, `of`).
+
+        One that is not as §2.3 says nothing of any change: whoever signed it may have written anything there.
+        """
+        found: dict[str, tuple[dict[str, Any], bytes]] = {}
+        for place, line in self.lines.items():
+            if place >= self.manifest.manifest.changes:
+                with suppress(Refused):
+                    content = parse_content(line)
+                    found[str(content.get("of"))] = content, line
+        return found
+
+
+class OpenSet:
+    """A set of which several excerpts are made: the second one costs next to nothing.
+
+    Raises Refused as `verify_lines` does.
+    """
+
+    def __init__(self, change_set: ChangeSet) -> None:
+        self._manifest = change_set.manifest.manifest
+        self._beginning = change_set.head[: change_set.head.index(b"\n") + 1]
+        self._change_lines = (verified := verify_lines(change_set)).change_lines
+        pieces = read_pieces(verified.change_lines + verified.content_lines, 0, self._manifest.size)
+        self._shown = {piece.start: piece.line for piece in pieces if piece.line is not None}
+        self._tree = SubtreeRoots(pieces, self._manifest.size)
+
+    def excerpt(self, keep: Collection[int]) -> bytes:
+        """The set with every leaf hidden but those at the indices in `keep`.
+
+        Raises Refused(not-found) for a leaf that the set does not have or hides itself.
+        """
+        missing = set(keep).difference(self._shown)
+        if missing:
+            raise Refused("not-found", f"line {min(missing)} is not shown in this set")
+        return self._beginning + write_pieces(self._tree.around({index: self._shown[index] for index in keep}))
+
+    def changes(self, positions: Collection[int], *, with_content: bool) -> bytes:
+        """The set with only these changes shown, and what was said with them where that is wanted and the set shows it.
+
+        In a set whose content lines are not as many as its changes announce nobody can tell whose they are: none is
+        shown. Raises Refused as `excerpt`.
+        """
+        keep = set(positions)
+        if with_content:
+            with suppress(Refused):
+                contents = content_leaf_indices(self._change_lines, self._manifest.size)
+                keep |= self._shown.keys() & {contents[position] for position in positions}
+        return self.excerpt(keep)
+
 
 def make_excerpt(change_set: ChangeSet, keep: Collection[int]) -> bytes:
-    """The set with every leaf hidden but those at the indices in `keep`.
-
-    Raises Refused: not-found for a leaf that the set does not have or hides itself, and as `verify_lines` does.
-    """
-    verified = verify_lines(change_set)
-    manifest = change_set.manifest.manifest
-    pieces = read_pieces(verified.change_lines + verified.content_lines, 0, manifest.size)
-    missing = set(keep).difference(piece.start for piece in pieces if piece.line is not None)
-    if missing:
-        raise Refused("not-found", f"line {min(missing)} is not shown in this set")
-    end = change_set.head.index(b"\n") + 1
-    return change_set.head[:end] + write_pieces(hide_where(pieces, lambda piece: piece.start not in keep))
+    """See OpenSet.excerpt. Raises Refused as that and as `verify_lines`."""
+    return OpenSet(change_set).excerpt(keep)
 
 
 def excerpt_changes(change_set: ChangeSet, positions: Collection[int], *, with_content: bool) -> bytes:
-    """The set with only these changes shown, and what was said with them where that is wanted and the set shows it.
-
-    In a set whose content lines are not as many as its changes announce nobody can tell whose they are: none is shown.
-    Raises Refused as `make_excerpt`.
-    """
-    keep = set(positions)
-    if with_content:
-        lines = verify_lines(change_set).change_lines
-        try:
-            contents = content_leaf_indices(lines, change_set.manifest.manifest.size)
-        except Refused:
-            contents = [None] * len(lines)
-        keep |= shown_leaves(change_set).intersection(contents[position] for position in positions)
-    return make_excerpt(change_set, keep)
+    """See OpenSet.changes. Raises Refused as that and as `verify_lines`."""
+    return OpenSet(change_set).changes(positions, with_content=with_content)
 
 
 def parse_excerpt(data: bytes) -> Excerpt:
@@ -87,11 +118,16 @@ def parse_excerpt(data: bytes) -> Excerpt:
 
 
 def hide_in_excerpt(data: bytes, leaves: Collection[bytes]) -> bytes:
-    """The excerpt without the lines of these leaf hashes. Raises Refused as `parse_excerpt`."""
+    """The excerpt without the content lines of these leaf hashes; what was done is never hidden by anybody's wish.
+
+    Raises Refused as `parse_excerpt`.
+    """
     manifest = parse_excerpt(data).manifest.manifest
     end = data.index(b"\n") + 1
     pieces = read_pieces(data[end:].split(b"\n")[:-1], 0, manifest.size)
-    return data[:end] + write_pieces(hide_where(pieces, lambda piece: piece.root in leaves))
+    return data[:end] + write_pieces(
+        hide_where(pieces, lambda piece: piece.start >= manifest.changes and piece.root in leaves)
+    )
 
 
 def _check_bytes(shown: Mapping[int, bytes], manifest: Manifest) -> None:

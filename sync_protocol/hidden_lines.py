@@ -8,7 +8,8 @@ leaves without gap. A literal line is a piece of one leaf that also has its byte
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -104,6 +105,44 @@ def root_of(leaves_before: Sequence[bytes], pieces: Iterable[Piece]) -> bytes:
     for level, alike in groupby(pieces, key=attrgetter("level")):
         tree.extend_subtrees(level, [piece.root for piece in alike])
     return tree.root()
+
+
+class SubtreeRoots:
+    """The root of every complete aligned subtree over some pieces that cover the leaves from 0 to `size`."""
+
+    def __init__(self, pieces: Iterable[Piece], size: int) -> None:
+        self._size = size
+        roots = self._roots = {(piece.level, piece.start): piece.root for piece in pieces}
+        for level in range((size or 1).bit_length() - 1):
+            width = 1 << level
+            for start in range(0, size - 2 * width + 1, 2 * width):
+                left, right = roots.get((level, start)), roots.get((level, start + width))
+                if left is not None and right is not None:
+                    roots[level + 1, start] = node_hash(left, right)
+
+    def around(self, kept: Mapping[int, bytes]) -> list[Piece]:
+        """The pieces with these leaves literal and all else hidden, in the fewest subtrees.
+
+        None of the leaves may lie in a subtree that was hidden before.
+        """
+        found: list[Piece] = []
+        wanted = sorted(kept)
+        waiting: list[tuple[int, int]] = []  # (level, start), the next one last
+        end = self._size
+        while end:  # aligned subtrees that cover everything, from the right: the bits of the size
+            level = (end & -end).bit_length() - 1
+            end -= 1 << level
+            waiting.append((level, end))
+        while waiting:
+            level, start = waiting.pop()
+            place = bisect_left(wanted, start)
+            if place == len(wanted) or wanted[place] >= start + (1 << level):
+                found.append(Piece(start, level, self._roots[level, start], None))
+            elif level == 0:
+                found.append(Piece(start, 0, self._roots[0, start], kept[start]))
+            else:
+                waiting += [(level - 1, start + (1 << (level - 1))), (level - 1, start)]
+        return found
 
 
 def hide_where(pieces: Iterable[Piece], unwanted: Callable[[Piece], bool]) -> list[Piece]:

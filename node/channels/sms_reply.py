@@ -1,4 +1,4 @@
-"""What 1708 answers: one SMS each, at most 160 characters of the GSM 7-bit alphabet, in Indonesian. Pure."""
+"""What 1708 says, in Indonesian and the GSM 7-bit alphabet: one SMS of 160 characters, three where it quotes. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sync_protocol.transitions import State
 
 SMS_MAX_CHARACTERS: Final = 160  # one message of the GSM 7-bit alphabet; a second one costs as much again
 _WIB: Final = timezone(timedelta(hours=7))
+SMS_LONG_CHARACTERS: Final = 3 * 153  # three joined messages; `max-messages` of config/kannel.example.conf
 
 #: What is in the basic alphabet of GSM 03.38 and in ASCII: one septet each, the same in every charset on the way.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 !\"#%&'()*+,./:;<=>?\n-]*")
@@ -76,6 +77,20 @@ def status(tracking: str, state: State, owner: str, due_hour: int | None, offere
     return _fitted(f"Laporan {tracking} {_STATES[state]}, instansi: {{}}.{due}", owner)
 
 
+def answered(tracking: str, agency: str, words: str) -> str:
+    """The agency has answered; what it said where that is known, in three SMS at most."""
+    if not words:
+        return _fitted(f"Laporan {tracking} sudah dijawab oleh {{}}. Cek: STATUS (spasi) nomor laporan.", agency)
+    return _with_words(f"Laporan {tracking} sudah dijawab oleh {{}}: ", agency, words)
+
+
+def information_requested(tracking: str, agency: str, words: str) -> str:
+    """The agency asks the reporter for something."""
+    if not words:
+        return _fitted(f"Laporan {tracking}: {{}} meminta kelengkapan informasi dari Anda.", agency)
+    return _with_words(f"Laporan {tracking}: {{}} meminta kelengkapan informasi: ", agency, words)
+
+
 def number_unknown() -> str:
     """No such number here."""
     return (
@@ -108,6 +123,14 @@ def _fitted(template: str, name: str) -> str:
     room = (SMS_MAX_CHARACTERS - len(template.replace("{}", ""))) // template.count("{}")
     plain = gsm_plain(name)
     return template.replace("{}", plain if len(plain) <= room else plain[: room - 2].rstrip(" ,") + "..")
+
+
+def _with_words(template: str, agency: str, words: str) -> str:
+    """What an agency said, behind a beginning that is not longer than half of one SMS and a name."""
+    beginning = _fitted(template, agency)
+    plain = gsm_plain(" ".join(words.split()))
+    room = SMS_LONG_CHARACTERS - len(beginning)
+    return beginning + (plain if len(plain) <= room else plain[: room - 2].rstrip(" ,") + "..")
 
 
 def _day(hour: int) -> str:

@@ -6,8 +6,12 @@ Nothing here is believed because the hub says it: whoever is handed the file ver
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
+
+import msgspec
 
 from node.hub.log import HubLog
 from node.store.complaint_keys import complaint_of
@@ -16,18 +20,22 @@ from sync_protocol.change_set import parse_change_set
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Unavailable
 from sync_protocol.evidence import EVIDENCE_MAX_BYTES, EvidenceFile, EvidenceSet, EvidenceStatement
-from sync_protocol.excerpt import excerpt_changes
+from sync_protocol.excerpt import OpenSet
 from sync_protocol.limits import SET_MAX_BYTES
 
-AT_ONCE: Final = 2  # of sets being opened: the largest takes 16 MiB and more while its lines are told apart
+AT_ONCE: Final = 1  # of sets being opened: the largest takes 16 MiB and more while its lines are told apart
+EXCERPTS_BYTES: Final = 32 * 1024 * 1024  # of excerpts kept: who gave up waiting for a long history finds it next time
 
 
 class EvidenceMaker:
-    """Puts evidence together, few at a time. Belongs to one event loop."""
+    """Puts evidence together, a set at a time, whoever asks. Belongs to one event loop."""
 
     def __init__(self, log: HubLog) -> None:
         self._log = log
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._open: tuple[tuple[bytes, bytes], OpenSet] | None = None
+        self._made: OrderedDict[tuple[object, ...], str] = OrderedDict()
+        self._made_bytes = 0
 
     async def make(self, key: bytes, places: Sequence[tuple[int, int]], *, with_content: bool) -> EvidenceFile:
         """Of the complaint's changes at these places (log index, position), in order of the log.
@@ -39,10 +47,9 @@ class EvidenceMaker:
         positions: dict[int, set[int]] = {}
         for index, position in places:
             positions.setdefault(index, set()).add(position)
-        async with self._turns:
-            sets, agencies = await self._sets(positions, published, with_content=with_content)
-            if with_content and sum(len(one.lines) for one in sets) > EVIDENCE_MAX_BYTES:
-                sets, agencies = await self._sets(positions, published, with_content=False)
+        sets, agencies = await self._sets(positions, published, with_content=with_content)
+        if with_content and sum(map(written_bytes, sets)) > EVIDENCE_MAX_BYTES:
+            sets, agencies = await self._sets(positions, published, with_content=False)
         roster = self._log.roster
         statements = [
             EvidenceStatement(logged.jws.text, await self._log.receipt(logged.index, published))
@@ -68,13 +75,40 @@ class EvidenceMaker:
                 raise Corrupt(f"the projection names a set at log index {index}, and there is none")
             if parts is None:
                 raise Unavailable("the lines of a set were lost, and are waited for", retry_after_s=60)
-            lines = await asyncio.to_thread(_excerpt, parts, at, with_content)
+            lines = await self._excerpt(index, parts, at, with_content=with_content)
             sets.append(EvidenceSet(lines, await self._log.receipt(index, published)))
             agencies.add(stored.agency)
         return sets, agencies
 
+    async def _excerpt(self, index: int, parts: tuple[bytes, bytes], at: set[int], *, with_content: bool) -> str:
+        """Of a set as it is stored now: of one whose words were erased since, nothing that was kept is shown."""
+        key = (index, tuple(sorted(at)), with_content, hashlib.sha256(parts[1]).digest())
+        lines = self._made.get(key)
+        if lines is None:
+            async with self._turns:
+                lines = await asyncio.to_thread(self._make_excerpt, parts, at, with_content)
+            self._keep(key, lines)
+        else:
+            self._made.move_to_end(key)
+        return lines
 
-def _excerpt(parts: tuple[bytes, bytes], positions: set[int], with_content: bool) -> str:
-    head = decompress_part(parts[0])
-    change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
-    return excerpt_changes(change_set, positions, with_content=with_content).decode("utf-8")
+    def _make_excerpt(self, parts: tuple[bytes, bytes], at: set[int], with_content: bool) -> str:
+        """Runs in a thread, one at a time. Of a set that concerns somebody once, most often more concerns them."""
+        if self._open is None or self._open[0] != parts:
+            self._open = None
+            head = decompress_part(parts[0])
+            change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
+            self._open = parts, OpenSet(change_set)
+        return self._open[1].changes(at, with_content=with_content).decode("utf-8")
+
+    def _keep(self, key: tuple[object, ...], lines: str) -> None:
+        if key not in self._made:
+            self._made[key] = lines
+            self._made_bytes += len(lines)
+        while self._made_bytes > EXCERPTS_BYTES:
+            self._made_bytes -= len(self._made.popitem(last=False)[1])
+
+
+def written_bytes(shown: EvidenceSet) -> int:
+    """What its lines take in an answer: a quotation mark or backslash takes two there."""
+    return len(msgspec.json.encode(shown.lines))

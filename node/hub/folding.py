@@ -338,12 +338,25 @@ def _erased(folded: FoldedLeaf) -> list[tuple[int, str, str, frozenset[bytes]]]:
 
 
 def _told(folded: FoldedLeaf, keys: dict[str, bytes]) -> list[InboxRow]:
-    """What others than the signer are told (protocol §7.6)."""
-    return [
-        InboxRow(agency, pointer_to(folded.index, position), note, Verdict.APPLIED, keys[complaint])
-        for position, complaint, told in folded.concerns
-        for agency, note in told.items()
-    ]
+    """What others than the signer are told (protocol §7.6): of all that a set does to a complaint once, with the last.
+
+    Each item shows all of it: told of each change, a set that makes thousands to one complaint would be told thousands
+    of times whole. An `erased` stands alone; whom it concerns is for `told_of_erasures`.
+    """
+    alone: list[InboxRow] = []
+    last: dict[tuple[str, str], InboxRow] = {}
+    for position, complaint, told in folded.concerns:
+        change = folded.changes[position]
+        place = pointer_to(folded.index, position)
+        for agency, note in told.items():
+            row = InboxRow(agency, place, note, Verdict.APPLIED, keys[complaint])
+            if change is not None and isinstance(change.data, Erased):
+                alone.append(row)
+                continue
+            before = last.get((agency, complaint))
+            is_history = before is not None and before.note == Note.HISTORY
+            last[agency, complaint] = row._replace(note=Note.HISTORY) if is_history else row
+    return alone + list(last.values())
 
 
 def _refusals(folded: FoldedLeaf, keys: dict[str, bytes]) -> list[InboxRow]:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Final
 
-from node.hub.evidence import EvidenceMaker
+from node.hub.evidence import EvidenceMaker, written_bytes
 from node.hub.folding import unpack_state
 from node.hub.log import HubLog
 from node.hub.projection_ports import ProjectionStore
@@ -26,6 +26,7 @@ from sync_protocol.wire import InboxItem, InboxPage
 
 PAGE_ITEMS: Final = 100
 PAGE_BYTES: Final = 2 * 1024 * 1024  # of evidence; one item more may come on top
+AGAIN_MAX: Final = 256  # changes of a history that is told again and again; of a longer one what was told is left out
 WAITERS_MAX: Final = 4  # of one agency: more are its own mistake, and the oldest is answered with nothing
 
 
@@ -76,8 +77,9 @@ class Inbox:
 
     def _wait(self, agency: str) -> asyncio.Future[None]:
         waiting = self._waiting.setdefault(agency, [])
-        if len(waiting) >= WAITERS_MAX:
-            waiting[0].cancel()
+        still = [one for one in waiting if not one.done()]
+        for one in still[: max(0, len(still) - WAITERS_MAX + 1)]:
+            one.cancel()
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(woken)
         return woken
@@ -99,8 +101,13 @@ class Inbox:
         items: list[InboxItem] = []
         size = 0
         for row in rows:
-            items.append(await self._item(agency, row))
-            size += sum(len(one.lines) for one in items[-1].evidence.sets) if items[-1].evidence else 0
+            try:
+                items.append(await self._item(agency, row))
+            except Unavailable:
+                if not items:
+                    raise
+                break  # what comes before it is told now
+            size += sum(map(written_bytes, items[-1].evidence.sets)) if items[-1].evidence else 0
             after = row.place
             if size > PAGE_BYTES:
                 break
@@ -132,12 +139,15 @@ class Inbox:
         _, held = await self._projection.complaint(row.key)
         if held is None:
             raise Unavailable("the projection is being made anew", retry_after_s=5)
-        is_whole = row.note == Note.HISTORY
+        is_history = row.note == Note.HISTORY
         places = [
             place
             for place in read_pointers(held.pointers)
-            if place[0] == where(row.place)[0] or (is_whole and pointer_to(*place) < row.place)
+            if place[0] == where(row.place)[0] or (is_history and pointer_to(*place) < row.place)
         ]
+        if is_history and len(places) > AGAIN_MAX:
+            told = await self._projection.history_told(agency, row.key, row.place)
+            places = [place for place in places if told is None or place[0] > where(told)[0]]
         return await self._evidence.make(row.key, places, with_content=self._may_read(agency, held))
 
     async def evidence_for(self, agency: AgencyId, key: bytes) -> EvidenceFile:

@@ -115,6 +115,10 @@ class ProjectionStore(Protocol):
         """What an agency is told after a place, in order of the log, and the cursor that it is as of."""
         ...
 
+    async def history_told(self, agency: str, key: bytes, before: int) -> int | None:
+        """Up to which place the agency was told a complaint's whole history last, before a place; None: never."""
+        ...
+
     async def told_since(self, place: int) -> set[str]:
         """The agencies that are told something from that place on."""
         ...

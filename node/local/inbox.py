@@ -7,7 +7,7 @@ At least once: an item that comes again changes nothing. In the order of the log
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -16,25 +16,25 @@ from node.local.federation import Federation
 from node.local.hub_evidence import Contradiction, contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import InboxLink, LocalStore, LocalTransaction
-from node.local.shared import settle
+from node.local.shared import erased_here, erased_leaves, settle
 from node.ports import Clock
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import HeldStatement, WrittenComplaint
 from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
-from sync_protocol.change_types import Erased
 from sync_protocol.errors import Refused, SimpulError
-from sync_protocol.evidence import EvidenceFile, EvidenceStatement, OpenEvidence, verify_evidence
-from sync_protocol.excerpt import parse_excerpt
+from sync_protocol.evidence import EvidenceFile, EvidenceSet, EvidenceStatement, OpenEvidence, verify_evidence
+from sync_protocol.excerpt import hide_in_excerpt, parse_excerpt
 from sync_protocol.inbox import Note, format_place, parse_place
 from sync_protocol.jws import parse_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.line import parse_change
 from sync_protocol.receipt import parse_receipt
 from sync_protocol.transitions import Verdict
-from sync_protocol.values import AgencyId, ComplaintId, b64u_decode
+from sync_protocol.values import AgencyId, ComplaintId
 from sync_protocol.wire import InboxItem
 
-WAIT_S: Final = 20.0  # the hub answers by then; below the half minute that proxies allow
+WAIT_FIRST_S: Final = 20.0  # below the half minute that any proxy allows; then twice as long each time …
+WAIT_MAX_S: Final = 240.0  # … up to this: the hub says a space now and then, but a proxy may keep it to itself
 PAUSE_S: Final = 5.0  # after a failure: of the hub, the line, or something that does not hold
 PAUSE_MAX_S: Final = 300.0
 REFRESH_S: Final = 900.0  # how old the list of agencies may be
@@ -68,15 +68,15 @@ class Inbox:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set or it is cancelled."""
-        pause_s = PAUSE_S
+        pause_s, wait_s = PAUSE_S, WAIT_FIRST_S
         while not stop.is_set():
             try:
-                await self.round(WAIT_S)
-                pause_s = PAUSE_S
+                await self.round(wait_s)
+                pause_s, wait_s = PAUSE_S, min(2 * wait_s, WAIT_MAX_S)
             except Exception as error:  # noqa: BLE001 - the hub away, a full disk: what is told waits for us
                 log.info("inbox.failed", agency=self._agency, error=_words(error))
                 await self._clock.sleep(pause_s)
-                pause_s = min(2 * pause_s, PAUSE_MAX_S)
+                pause_s, wait_s = min(2 * pause_s, PAUSE_MAX_S), WAIT_FIRST_S
 
     async def drain(self) -> int:
         """Takes in what there is now; how many items."""
@@ -153,7 +153,7 @@ class Inbox:
             if await transaction.inbox_place() >= place:
                 return
             line = await transaction.own_line(place)
-            if line is not None and key is not None and _id_of(line) not in (None, item.id):
+            if line is not None and key is not None and _names(line) not in (None, (item.id, item.complaint)):
                 raise contradiction("bad-proof", f"the change at {item.place} is another one than the hub refuses")
             refusal = Refusal(place, key, (item.id or "")[:36], item.verdict, self._clock.now_ms())
             await transaction.refuse([refusal])
@@ -173,7 +173,10 @@ class Inbox:
             verified = await self._verified_anew(evidence)
         if verified.complaint != complaint:
             raise contradiction("bad-proof", f"the evidence is of {verified.complaint}")
-        for shown in evidence.sets:
+        checkpoints: dict[bytes, EvidenceSet] = {}
+        for shown in evidence.sets:  # each inclusion was verified above; that one log grew is asked once a checkpoint
+            checkpoints.setdefault(parse_receipt(shown.receipt.encode("utf-8")).note, shown)
+        for shown in checkpoints.values():
             entry = parse_excerpt(shown.lines.encode("utf-8")).manifest.jws.text.encode("ascii")
             _, newer = await self._hub.receipt(shown.receipt.encode("utf-8"), entry, await self._store.seen())
             if newer is not None:
@@ -199,11 +202,14 @@ class Inbox:
     async def _put(self, transaction: LocalTransaction, verified: OpenEvidence, evidence: EvidenceFile) -> None:
         """What others did, merged with what is here, and the complaint as it is then."""
         key = complaint_key(verified.complaint)
-        known = {one.index: one for one in (await transaction.shared(key)).foreign}
+        held = await transaction.shared(key)
+        known = {one.index: one for one in held.foreign}
+        # Evidence that was made before words were erased may come after; what is gone here does not come back.
+        gone = erased_leaves(one.change for one in verified.changes) | erased_here(held, verified.complaint)
         fresh = [
             one
             for shown in evidence.sets
-            if (one := _foreign(shown.lines, shown.receipt)).agency != self._agency
+            if (one := _foreign(shown.lines, shown.receipt, gone)).agency != self._agency
             and _shows_more(one, known.get(one.index))
         ]
         if not await transaction.complaints([key]):
@@ -234,18 +240,15 @@ class Inbox:
         """Complaints of which something of ours had no place in the log yet when others' changes came."""
         async with self._store.transaction() as transaction:
             for key in await transaction.unsettled():
-                await self._settle(transaction, key)
+                try:
+                    await self._settle(transaction, key)
+                except Contradiction as found:  # it stays unsettled; that is no reason not to settle the others
+                    log.warning("inbox.unsettled", agency=self._agency, complaint=complaint_of(key), error=str(found))
 
     async def _erase(self, transaction: LocalTransaction, verified: OpenEvidence) -> None:
         """Takes the words out that an `erased` names, in our own sets and in what is shown of others' (§3.4)."""
         key = complaint_key(verified.complaint)
-        leaves = {
-            b64u_decode(leaf, 32, "leaves")
-            for one in verified.changes
-            if isinstance(one.change.data, Erased)
-            for leaf in one.change.data.leaves
-        }
-        await transaction.note_erasures(key, sorted(leaves))
+        await transaction.note_erasures(key, sorted(erased_leaves(one.change for one in verified.changes)))
 
 
 def _held(statement: EvidenceStatement) -> HeldStatement:
@@ -254,8 +257,10 @@ def _held(statement: EvidenceStatement) -> HeldStatement:
     return HeldStatement(index, jws.digest, jws.text, statement.receipt)
 
 
-def _foreign(lines: str, receipt: str) -> ForeignSet:
+def _foreign(lines: str, receipt: str, gone: Collection[bytes]) -> ForeignSet:
     raw = lines.encode("utf-8")
+    if gone:
+        raw = hide_in_excerpt(raw, gone)
     manifest = parse_excerpt(raw).manifest.manifest
     proof = receipt.encode("utf-8")
     return ForeignSet(parse_receipt(proof).index, str(manifest.agency), manifest.seq, raw, proof)
@@ -266,11 +271,13 @@ def _shows_more(fresh: ForeignSet, known: ForeignSet | None) -> bool:
     return known is None or len(parse_excerpt(fresh.lines).lines) > len(parse_excerpt(known.lines).lines)
 
 
-def _id_of(line: bytes) -> str | None:
+def _names(line: bytes) -> tuple[str, str] | None:
+    """The change's id and its complaint's; None where the line says neither."""
     try:
-        return parse_change(line).id
+        change = parse_change(line)
     except Refused:
         return None
+    return change.id, change.complaint
 
 
 def _words(error: Exception) -> str:

@@ -6,19 +6,24 @@ place yet comes last. So a change of ours that lost a race shows as what it is a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from node.deadlines.clocks import STARTS, Clocks, follow
 from node.local.ports import LocalStore
 from node.local.rebasing import AnyRules
 from node.store.local_records import HeldChange, HeldComplaint
 from node.store.shared_records import ForeignSet, SharedComplaint
+from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
 from sync_protocol.errors import Refused
 from sync_protocol.excerpt import parse_excerpt
-from sync_protocol.line import content_mark, parse_change, parse_content
+from sync_protocol.line import Change, content_mark, parse_change
 from sync_protocol.merkle import leaf_hash
-from sync_protocol.values import ComplaintId
+from sync_protocol.values import ComplaintId, b64u_decode
+
+ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, and no other line
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,24 @@ class _Folding:
         return verdict
 
 
+def erased_leaves(changes: Iterable[Change]) -> set[bytes]:
+    """Leaf hashes of all that these changes say is gone."""
+    return {
+        b64u_decode(leaf, 32, "leaves")
+        for change in changes
+        if isinstance(change.data, Erased)
+        for leaf in change.data.leaves
+    }
+
+
+def erased_here(shared: SharedComplaint, complaint: ComplaintId) -> set[bytes]:
+    """The same, of all changes to a complaint that are held and that the log has not refused."""
+    lines = [own.line for own in shared.own if not own.is_refused]
+    erasing = [foreign for foreign in shared.foreign if ERASED_LINE + b"\n" in foreign.lines]
+    lines += [one.line for foreign in erasing for one in _lines(foreign, complaint)]
+    return erased_leaves(parse_change(line) for line in lines if line.endswith(ERASED_LINE))
+
+
 async def history_of(store: LocalStore, complaint: HeldComplaint) -> list[HeldChange]:
     """Its changes, ours and others', in the order of the log; what of ours has no place in it yet comes last."""
     own = await store.complaint_changes(complaint.no)
@@ -86,14 +109,13 @@ async def history_of(store: LocalStore, complaint: HeldComplaint) -> list[HeldCh
 
 
 def _changes_in(foreign: ForeignSet, complaint: ComplaintId) -> list[HeldChange]:
-    excerpt = parse_excerpt(foreign.lines)
-    changes = excerpt.manifest.manifest.changes
-    said = {str(parse_content(line).get("of")): line for place, line in excerpt.lines.items() if place >= changes}
+    said = parse_excerpt(foreign.lines).said()
     found = []
     for one in _lines(foreign, complaint):
         change = parse_change(one.line)
         content = said.get(content_mark(change.id)) if change.content else None
-        found.append(HeldChange(0, one.line, content, foreign.seq, foreign.index, foreign.agency))
+        line = None if content is None else content[1]
+        found.append(HeldChange(0, one.line, line, foreign.seq, foreign.index, foreign.agency))
     return found
 
 

@@ -16,13 +16,14 @@ from node.store.local_outbox import LocalOutbox
 from node.store.local_reading import LocalReading
 from node.store.local_recording import record
 from node.store.local_records import Found, Named, WrittenRows
+from node.store.local_sms import LocalSms
 from node.store.local_tables import LOCAL_REVISION
 from node.store.local_transaction import SqlLocalTransaction
 from node.store.migration import bring_up_to_date, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
 
-class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing, LocalFiles, LocalInbox, LocalConnectors):
+class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing, LocalFiles, LocalInbox, LocalConnectors, LocalSms):
     """See LocalStore. Durability FULL: a recorded complaint and a stored receipt survive a power cut."""
 
     @classmethod

@@ -257,3 +257,11 @@ class ConnectorRow(LocalTable, table=True):
     __tablename__ = "connector"
     system: str = Field(primary_key=True)
     told_no: int
+
+
+class SmsToldRow(LocalTable, table=True):
+    """A change that the reporter was told of by SMS, by its id: numbers change with an adoption, ids never."""
+
+    __tablename__ = "sms_told"
+    change_id: str = Field(primary_key=True)
+    at_ms: int = Field(sa_type=BigInteger)

@@ -196,6 +196,12 @@ class ProjectionReading:
         async with self.readers.connect() as connection:
             return set((await connection.execute(query)).scalars())
 
+    async def history_told(self, agency: str, key: bytes, before: int) -> int | None:
+        of_it = (INBOX.c.agency == agency, INBOX.c.key == key, INBOX.c.note == Note.HISTORY, INBOX.c.place < before)
+        async with self.readers.connect() as connection:
+            found: int | None = (await connection.execute(select(func.max(INBOX.c.place)).where(*of_it))).scalar()
+        return found
+
     async def holders(self, key: bytes) -> set[str]:
         query = select(INBOX.c.agency).where(INBOX.c.key == key, INBOX.c.note != Note.REFUSED).distinct()
         async with self.readers.connect() as connection:

@@ -14,7 +14,7 @@ from node.ports import Clock
 from node.settings import NodeSettings
 from node.store.local_store import SqlLocalStore
 from node.wiring.connectors import connecting, reading_mentions
-from node.wiring.sms import add_sms
+from node.wiring.sms import add_sms, telling_reporters
 
 
 @asynccontextmanager
@@ -34,6 +34,7 @@ async def channels(
         table = settings.file(settings.connectors_file) if settings.connectors_file else None
         await stack.enter_async_context(connecting(app, service, store, table, clock))
         await stack.enter_async_context(reading_mentions(service, store, settings, clock))
+        await stack.enter_async_context(telling_reporters(store, settings, clock))
         if settings.open311_services is not None:
             from node.wiring.open311 import add_to_node
 

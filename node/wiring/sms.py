@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -17,8 +19,10 @@ from node.local.service import LocalService
 from node.local.tracking import NextDue
 from node.ports import Clock
 from node.settings import NodeSettings, networks_in
+from node.store.local_store import SqlLocalStore
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.line import parse_change
+from sync_protocol.values import AgencyId
 
 
 def add_sms(
@@ -50,6 +54,30 @@ def add_sms(
     )
     add_routes(app, channel, Gate(settings.sms_secret, networks_in(settings.sms_allow)))
     return {**RUNNER_OPTIONS, "max_line_size": LINE_MAX_BYTES}
+
+
+@asynccontextmanager
+async def telling_reporters(store: SqlLocalStore, settings: NodeSettings, clock: Clock) -> AsyncIterator[None]:
+    """Tells reporters by SMS until the end, if the settings say how. Raises Refused(configuration, unsafe-key-file)."""
+    if settings.sms_send_url is None or settings.sms_send_password_file is None:
+        yield
+        return
+    import aiohttp
+
+    from node.channels.connector.settings import read_secret
+    from node.channels.sms_answers import Gateway, SmsAnswers
+
+    secret = await asyncio.to_thread(read_secret, settings.file(settings.sms_send_password_file))
+    password = secret.decode("utf-8", "replace")
+    gateway = Gateway(settings.sms_send_url, settings.sms_send_user, password, settings.sms_send_from)
+    async with aiohttp.ClientSession() as session:
+        answers = SmsAnswers(store, store, gateway, AgencyId(settings.agency), load_directory(), clock, session)
+        telling = asyncio.create_task(answers.run(), name="sms answers")
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
 
 
 def next_due() -> NextDue:

@@ -5,8 +5,9 @@ HTTP over loopback. Left out are TLS, the nodes' own intake over HTTP (changes a
 and the network between. Nodes share processes, and all share the cores with the hub: what a node costs is in every
 figure.
 
-Phases: `rest` (what idle nodes cost), `steady` (each commits a change every few seconds), `storm` (the hub was away,
-all come back at once), `year` (a city's real year at every node, as fast as it goes). An audit of the hub ends it.
+Phases: `rest` (what idle nodes cost), `waiting` (the same while each waits in its inbox, as it does from then on),
+`steady` (each commits a change every few seconds), `storm` (the hub was away, all come back at once), `year` (a city's
+real year at every node, as fast as it goes). An audit of the hub ends it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tests.bench.national_table import show
 from tests.postgres import fresh_database, running_server
 
 COUNTRY = 727  # 34 ministries, 145 agencies, 34 provinces, 416 regencies, 98 cities: what was connected in 2019
-PHASES = ("rest", "steady", "storm", "year")
+PHASES = ("rest", "waiting", "steady", "storm", "year")
 
 
 def agencies(count: int) -> list[str]:

@@ -19,7 +19,7 @@ from tests.bench.national_hub import NationalHub, Watched
 from tests.bench.national_measures import cpu_s, percentile, resident_mib, threads
 
 PATIENCE_S = 900.0  # for what is pushed to be visible, on the slowest machine this should run on
-REST_S = 10.0
+REST_S = 60.0  # a quarter of what a node waits for in its inbox: a quarter of them ask anew
 LINE_MAX_BYTES = 2**24  # of what a process of nodes says at once: a number for each of its nodes
 _AUDIT_SHOWN = ("ok", "findings", "stderr", "export_s", "audit_s")
 Share = Callable[[int], dict[str, Any]]
@@ -63,10 +63,13 @@ class Country:
         return str(self.folder / f"node-{agency}")
 
     async def phase(self, name: str, chosen: argparse.Namespace) -> dict[str, Any]:
-        """One of `rest`, `steady`, `storm`, `year`: its figures."""
+        """One of `rest`, `waiting`, `steady`, `storm`, `year`: its figures."""
         match name:
             case "rest":
                 return await self._watched(self._ask("rest", seconds=min(REST_S, chosen.seconds)))
+            case "waiting":
+                await self._ask("waiting", seconds=0)  # each has begun
+                return await self._watched(self._ask("waiting", seconds=min(REST_S, chosen.seconds)))
             case "steady":
                 return await self._watched(self._sampled("steady", seconds=chosen.seconds, every_s=chosen.every))
             case "storm":

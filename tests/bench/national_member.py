@@ -6,6 +6,7 @@ The stopwatch sits at the store: a set is cut, its receipt is durable. Everythin
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from node.local.inbox import WAIT_MAX_S
 from node.local.pusher import Pusher
 from node.local.recording import Command, Outcome
 from node.local.service import LocalService
@@ -71,6 +73,7 @@ class Member:
         self.commits: list[float] = []
         self._stop = asyncio.Event()
         self._pushing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, directory: Path) -> Self:
@@ -82,9 +85,25 @@ class Member:
         member._pushing = asyncio.create_task(member.pusher.run(member._stop))
         return member
 
+    async def wait_for_the_hub(self) -> None:
+        """From now on it waits for what the hub tells, as after some minutes of rest; the nodes' turns are spread."""
+        inbox = self.parts.inbox(self.link)
+        await inbox.round(0)
+
+        async def wait() -> None:
+            wait_s = random.random() * WAIT_MAX_S
+            while True:
+                await inbox.round(wait_s)
+                wait_s = WAIT_MAX_S
+
+        self._reading = asyncio.create_task(wait())
+
     async def close(self) -> None:
         """Ends as `serve` does."""
         self._stop.set()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         if self._pushing is not None:
             await asyncio.wait([self._pushing], timeout=STOP_S)
             self._pushing.cancel()

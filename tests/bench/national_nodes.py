@@ -49,6 +49,7 @@ class Nodes:
         self.wire = WireCount(0)
         self._generators: list[Generator] = []
         self._watching: asyncio.Task[None] | None = None
+        self._is_waiting = False
 
     async def enrol(self, hub: str, vkey: str, invitations: list[list[str]]) -> dict[str, Any]:
         """`invitations` are (agency, token, directory). Each node gets its keys, its database and its enrolment."""
@@ -95,6 +96,15 @@ class Nodes:
     async def rest(self, seconds: float) -> dict[str, Any]:
         """Nothing is recorded; what is measured is what that costs."""
         await asyncio.sleep(seconds)
+        return {}
+
+    async def waiting(self, seconds: float) -> dict[str, Any]:
+        """The same, while every node waits in its inbox; they begin side by side, and so go on spread over time."""
+        if not self._is_waiting:
+            await _side_by_side(Member.wait_for_the_hub, self.members, AT_ONCE)
+            self._is_waiting = True
+        else:
+            await asyncio.sleep(seconds)
         return {}
 
     async def steady(self, seconds: float, every_s: float, samples: str) -> dict[str, Any]:

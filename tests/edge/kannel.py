@@ -33,6 +33,7 @@ PLACES: Final = ("/usr/sbin", "/usr/bin", "/usr/lib/kannel/test")
 APT_S: Final = 80.0  # a test may take 120; where the mirror is far, the next run finds what this one began
 START_S: Final = 30.0
 SECRET: Final = "smsbox-says-this-to-the-node"
+PASSWORD: Final = "the-node-says-this-to-smsbox"
 SENDER: Final = "6281234567890"
 
 
@@ -110,6 +111,7 @@ class Kannel:
 
     place: Path
     smsc_port: int
+    sendsms_port: int
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -173,7 +175,7 @@ def kannel(place: Path, node_url: str, *, changed: Mapping[str, str] | None = No
     conf.write_text(text)
     conf.chmod(0o600)
     (place / "fakesmsc.log").touch()
-    running = Kannel(place, smsc)
+    running = Kannel(place, smsc, sendsms)
     try:
         running.start_box("bearerbox")
         wait_for("bearerbox listens", lambda: _listens(boxes) and _listens(smsc), START_S, 0.02)
@@ -196,6 +198,7 @@ def _settings(place: Path, node_url: str, admin: int, boxes: int, smsc: int, sen
         "/var/spool/kannel": str(place / "spool"),
         "http://127.0.0.1:8800": node_url,
         "CHANGE-ME-TOO": SECRET,
+        "CHANGE-ME-THREE": PASSWORD,
         "CHANGE-ME": "admins-of-kannel-only",
     }
     for old, new in replaced.items():

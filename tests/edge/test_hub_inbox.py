@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sync_protocol.errors import Refused
+from node.hub import http_inbox
+from node.store.projection_records import InboxRow
+from sync_protocol.errors import Corrupt, Refused, Unavailable
+from sync_protocol.evidence import EvidenceFile
 from sync_protocol.values import AgencyId
-from sync_protocol.wire import InboxPage
+from sync_protocol.wire import INBOX_MAX_BYTES, InboxPage, parse_body
 from tests.edge.hub_lab import Lab, running_hub
 from tests.edge.inbox_lab import Peer, peers, settle_down
 
@@ -54,7 +57,7 @@ async def test_ill_formed_places_and_waits_are_refused(nodes: list[Peer]) -> Non
             await city.link.inbox(after, 0)
         assert refused.value.kind == "malformed", after
     with pytest.raises(Refused):
-        await city.link.inbox("", 26)
+        await city.link.inbox("", 301)
 
 
 async def test_the_same_is_told_again_and_after_the_projection_was_made_anew(lab: Lab, nodes: list[Peer]) -> None:
@@ -82,6 +85,70 @@ async def test_who_waits_is_answered_as_soon_as_something_is_told(lab: Lab, node
     await city.push()
     page = await asyncio.wait_for(waiting, 10)
     assert [item.complaint for item in page.items] == [complaint]
+
+
+async def test_who_waits_for_long_is_kept_at_the_line_and_answered_behind_it(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_inbox, "SILENT_S", 0.02)
+    city, regency, _ = nodes
+    complaint = await city.receive()
+    await city.offer(complaint, REGENCY)
+    path = regency.link._path("inbox?wait=60")
+    waiting = asyncio.create_task(regency.link._get(path, signed=True, max_bytes=INBOX_MAX_BYTES))
+    await asyncio.sleep(0.3)
+    await city.push()
+    body = (await asyncio.wait_for(waiting, 10)).body
+    assert body.startswith(b"  ")
+    assert [item.complaint for item in parse_body(body, InboxPage).items] == [complaint]
+
+
+async def test_an_answer_that_fails_behind_its_beginning_is_broken_off_and_asked_for_again(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_inbox, "SILENT_S", 0.02)
+    city, regency, _ = nodes
+    complaint = await city.receive()
+    await city.offer(complaint, REGENCY)
+    true, failures = lab.hub.inbox.evidence, [Unavailable("busy", retry_after_s=1), Corrupt("a defect")]
+
+    async def failing(agency: AgencyId, row: InboxRow) -> EvidenceFile:
+        if failures:
+            raise failures.pop()
+        return await true(agency, row)
+
+    monkeypatch.setattr(lab.hub.inbox, "evidence", failing)
+    waiting = asyncio.create_task(regency.link.inbox("", 60))
+    await asyncio.sleep(0.3)
+    await city.push()
+    page = await asyncio.wait_for(waiting, 20)
+    assert not failures
+    assert [item.complaint for item in page.items] == [complaint]
+
+
+async def test_a_hub_that_ends_answers_at_once_who_is_kept_at_the_line(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_inbox, "SILENT_S", 0.2)
+    waiting = asyncio.create_task(nodes[0].link.inbox("", 300))
+    await asyncio.sleep(0.5)
+    monkeypatch.setattr(http_inbox, "SILENT_S", 300.0)
+    await asyncio.sleep(0.3)
+    lab.hub.inbox.close()
+    assert (await asyncio.wait_for(waiting, 5)).items == []
+
+
+async def test_who_hangs_up_while_waiting_leaves_nothing_behind(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_inbox, "SILENT_S", 0.02)
+    waiting = asyncio.create_task(nodes[0].link.inbox("", 300))
+    await asyncio.sleep(0.3)
+    assert lab.hub.inbox._waiting
+    waiting.cancel()
+    async with asyncio.timeout(10):
+        while lab.hub.inbox._waiting:  # noqa: ASYNC110 - the hub's own handler finds out
+            await asyncio.sleep(0.02)
 
 
 async def test_a_fifth_who_waits_for_one_agency_sends_the_first_home(lab: Lab, nodes: list[Peer]) -> None:

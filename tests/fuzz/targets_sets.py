@@ -22,13 +22,13 @@ from sync_protocol.change_set import (
     hide_contents,
     merge_contents,
     parse_change_set,
-    shown_leaves,
     split_parts,
     verify_lines,
 )
 from sync_protocol.change_types import UnknownData
 from sync_protocol.compression import compress_frames, compress_part, decode_body, peek_head
 from sync_protocol.errors import Refused
+from sync_protocol.hidden_lines import is_hidden_line
 from sync_protocol.jws import Jws
 from sync_protocol.ledger import FoldedLeaf, Ledger
 from sync_protocol.limits import (
@@ -152,7 +152,8 @@ def _set(change_set: ChangeSet) -> ChangeSet:
     must(verify_lines(held).hidden_leaves >= lines.hidden_leaves, "hiding shows more")
     must(merge_contents(held, change_set) == change_set.contents, "what was hidden is not filled in")
     contents = change_set.manifest.manifest.size - change_set.manifest.manifest.changes
-    must(len(shown_leaves(change_set)) + hidden_leaves(change_set) == contents, "leaves are lost")
+    shown = sum(not is_hidden_line(line) for line in lines.content_lines)
+    must(shown + hidden_leaves(change_set) == contents, "leaves are lost")
     _erase(change_set, lines)
     return change_set
 

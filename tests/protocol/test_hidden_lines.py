@@ -19,6 +19,7 @@ from sync_protocol.change_set import (
 from sync_protocol.errors import Refused
 from sync_protocol.excerpt import make_excerpt, parse_excerpt
 from sync_protocol.hidden_lines import (
+    SubtreeRoots,
     count_hidden_leaves,
     fill_in,
     format_hidden_line,
@@ -329,3 +330,16 @@ def test_hiding_and_filling_in_keep_the_root_of_any_range(before: int, count: in
     both = hide_where(fill_in(here, there), lambda piece: False)
     assert both == hide_where(fill_in(there, here), lambda piece: False)
     assert both == hide_where(whole, lambda piece: piece.start in hidden_here & hidden_there)
+
+
+@settings(max_examples=150)
+@given(st.integers(1, 70), st.data())
+def test_what_is_around_some_leaves_is_hidden_as_if_each_other_line_had_been(count: int, data: st.DataObject) -> None:
+    """Also where some lines were hidden before."""
+    whole = read_pieces([b"line %d" % number for number in range(count)], 0, count)
+    places = st.sets(st.integers(0, count - 1))
+    gone = data.draw(places)
+    pieces = hide_where(whole, lambda piece: piece.start in gone)
+    keep = data.draw(places) - gone
+    kept = {piece.start: piece.line for piece in pieces if piece.line is not None and piece.start in keep}
+    assert SubtreeRoots(pieces, count).around(kept) == hide_where(pieces, lambda piece: piece.start not in keep)

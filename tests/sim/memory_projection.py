@@ -199,6 +199,11 @@ class MemoryProjectionStore:
     async def told_since(self, place: int) -> set[str]:
         return {row.agency for row in (await self._mount.read()).inbox.values() if row.place >= place}
 
+    async def history_told(self, agency: str, key: bytes, before: int) -> int | None:
+        rows = (await self._mount.read()).inbox.values()
+        told = [row.place for row in rows if (row.agency, row.key, row.note) == (agency, key, Note.HISTORY)]
+        return max((place for place in told if place < before), default=None)
+
     async def holders(self, key: bytes) -> set[str]:
         rows = (await self._mount.read()).inbox.values()
         return {row.agency for row in rows if row.key == key and row.note != Note.REFUSED}

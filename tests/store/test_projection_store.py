@@ -239,6 +239,8 @@ async def test_what_agencies_are_told_is_read_in_the_order_of_the_log(store: Pro
     assert await store.told_since(5) == {"33.75", "35.71", "35.06"}
     assert await store.told_since(6) == {"35.06"}
     assert await store.holders(FIRST) == {"33.75", "35.71"}  # a refusal alone makes nobody a holder
+    assert [await store.history_told(agency, FIRST, 6) for agency in ("35.71", "33.75")] == [5, None]
+    assert await store.history_told("35.71", FIRST, 5) is None
     with pytest.raises(Unavailable):
         await store.commit(replace(step_to(9, 4), inbox=[InboxRow("33", 9, 0, 0, FIRST)]))
     assert await store.told_since(7) == set()
