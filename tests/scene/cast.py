@@ -35,8 +35,7 @@ CITY: Final = AgencyId("35.71")
 REGENCY: Final = AgencyId("35.06")
 NAMES: Final = {DESK: "Kementerian PANRB", CITY: "Kota Kediri 35.71", REGENCY: "Kab. Kediri 35.06"}
 TICK_MS: Final = 2 * 3_600_000  # as far apart as ticks may be without the hub counting as away (docs/deadlines.md)
-SWEEP_MS: Final = 24 * 3_600_000  # a serving node looks every minute; here once a day, and at every scene
-BEGINS_AT: Final = "2026-02-13T00:00:00.000Z"  # a Friday, 07.00 in Kediri; Monday and Tuesday are Imlek
+BEGINS_AT: Final = "2026-02-17T12:00:00.000Z"  # Tuesday, 19.00 in Kediri; it is Imlek, and Monday was one with it
 SECRET: Final = "rahasia-gerbang-sms"
 
 
@@ -123,7 +122,6 @@ class Country:
     regency: Office
     deadlines: Deadlines
     closed: dict[AgencyId, int] = field(default_factory=dict)
-    swept_at_ms: int = 0
 
     @property
     def offices(self) -> Sequence[Office]:
@@ -131,20 +129,15 @@ class Country:
         return self.desk, self.city, self.regency
 
     async def until(self, moment: str) -> None:
-        """Time goes by, hour after hour: the hub says what time it is, nodes report, quiet complaints close."""
+        """Time goes by: the hub ticks every two hours, nodes report every day; in the end quiet complaints close."""
         end_ms, clock = parse_timestamp(f"{moment}:00.000Z"), self.lab.clock
         assert end_ms >= clock.at_ms, "time does not go back"
         while clock.at_ms < end_ms:
             clock.at_ms = min(clock.at_ms + TICK_MS, end_ms)
             await self.lab.hub.appender.append_statement(self.lab.hub.statements.tick)
-            if clock.at_ms == end_ms or clock.at_ms - self.swept_at_ms >= SWEEP_MS:
-                self.swept_at_ms = clock.at_ms
-                await self._sweep()
             for office in self.offices:
                 if clock.at_ms - office.link.pushed_at_ms >= HEARTBEAT_EVERY_MS:
                     await office.peer.push()
-
-    async def _sweep(self) -> None:
         for office in self.offices:
             closed = await office.close_what_is_quiet()
             self.closed[office.agency] = self.closed.get(office.agency, 0) + closed

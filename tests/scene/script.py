@@ -41,7 +41,7 @@ class Script:
 
     async def _an_sms_comes(self) -> None:
         country, desk = self.country, self.country.desk
-        await country.until("2026-02-13T01:12")
+        await country.until("2026-02-17T13:12")
         self._tell(
             CITIZEN, f"SMS ke 1708: “{COMPLAINT_SMS}”", "An SMS to 1708: the road to Gurah market is full of holes."
         )
@@ -52,7 +52,10 @@ class Script:
         self._tell(
             desk.name, f"Jawaban: “{self.receipt}”", "Answered with the number; offered to the city that was named."
         )
-        await self._note_due(desk)
+        words = due_words(*await self._note_due(desk))
+        self._tell(
+            "Kalender", f"Hari ini Imlek, tidak dihitung. {words[0]}", f"Chinese New Year: not counted. {words[1]}"
+        )
         asked = await desk.asks_by_sms(f"status {self.number.lower()}", "kannel-2")
         self._tell(
             CITIZEN, f"SMS “STATUS {self.number}” → “{asked}”", "Whoever has the number may ask where it stands."
@@ -62,7 +65,7 @@ class Script:
 
     async def _the_city_declines(self) -> None:
         country, city, desk = self.country, self.country.city, self.country.desk
-        await country.until("2026-02-13T07:30")
+        await country.until("2026-02-18T01:30")
         offer = (await city.complaint(self.complaint))["complaint"]["offer"]
         note = "Jalan itu jalan kabupaten."
         await city.change(self.complaint, "declined", offer=offer, reason="not_in_jurisdiction", note=note)
@@ -79,9 +82,6 @@ class Script:
     async def _the_desk_offers_it_to_the_regency(self) -> None:
         country, desk, regency = self.country, self.country.desk, self.country.regency
         await country.until("2026-02-18T02:05")
-        self._tell(
-            "Kalender", "Sabtu–Selasa libur: akhir pekan dan Imlek.", "A weekend and Chinese New Year: no working days."
-        )
         await desk.change(self.complaint, "offered", to=str(REGENCY), reason="other_authority", note="Jalan kabupaten.")
         self._tell(desk.name, "Menawarkan kepada Kabupaten Kediri.", "The desk offers it to the regency.")
         await self._note_due(desk)

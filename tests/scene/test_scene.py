@@ -12,7 +12,7 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-# By hand, with a calendar of 2026 on the wall: 13 February is a Friday, 16 and 17 are Imlek, days end at 17.00 UTC.
+# By hand, with a calendar of 2026 on the wall: 17 February is Imlek and a Tuesday, days end at 17.00 UTC.
 DUE: Final = (
     ("received", "2026-02-20", "verify"),  # three working days: 18, 19, 20
     ("offered", "2026-02-24", "first_answer"),  # five: 18, 19, 20, 23, 24
@@ -29,7 +29,7 @@ DUE: Final = (
 )
 
 
-@pytest.mark.slow  # eighteen days of a hub and three nodes
+@pytest.mark.slow  # two weeks of a hub and three nodes
 def test_a_complaint_finds_its_way_although_everything_comes_twice_and_out_of_order() -> None:
     command = [sys.executable, "-m", "tests.scene", "--json"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

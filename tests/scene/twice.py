@@ -34,7 +34,7 @@ class Count:
 
 
 class TwiceLink(HubClient):
-    """The way to the hub: each set is put there twice, and late copies of the one before it come before and after it.
+    """The way to the hub: each set is put there twice, with a late copy of the one before it in between.
 
     A node has one set under way at a time, so that the first copy of a set never comes before that of the one before.
     """
@@ -46,13 +46,10 @@ class TwiceLink(HubClient):
         self.pushed_at_ms = 0
 
     async def push(self, seq: int, body: bytes, from_size: int) -> Entered:
-        before = self.sets.get(seq - 1)
-        if before is not None:
-            await self._again(seq - 1)
         first = await self._deliver(seq, body, from_size)
         self.sets[seq] = (body, from_size, first.index)
         self.pushed_at_ms = self._now_ms()
-        if before is not None:
+        if seq - 1 in self.sets:
             await self._again(seq - 1)
         second = await self._deliver(seq, body, from_size)
         assert second.index == first.index, "a set has two places in the log"
