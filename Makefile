@@ -21,7 +21,7 @@ FAST := tests/protocol tests/keys tests/store tests/channels tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim kills fuzz check lock bench bench-national bench-growth bench-lines clean
+.PHONY: help setup demo scene test sim kills fuzz check lock bench bench-national bench-growth bench-lines clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## hub and three cities on this machine, from complaint to audit; for example ARGS="--once --json"
 	@$(BIN)/simpul demo $(ARGS)
+
+scene: $(READY) ## a complaint's way from an SMS to the regency that is responsible, everything delivered twice; ARGS=--json
+	@$(BIN)/python -m tests.scene $(ARGS)
 
 test: $(READY) ## all tests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)

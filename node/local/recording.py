@@ -15,6 +15,7 @@ import msgspec
 
 from node.deadlines.clocks import STARTS, Clocks, follow
 from node.deadlines.tables import Deadlines
+from node.local.refusal_words import why_not
 from node.ports import Clock, Randomness
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import (
@@ -211,7 +212,7 @@ class Batch:
         change = parse_change(line)
         verdict, after = fold(state, change, leaf_hash(line), minting.context())
         if verdict is not Verdict.APPLIED or after is None:
-            raise change_refused(verdict, f"a change of type {command.type} is not possible now", state)
+            raise change_refused(verdict, why_not(verdict, command.type, state), state)
         if isinstance(change.data, Erased):
             self._check_held(key, change.data)
         self.states[key] = after

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keys.key_directory import KeyDirectory
+from node.deadlines.tables import Deadlines
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
 from node.local.enrolment import enrol_node
@@ -107,8 +108,17 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(lab: Lab, agency: AgencyId, directory: Path, *, seed: int = 1) -> AsyncIterator[Peer]:
-    """A node in its directory, enrolled there unless it is already."""
+async def peer(
+    lab: Lab,
+    agency: AgencyId,
+    directory: Path,
+    *,
+    seed: int = 1,
+    prefix: str = "X",
+    deadlines: Deadlines | None = None,
+    link_type: type[HubClient] = HubClient,
+) -> AsyncIterator[Peer]:
+    """A node in its directory, enrolled there unless it is already; with `deadlines` it measures what it records."""
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     clock: Any = lab.clock
     randomness = LabRandomness(seed)
@@ -116,7 +126,7 @@ async def peer(lab: Lab, agency: AgencyId, directory: Path, *, seed: int = 1) ->
     key_directory = KeyDirectory(directory / "keys")
     keys = DirectoryKeys(key_directory)
     lease = DirectoryLease(directory)
-    link = HubClient(Transport(lab.url, clock=clock, randomness=randomness), agency, keys.current)
+    link = link_type(Transport(lab.url, clock=clock, randomness=randomness), agency, keys.current)
     try:
         if await store.identity() is None:
             await enrol_node(
@@ -132,7 +142,7 @@ async def peer(lab: Lab, agency: AgencyId, directory: Path, *, seed: int = 1) ->
         federation = Federation()
         pusher = Pusher(store, link, keys, clock, randomness, lease, agency=agency)
         inbox = Inbox(store, link, HubSession(store, link, keys, agency), federation, clock, agency)
-        minting = Minting(agency, "X", clock, randomness, federation, federation.is_agency)
+        minting = Minting(agency, prefix, clock, randomness, federation, federation.is_agency, deadlines)
         async with LocalService(store, minting) as service:
             yield Peer(agency, directory, store, service, pusher, inbox, link)
     finally:

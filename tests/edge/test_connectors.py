@@ -151,6 +151,7 @@ async def test_what_is_not_signed_by_the_secret_is_refused_each_with_its_own_ans
         status, problem = await lab.post(path, body, header=header)
         assert (status, problem["type"].rsplit(":")[-1]) == (401, kind), header
         assert problem["next"]
+        assert (await lab.post("/v1/connectors/surga/replies", body, header=header))[0] == 401
     assert (await lab.post("/v1/connectors/other/reports", body, header=good))[0] == 404
     assert await lab.store.complaints(ComplaintFilter()) == []
     two = f"{good},v1={'0' * 64}"  # while the secret is being changed
@@ -166,6 +167,17 @@ async def test_a_replayed_message_changes_nothing_and_a_stale_one_is_told_so(lab
     status, problem = await lab.post("/v1/connectors/surga/reports", body, header=header)
     assert (status, problem["type"].rsplit(":")[-1]) == (401, "expired-signature")
     assert len(await lab.store.complaints(ComplaintFilter())) == 1
+
+
+async def test_attack_a_signed_message_replayed_at_the_other_address_is_none_there(lab: Lab) -> None:
+    """The signature is of the body alone; what a report says is no reply, and the other way round."""
+    await lab.report()
+    reply = {"id": "SRG-2014-77", "message": "m-1", "text": "Belum."}
+    for path, body in (("replies", REPORT), ("reports", reply)):
+        status, problem = await lab.post(f"/v1/connectors/surga/{path}", body)
+        assert (status, problem["type"].rsplit(":")[-1]) == (422, "malformed"), path
+    (held,) = await lab.store.complaints(ComplaintFilter())
+    assert len(await lab.store.complaint_changes(held.no)) == 1
 
 
 async def test_the_system_is_told_everything_in_order_also_when_it_was_away(lab: Lab) -> None:
@@ -211,6 +223,10 @@ async def test_a_reply_there_reaches_the_answer_here_once(lab: Lab) -> None:
     status, done = await lab.post("/v1/connectors/surga/replies", reply)
     assert (status, done["state"]) == (201, "in_progress")
     assert await lab.post("/v1/connectors/surga/replies", reply) == (201, done)
+    status, problem = await lab.post("/v1/connectors/surga/replies", reply | {"text": "Sudah."})
+    assert (status, problem["type"].rsplit(":")[-1]) == (422, "idempotency-key-reused")
+    (held,) = await lab.store.complaints(ComplaintFilter())
+    assert len(await lab.store.complaint_changes(held.no)) == 5
     assert (await lab.post("/v1/connectors/surga/replies", reply | {"id": "SRG-1", "message": "m-2"}))[0] == 404
 
 

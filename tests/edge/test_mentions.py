@@ -110,6 +110,21 @@ async def test_a_mention_that_comes_again_is_known_by_its_number(lab: Lab) -> No
     assert await lab.store.told_to(MARK) == FIRST + 1
 
 
+async def test_a_mention_whose_words_were_changed_is_not_recorded_again_and_holds_up_nothing(lab: Lab) -> None:
+    lab.double.write(1, "@lapor1708 jalan rusak")
+    await lab.mentions.look()
+    async with lab.store.writing() as connection:
+        await connection.exec_driver_sql("DELETE FROM connector")  # it is shown again
+    lab.double.posts[0]["text"] = "@lapor1708 jalan mulus"
+    lab.double.write(2, "@lapor1708 lampu padam")
+    assert await lab.mentions.look() == 2
+    assert await lab.numbers() == [source_id(str(FIRST + number)) for number in (1, 2)]
+    first = (await lab.store.complaints(ComplaintFilter()))[-1]
+    (change,) = await lab.store.complaint_changes(first.no)
+    assert change.content is not None
+    assert b"jalan rusak" in change.content
+
+
 async def test_the_api_away_or_full_loses_nothing(lab: Lab) -> None:
     lab.double.write(1, "@lapor1708 jalan rusak")
     for status in (429, 500, 503):
