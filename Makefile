@@ -5,9 +5,13 @@ PYTHON ?= python3
 UV ?= uv
 ARGS ?=
 SEEDS ?= 200
+KILLS ?= 200
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+
+# What Python has compiled it keeps, whatever the environment says: the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
@@ -17,7 +21,7 @@ FAST := tests/protocol tests/keys tests/store tests/channels tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sim fuzz check lock bench bench-national bench-growth clean
+.PHONY: help setup demo test sim kills fuzz check lock bench bench-national bench-growth bench-lines clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +62,9 @@ check: $(READY) ## format, lint, types, layers and the fast tests: run it before
 sim: $(READY) ## many simulated federations with everything that goes wrong: SEEDS=2000; one again: ARGS="--seed 7 --trace"
 	@$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
 
+kills: $(READY) ## kill -9 of real nodes and hubs, SQLite and PostgreSQL, under load: KILLS=20 (200: 15 minutes); ARGS="--json"
+	@$(BIN)/python -m tests.edge.kills --kills $(KILLS) $(ARGS)
+
 lock: ## pin all dependencies with hashes again (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv on the PATH, or: make lock UV=path/to/uv" >&2; exit 1; }
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra dev \
@@ -71,6 +78,9 @@ bench-national: $(READY) ## a hub and 727 nodes: steady, storm, a year (an hour;
 
 bench-growth: $(READY) ## what changes while the log grows to 10,000,000 changes (shorter: ARGS="--until 1e6"); --help says more
 	@$(BIN)/python -m tests.bench.growth $(ARGS)
+
+bench-lines: $(READY) ## draining over slow, long and lossy lines, in network namespaces (root; a few minutes)
+	@$(BIN)/python -m tests.bench.lines $(ARGS)
 
 clean: ## remove .venv, caches and build output; no node's data
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

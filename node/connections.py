@@ -17,16 +17,20 @@ from aiohttp.web_protocol import RequestHandler
 HEAD_S: Final = 20.0  # from the connection to the end of its first head: a mobile line needs two
 LOOK_EVERY_S: Final = 0.5
 OTHER_FILES: Final = 512  # databases, logs, and connections that come between two looks
+NEWCOMERS: Final = 4  # one place in so many is kept for who has only just come, however many others are at work
 
 
 class Connections:
-    """Those of one server, at most `most` beside those that are in the middle of a request. For one event loop."""
+    """Those of one server, for one event loop: at most `most`, or where more than three in four of these are in the
+    middle of a request, those and the newest that did not ask yet. Nobody can keep newcomers out by asking much.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._newcomers = max(1, most // NEWCOMERS)
         self._busy: set[RequestHandler] = set()
         self._has_asked: set[RequestHandler] = set()
-        self._since_s: dict[RequestHandler, float] = {}
+        self._since_s: dict[RequestHandler, float] = {}  # in the order in which they came
         self.ended = 0
 
     @property
@@ -46,7 +50,7 @@ class Connections:
     async def watch(self, server: web.Server) -> None:
         """Until cancelled. So many files may be open from now on, as far as the system allows it to be asked for."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = self._most + OTHER_FILES
+        wanted = self._most + self._newcomers + OTHER_FILES
         if resource.RLIM_INFINITY not in (soft, hard) and soft < wanted:
             with suppress(ValueError, OSError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
@@ -54,23 +58,35 @@ class Connections:
             self.look(server.connections, asyncio.get_running_loop().time())
             await asyncio.sleep(LOOK_EVERY_S)
 
-    def look(self, open_now: list[RequestHandler], now_s: float) -> None:
-        """Ends what never asked in time, and those that were silent first where there are too many."""
-        self._since_s = {connection: self._since_s.get(connection, now_s) for connection in open_now}
+    def look(self, known: list[RequestHandler], now_s: float) -> None:
+        """Ends what never asked in time, and where there are too many, idle ones: first those that never asked."""
+        # The server knows a connection until its handler ends, and one may wait in line long after its caller has gone.
+        alive = [connection for connection in known if not _is_gone(connection)]
+        self._since_s = {connection: self._since_s.get(connection, now_s) for connection in alive}
         self._has_asked.intersection_update(self._since_s)
-        for connection, since_s in self._since_s.items():
-            if connection not in self._has_asked and now_s - since_s > HEAD_S:
-                self._end(connection)
-        surplus = len(self._since_s) - self._most
-        if surplus > 0:
-            idle = [connection for connection in self._since_s if connection not in self._busy]
-            for connection in sorted(idle, key=lambda one: (one in self._has_asked, self._since_s[one]))[:surplus]:
-                self._end(connection)
+        late = [
+            one for one, since_s in self._since_s.items() if now_s - since_s > HEAD_S and one not in self._has_asked
+        ]
+        for connection in late:
+            self._end(connection)
+        for connection in self._dispensable()[: max(0, len(self._since_s) - self._most)]:
+            self._end(connection)
+
+    def _dispensable(self) -> list[RequestHandler]:
+        """Which may be ended where there are too many, and in which order: who came first goes first."""
+        silent = [connection for connection in self._since_s if connection not in self._has_asked]
+        between = [one for one in self._since_s if one in self._has_asked and one not in self._busy]
+        return silent[: -self._newcomers] + between
 
     def _end(self, connection: RequestHandler) -> None:
+        del self._since_s[connection]
         if connection.transport is not None:
             self.ended += 1
             connection.transport.abort()
+
+
+def _is_gone(connection: RequestHandler) -> bool:
+    return connection.transport is None or connection.transport.is_closing()
 
 
 CONNECTIONS: Final = web.AppKey("connections", Connections)

@@ -181,6 +181,15 @@ class HubSettings(_Settings):
         900.0, gt=0, description="Age of what waits to be folded beyond which this hub is not healthy."
     )
     invitation_days: int = Field(14, ge=1, le=365, description="How long an enrolment token can be used first.")
+    files_directory: Path = Field(Path("files"), description="Attached files. Several machines share it.")
+    file_max_mib: int = Field(
+        25, ge=1, le=2_048, description="MiB of one file: a photograph has 5, a minute of film 20."
+    )
+    files_max_gib: int = Field(500, ge=1, le=1_000_000, description="GiB of all files; beyond: nodes wait.")
+    files_agency_max_gib: int = Field(50, ge=1, le=1_000_000, description="GiB of the files of one agency.")
+    files_free_mib: int = Field(
+        1_024, ge=16, le=1_000_000, description="MiB that files leave free on their disk, for the database."
+    )
     desk: str = Field("kementerian-panrb", description="The agency that takes back and directs what nobody takes.")
     bounce_limit: int = Field(3, ge=1, le=100, description="Refused offers after which the desk may take over.")
     silence_s: int = Field(1_209_600, ge=1, description="Silence after which the desk may take over.")
@@ -249,6 +258,20 @@ class NodeSettings(_Settings):
     mentions_user_id: str | None = Field(None, description="Account on X whose mentions are complaints. Empty: none.")
     mentions_token_file: Path | None = Field(None, description="Its bearer token, in a file that only we may read.")
     mentions_api_url: str = Field("https://api.x.com", description="Where the API of X is.")
+    files_directory: Path = Field(Path("files"), description="Attached files.")
+    file_max_mib: int = Field(
+        25, ge=1, le=2_048, description="MiB of one file: a photograph has 5, a minute of film 20."
+    )
+    files_max_gib: int = Field(50, ge=1, le=1_000_000, description="GiB of all files; beyond: uploads are refused.")
+    files_free_mib: int = Field(
+        1_024, ge=16, le=1_000_000, description="MiB that files leave free on their disk, for the database."
+    )
+    files_keep_back_confidential: bool = Field(
+        False, description="Files of confidential complaints do not go to the hub; whoever owns them next gets none."
+    )
+    close_by_itself: bool = Field(
+        True, description="Whether answered complaints are closed once their quiet period is over."
+    )
     retention_days: int = Field(365, ge=365, description="Sent sets and receipts refill a hub: a year at least.")
     retention_sets: int = Field(10_000, ge=10_000, description="And this many of the newest, however old.")
     open311_services: Path | None = Field(

@@ -7,7 +7,7 @@ bookkeeping.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint, verify_see
 from sync_protocol.errors import Refused
 from sync_protocol.findings import AuditTotals, ChainEnd, Finding
 from sync_protocol.jws import Jws, parse_jws
-from sync_protocol.ledger import Ledger, format_state_hash
+from sync_protocol.ledger import FoldedLeaf, Ledger, format_state_hash
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.manifest import CHANGE_SET_TYP, SignedManifest, parse_manifest
 from sync_protocol.note import VerifierKey
@@ -30,7 +30,10 @@ FINDINGS_MAX: Final = 10_000  # a log that is wrong in every line is wrong enoug
 
 @dataclass(slots=True)
 class LogAudit:
-    """One pass over a log. `roster` and `ledger` are its own, built from the entries alone."""
+    """One pass over a log. `roster` and `ledger` are its own, built from the entries alone.
+
+    `on_folded` is handed every leaf that was folded, in order.
+    """
 
     roster: Roster = field(default_factory=Roster)
     findings: list[Finding] = field(default_factory=list)
@@ -44,6 +47,7 @@ class LogAudit:
     _is_cut: bool = False
     _pending: tuple[int, SignedManifest, bool] | None = None
     ledger: Ledger = field(init=False)
+    on_folded: Callable[[FoldedLeaf], None] | None = None
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.roster, {})
@@ -220,7 +224,7 @@ class LogAudit:
     def _admit(self, index: int, jws: Jws) -> Refused | None:
         """Into roster and fold; into the roster alone once the fold has stopped."""
         if self.complete:
-            return self.ledger.apply(index, jws).problem
+            return self._tell(self.ledger.apply(index, jws)).problem
         try:
             self.roster.admit(index, jws)
         except Refused as refused:
@@ -277,7 +281,13 @@ class LogAudit:
         lines = verify_lines(change_set)
         self.hidden_leaves += lines.hidden_leaves
         if self.complete:
-            self.ledger.apply(index, signed.jws, lines.change_lines, lines.change_leaves, authentic=authentic)
+            folded = self.ledger.apply(index, signed.jws, lines.change_lines, lines.change_leaves, authentic=authentic)
+            self._tell(folded)
+
+    def _tell(self, folded: FoldedLeaf) -> FoldedLeaf:
+        if self.on_folded is not None:
+            self.on_folded(folded)
+        return folded
 
     def _take_pending(self) -> tuple[int, SignedManifest, bool]:
         assert self._pending is not None, "read_lines follows a read_entry that wanted them"

@@ -69,6 +69,13 @@ class Schedule:
         wish_s = spread_s(min(retry_after_s, RETRY_AFTER_LONGEST_MS / SECOND_MS), fraction)
         return replace(self, next_attempt_at_ms=now_ms + min(int(wish_s * SECOND_MS), RETRY_AFTER_LONGEST_MS))
 
+    def going_on(self) -> Schedule:
+        """After an answer that asks for one thing more: that may follow at once, and nothing is settled by it.
+
+        So rounds of question and work that lead nowhere come further and further apart.
+        """
+        return replace(self, next_attempt_at_ms=0)
+
     def succeeded(self, now_ms: int) -> Schedule:
         """After an answer of the hub: nothing is owed, the next attempt may follow at once."""
         return Schedule(attempted_at_ms=now_ms)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from sync_protocol.errors import Refused
+from sync_protocol.manifest import parse_manifest
 
 
 class HaltReason(StrEnum):
@@ -83,14 +84,23 @@ def halt_for_request(refused: Refused) -> Halt | None:
     return Halt(_OF_PROBLEMS[refused.kind], str(refused)) if refused.kind in _OF_REQUESTS else None
 
 
-def halt_for_push(refused: Refused) -> Halt | None:
-    """What a refused push means. None for `behind`: compare heads again and go on from there.
+def halt_for_push(refused: Refused, epoch: int) -> Halt | None:
+    """What it means that a set of this epoch was refused. None where heads are to be compared again: that decides.
 
+    That is `behind`, and `forked` by a set of an earlier epoch, which may have been on its way when ours began.
     `unauthorised` is no word about a set, which needs no request's signature: see `halt_for_request`.
     """
-    if refused.kind in ("behind", "unauthorised"):
+    if refused.kind in ("behind", "unauthorised") or (refused.kind == "forked" and _is_earlier(refused, epoch)):
         return None
     return Halt(_OF_PROBLEMS.get(refused.kind, HaltReason.SET_REFUSED), str(refused))
+
+
+def _is_earlier(forked: Refused, epoch: int) -> bool:
+    """Whether the manifest that the hub says it holds there is of an epoch before ours. Believed by nobody yet."""
+    try:
+        return parse_manifest(str(forked.members.get("manifest"))).manifest.epoch < epoch
+    except Refused:
+        return False
 
 
 def halt_for_answer(refused: Refused) -> Halt:

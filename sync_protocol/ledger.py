@@ -33,10 +33,12 @@ _LAST_MOMENT_MS: Final = parse_timestamp("9999-12-31T23:59:59.999Z")
 class FoldedLeaf(msgspec.Struct):
     """What one log leaf did. For a statement all lists are empty; `problem` says why it is void, if it is.
 
-    `changes` are the parsed lines (None where malformed or unauthorised) beside their `verdicts`. `touched` holds each
-    complaint that a change was applied to, as it was before this leaf (None if it was born in it). `figures` is what
-    this leaf adds to the totals; `state_hash` the raw 32 bytes after it. `concerns` has, for each change that others
-    than its signer are told of (protocol §7.6), its position, its complaint, and whom it concerns.
+    `changes` are the parsed lines (None where malformed or unauthorised) beside their `verdicts`, and `states` the
+    complaints after each of them (empty for an unauthorised set). `touched` holds each complaint that a change was
+    applied to, as it was before this leaf (None if it was born in it). `figures` is what this leaf adds to the totals;
+    `state_hash` the raw 32 bytes after it. `concerns` has, for each change that others than its signer are told of
+    (protocol §7.6), its position, its complaint, and whom it concerns. `heard_before` is the tick from which the
+    silence of a set's agency counted until this leaf (protocol §9.4), None for an unauthorised set.
     """
 
     index: int
@@ -50,6 +52,8 @@ class FoldedLeaf(msgspec.Struct):
     state_hash: bytes
     problem: Refused | None = None
     concerns: list[tuple[int, str, dict[str, Note]]] = msgspec.field(default_factory=list)
+    states: list[ComplaintState | None] = []
+    heard_before: int | None = None
 
 
 class Ledger:
@@ -139,6 +143,7 @@ class Ledger:
         context = self._context(index, manifest)
         folded = FoldedLeaf(index, jws.typ, manifest.agency, manifest.seq, [], [], {}, Figures(), b"")
         if authentic and self.roster.speaks(jws.kid, manifest.agency, index):
+            folded.heard_before = self.last_heard.get(manifest.agency)
             self.last_heard[manifest.agency] = self.roster.tick_before(index)
             transcript = self._fold_changes(folded, changes, leaves, context)
         else:
@@ -155,19 +160,21 @@ class Ledger:
         self, folded: FoldedLeaf, changes: Sequence[Change | None], leaves: Sequence[bytes], context: FoldContext
     ) -> bytes:
         """Every change in order: verdict, new state, and its part of the transcript, which is returned."""
-        complaints, touched, verdicts = self.complaints, folded.touched, folded.verdicts
+        complaints, touched, verdicts, states = self.complaints, folded.touched, folded.verdicts, folded.states
         oldest, newest = self._plausible_times(context.index)
         folded.changes = changes
         tails: list[bytes] = []
         for change, leaf, raw_id in zip(changes, leaves, raw_ids(changes), strict=True):
             if change is None:
                 verdicts.append(_MALFORMED)
+                states.append(None)
                 tails.append(self._tail(_MALFORMED, None))
                 continue
             name = change.complaint
             before = complaints.get(name)
             verdict, after = fold(before, change, leaf, context, raw_id)
             verdicts.append(verdict)
+            states.append(after)
             tails.append(self._tail(verdict, after))
             if verdict is _APPLIED and after is not None:
                 complaints[name] = after

@@ -23,6 +23,7 @@ COMPLAINT_CHANGES_MAX: Final = 4_096  # the history of one complaint stays one p
 NOTE_MAX_BYTES: Final = 65_536  # room for 16 post-quantum cosignatures of witnesses
 NOTE_SIGNATURES_MAX: Final = 64  # verifiers must take at least 16
 PROOF_HASHES_MAX: Final = 64  # a tree of 2**63 leaves needs 63
+FILE_PIECE_MAX_BYTES: Final = 262_144  # of a file in one request: on the slowest line within its signature's life
 LINE_SLOWEST_BYTES_S: Final = 4_096  # a mobile line at its worst; neither side gives up on one that keeps this pace
 REQUEST_LIFETIME_MAX_S: Final = 60  # RFC 9421 `expires` after `created`
 #: Tolerated between node and hub on signed requests: an office machine without a time server drifts by seconds a week,

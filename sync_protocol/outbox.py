@@ -200,11 +200,15 @@ def _out_of_step(view: OutboxView, now_ms: int, finding: Finding, hub: HubHead) 
 
 
 def _adoption(view: OutboxView, now_ms: int, hub: HubHead) -> Step:
-    """Once. Copies that push in turns, each from a timer, would otherwise adopt each other's sets for ever."""
+    """Once. Copies that push in turns, each from a timer, would otherwise adopt each other's sets for ever.
+
+    What was on its way when this process began is no second time: there is one such set, and an end to it.
+    """
     if view.acknowledged_seq >= hub.seq:  # another process of this directory was quicker
         return _when_due(view, now_ms, CheckHead())
-    if view.adopted_at_ms is not None and 0 <= now_ms - view.adopted_at_ms < ADOPTION_APART_MS:
-        hours = (now_ms - view.adopted_at_ms) // (60 * MINUTE_MS)
+    adopted_at_ms = view.adopted_at_ms if view.session.is_starting else None
+    if adopted_at_ms is not None and 0 <= now_ms - adopted_at_ms < ADOPTION_APART_MS:
+        hours = (now_ms - adopted_at_ms) // (60 * MINUTE_MS)
         detail = f"this node was refilled {hours} h ago already, and the hub is ahead again (seq {hub.seq})"
         return Halted(Halt(HaltReason.COPY_ALIVE, detail), is_new=True)
     return _when_due(view, now_ms, Adopt(view.acknowledged_seq + 1, hub.seq))

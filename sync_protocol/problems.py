@@ -81,6 +81,18 @@ PROBLEMS: Final[Mapping[str, Problem]] = {
     "malformed": Problem(422, "Not of the form that the protocol asks for", _REPORT),
     "root-mismatch": Problem(422, "The lines are not the ones that were signed", _REPORT),
     "too-large": Problem(413, "Over a limit", "Send less at a time; the limit is named here."),
+    "wrong-offset": Problem(409, "Other bytes of this file are wanted", "Go on from the offset named here."),
+    "file-differs": Problem(
+        422, "Not the file that was announced", "Nothing was kept. Send the file again from its beginning."
+    ),
+    "file-type": Problem(
+        415,
+        "Not a file of this type",
+        "Send a JPEG, PNG, WebP, HEIC, PDF, MP4, 3GP, M4A or Ogg file, and name its type.",
+    ),
+    "not-announced": Problem(
+        403, "No logged change names this file", "Push the change set that names it first; a refused change does not."
+    ),
     "not-found": Problem(404, "There is nothing here", "Compare the address with the documentation."),
     "unsupported-encoding": Problem(415, "This encoding is not read here", "Use zstd, gzip or none."),
     "unsupported-version": Problem(422, "This version is not spoken here", "Update the program."),

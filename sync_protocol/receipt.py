@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint, parse_decimal
+from sync_protocol.checkpoint import Checkpoint, OpenCheckpoint, open_checkpoint, parse_decimal
 from sync_protocol.errors import malformed, too_large
 from sync_protocol.limits import LOG_ENTRY_MAX_BYTES, NOTE_MAX_BYTES, PROOF_HASHES_MAX
 from sync_protocol.merkle import HASH_BYTES, TREE_SIZE_MAX, leaf_hash, verify_inclusion
@@ -83,9 +83,16 @@ def verify_receipt(receipt: Receipt, entry: bytes, vkeys: Sequence[VerifierKey],
     Raises Refused: `malformed`, `too-large`, `bad-signature` (the checkpoint), `bad-proof` (the path). `extra` is not
     looked at.
     """
+    opened = open_checkpoint(receipt.note, vkeys, origin)
+    verify_place(receipt, entry, opened.checkpoint)
+    return opened
+
+
+def verify_place(receipt: Receipt, entry: bytes, tree: Checkpoint) -> None:
+    """That `entry` stands at `receipt.index` in the tree of the receipt's own checkpoint, opened before.
+
+    Raises Refused: `too-large`, `bad-proof`.
+    """
     if len(entry) > LOG_ENTRY_MAX_BYTES:
         raise too_large("log entry", LOG_ENTRY_MAX_BYTES)
-    opened = open_checkpoint(receipt.note, vkeys, origin)
-    tree = opened.checkpoint
     verify_inclusion(leaf_hash(entry), receipt.index, tree.size, receipt.hashes, tree.root)
-    return opened

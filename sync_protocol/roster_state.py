@@ -210,6 +210,10 @@ class RosterState:
         place = bisect_left(self._tick_index, index)
         return self._tick_index[place - 1] if place else None
 
+    def ticks_before(self, index: int) -> Sequence[int]:
+        """All ticks before a log position, in order."""
+        return self._tick_at[: bisect_left(self._tick_index, index)]
+
     def statements_about(self, agency: str) -> tuple[LoggedStatement, ...]:
         """What concerns one agency, in log order."""
         return tuple(self._about.get(agency, ()))

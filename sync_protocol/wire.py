@@ -100,6 +100,13 @@ class Entered(_Body, frozen=True, kw_only=True):
     statements: list[StatementLine] | None = None
 
 
+class FileArrival(_Body, frozen=True, kw_only=True):
+    """§13.5: how many bytes of a file are here, and how many it has."""
+
+    offset: int
+    length: int
+
+
 class EnrolmentRequest(_Body, frozen=True, kw_only=True):
     """`POST /v1/enrolments`. `key` and `sealing` are base64url of 32 bytes, `proof` a compact JWS (§5.3)."""
 

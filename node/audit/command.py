@@ -29,21 +29,33 @@ async def run_audit(
 
     Raises Refused for a source that cannot be read at all, Unavailable when it is away.
     """
-    note = await source.checkpoint()
-    size = claimed_size(note)
     audit = LogAudit()
-    is_whole = await _read_entries(source, audit, size, progress)
-    audit.close(note, trusted)
-    if since is not None:
-        audit.compare_earlier(since)
-    if is_whole:
-        await _check_hash_tiles(source, audit, size)
+    await read_log(source, audit, trusted=trusted, since=since, progress=progress)
     claimed = await source.claimed_figures()
     if claimed is None:
         audit.unproven.append("the hub's own figures: it did not hand any over")
     else:
         audit.compare_claims(claimed.size, claimed.state_hash, claimed.totals)
     return report(audit)
+
+
+async def read_log(
+    source: AuditSource,
+    audit: LogAudit,
+    *,
+    trusted: VerifierKey | None = None,
+    since: bytes | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """The whole log into `audit`, from its entries to its tiles. Raises as `run_audit`."""
+    note = await source.checkpoint()
+    size = claimed_size(note)
+    is_whole = await _read_entries(source, audit, size, progress)
+    audit.close(note, trusted)
+    if since is not None:
+        audit.compare_earlier(since)
+    if is_whole:
+        await _check_hash_tiles(source, audit, size)
 
 
 def report(audit: LogAudit) -> dict[str, Any]:

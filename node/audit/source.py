@@ -1,6 +1,7 @@
 """Where an audit reads from: a folder that the hub exported, or a live hub. Bytes only; nothing is believed here.
 
-Layout of an export: `hub.json` (what the hub says of itself), `checkpoint`, `tile/…` (C2SP: hash tiles, entry bundles),
+Layout of an export: `hub.json` and `deadlines.json` (what the hub says of itself), `checkpoint`,
+`tile/…` (C2SP: hash tiles, entry bundles),
 `sets/<agency>/<seq, nine digits>.jsonl.zst` (two frames, protocol §3.3).
 """
 
@@ -63,6 +64,10 @@ class AuditSource(Protocol):
         """The hub's own figures, or None where it tells none."""
         ...
 
+    async def claimed_deadlines(self) -> Mapping[str, Any] | None:
+        """The hub's own figures of deadlines (`size`, `tick`, `tables`, `hub`, `agencies`), or None."""
+        ...
+
     async def close(self) -> None:
         """Ends connections."""
         ...
@@ -79,6 +84,16 @@ def claimed_from(document: Mapping[str, Any], size: object) -> ClaimedFigures | 
     if isinstance(state_hash, str) and isinstance(totals, dict) and type(size) is int:
         return ClaimedFigures(size, state_hash, totals)
     return None
+
+
+def claimed_deadlines_from(data: bytes, where: str) -> dict[str, Any] | None:
+    """The hub's figures of deadlines out of a JSON document, if they are there at all. Raises Refused."""
+    document = parse_object(data, where=where, depth_max=8)
+    as_of, agencies = document.get("as_of"), document.get("agencies")
+    if not isinstance(as_of, dict) or not isinstance(agencies, dict) or type(as_of.get("size")) is not int:
+        return None
+    told = {name: document.get(name) for name in ("tick", "tables", "hub", "agencies", "next")}
+    return told | {"size": as_of["size"]}
 
 
 class DirectorySource:
@@ -109,6 +124,10 @@ class DirectorySource:
     async def claimed_figures(self) -> ClaimedFigures | None:
         document = await self.description()
         return claimed_from(document, document.get("projected_to"))
+
+    async def claimed_deadlines(self) -> Mapping[str, Any] | None:
+        data = self._find("deadlines.json", DESCRIPTION_MAX_BYTES)
+        return None if data is None else claimed_deadlines_from(data, "deadlines.json")
 
     async def close(self) -> None:
         """Nothing to end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ssl import SSLContext
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -14,6 +15,7 @@ from node.audit.source import (
     ENTRY_BUNDLE_MAX_BYTES,
     HASH_TILE_BYTES,
     ClaimedFigures,
+    claimed_deadlines_from,
     claimed_from,
 )
 from sync_protocol.errors import Refused, Unavailable, too_large
@@ -80,6 +82,20 @@ class UrlSource:
         document = parse_object(body, where="v1/totals", depth_max=8)
         as_of = document.get("as_of")
         return claimed_from(document, as_of.get("size") if isinstance(as_of, dict) else None)
+
+    async def claimed_deadlines(self) -> Mapping[str, Any] | None:
+        """Page by page; None as well if the hub moved on between two of them."""
+        whole: dict[str, Any] | None = None
+        after: object = ""
+        while self._token is not None and isinstance(after, str):
+            query = f"&after={quote(after)}" if after else ""
+            body = await self._get(f"v1/deadlines?limit=100{query}", DESCRIPTION_MAX_BYTES)
+            page = None if body is None else claimed_deadlines_from(body, "v1/deadlines")
+            if page is None or (whole is not None and page["size"] != whole["size"]):
+                return None
+            page["agencies"] = {**({} if whole is None else whole["agencies"]), **page["agencies"]}
+            whole, after = page, page["next"]
+        return whole
 
     async def close(self) -> None:
         await self._session.close()

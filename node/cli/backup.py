@@ -81,6 +81,10 @@ def _backup(work: Callable[..., Work], directory: Path, out: Path, *, with_keys:
         if "log" in done:
             console.print(Text(f"Log: size {done['log']['size']}, root {done['log']['root']}"))
             console.print(Text("The lock folder is not in it, and never may be. Query tables are folded again."))
+        beside = done["attachments"]
+        if beside["files"]:
+            words = f"{beside['files']:,} attached files ({beside['bytes']:,} bytes) are not in it"
+            console.print(Text(f"{words}: copy {beside['directory']} as well (docs/operations.md, 'Files')."))
         console.print(Text(f"Next: take it to another machine. Back: simpul {done['kind']} restore {out} DIR"))
 
     emit(document, as_json=as_json, human=human)

@@ -24,14 +24,20 @@ def enrol(
     hub: Annotated[str, typer.Option("--hub", metavar="URL")],
     vkey: Annotated[str, typer.Option("--vkey", help="The hub's log key, from the invitation.")],
     agency: Annotated[str, typer.Option("--agency", metavar="CODE")],
-    token: Annotated[str, typer.Option("--token", help="One-time token, from the invitation.")],
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="One-time token, from the invitation. Not needed where keys/ holds its key."),
+    ] = None,
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", help="CA of the hub's certificate, if not the system's.")
     ] = None,
     allow_plain_http: Annotated[bool, typer.Option("--allow-plain-http", help="Also beyond loopback.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Create this node's keys and have the hub enrol it. May be repeated with the same token."""
+    """Create this node's keys and have the hub enrol it. May be repeated with the same token.
+
+    Without --token: who this node is, is read from the hub's log by the key in keys/, of which a backup is left.
+    """
     from node.wiring import local as wiring
 
     work = wiring.enrol(
@@ -68,6 +74,9 @@ def _show_status(document: dict[str, Any]) -> None:
     console.print(Text(f"Agency {document['agency']}: pusher {document['pusher']}"))
     console.print(Text(f"unsent {document['unsent']}, unacknowledged {document['unacknowledged']}"))
     console.print(Text("last receipt " + ("never" if age is None else f"{age:.0f} s ago")))
+    if document.get("files_waiting"):
+        why = document["files_trouble"] or "on their way, while `simpul node serve` runs"
+        console.print(Text(f"files that the hub does not have yet: {document['files_waiting']} ({why})"))
     if document["next_attempt_at"]:
         console.print(Text(f"next attempt at {document['next_attempt_at']}"))
     for trouble in document["troubles"]:
@@ -112,7 +121,7 @@ def import_(
     as_json: JsonFlag = False,
 ) -> None:
     """Import an export of another system. Importing twice adds nothing; bad rows are named, the rest goes in."""
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     with import_progress(f"importing {file.name}") as show:
         work = wiring.import_file(
@@ -148,7 +157,7 @@ def compare(
     as_json: JsonFlag = False,
 ) -> None:
     """Which complaints are only in the old system: an export of it against this node. Exit 0 when none is."""
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     with import_progress(f"comparing {file.name}") as show:
         work = wiring.compare_file(directory, file, format_name=format_, map_file=map_file, progress=show)
@@ -167,6 +176,44 @@ def _show_comparison(document: dict[str, Any]) -> None:
         console.print(Text(f"line {row['line']}: {row['reason']}", style="red"))
     if count:
         console.print(Text("Next: simpul node import, then compare again. At 0 the old system may be switched off."))
+
+
+@app.command("due")
+def due(
+    directory: Directory,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Complaints of each kind.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """What is overdue, the longest first, then what is due within two days."""
+    from node.wiring import node_store as wiring
+
+    emit(run(wiring.what_is_due(directory, limit), as_json=as_json), as_json=as_json, human=_show_due)
+
+
+def _show_due(document: dict[str, Any]) -> None:
+    for which, title, style in (("overdue", "Terlambat / overdue", "red"), ("soon", "Segera / soon due", "yellow")):
+        more = "+" if document[f"more_{which}"] else ""
+        console.print(Text(f"{title}: {len(document[which])}{more}", style=style))
+        for one in document[which]:
+            unit = one["unit"] or "-"
+            console.print(
+                Text(f"  {one['due_at'][:16]}  {one['duty']:<12}  {one['state']:<12}  {unit}  {one['tracking']}")
+            )
+
+
+@app.command("sweep")
+def sweep(directory: Directory, as_json: JsonFlag = False) -> None:
+    """Close what its reporter left without reply, once; `serve` does it by itself. For cron, where nothing serves."""
+    from node.wiring import node_work as wiring
+
+    document = run(wiring.sweep(directory), as_json=as_json)
+    emit(
+        document,
+        as_json=as_json,
+        human=lambda d: console.print(
+            Text(f"{d['closed']} complaint(s) closed." if d["closes"] else "close_by_itself is off: nothing is closed.")
+        ),
+    )
 
 
 @app.command("push")
@@ -199,7 +246,7 @@ def push(
 @app.command("inbox")
 def inbox(directory: Directory, as_json: JsonFlag = False) -> None:
     """Take in what the hub tells (`serve` does so by itself); show what is offered here, and what the log refused."""
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     document = run(wiring.read_inbox(directory), as_json=as_json)
     emit(document, as_json=as_json, human=_show_inbox)
@@ -224,7 +271,7 @@ def recover(
     take_over: Annotated[bool, typer.Option("--take-over", help="This copy is the only one from now on.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Refill this node from the hub after an old backup, and clear a halt."""
+    """Refill this node from the hub after an old backup, or where only simpul.toml and keys/ are left; clear a halt."""
     from node.wiring import local as wiring
 
     document = run(wiring.recover(directory, take_over=take_over), as_json=as_json)
@@ -255,7 +302,7 @@ def excerpt(
 
 
 def _write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool, as_json: bool) -> None:
-    from node.wiring import local as wiring
+    from node.wiring import node_work as wiring
 
     document = run(wiring.write_excerpt(directory, complaint, out, with_content=with_content), as_json=as_json)
     emit(

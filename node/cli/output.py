@@ -113,9 +113,8 @@ def _explain_database(words: str) -> Failure:
         step = "Stop, keep the file, and restore the newest backup (docs/operations.md, 'A damaged database')."
         return Failure(1, "damaged-database", f"The database file is damaged: {words}.", step)
     if "readonly" in words or "unable to open" in words:
-        return Failure(
-            2, "database", f"The database cannot be opened: {words}.", "Check the folder and its permissions."
-        )
+        step = "Check the folder and its permissions, and whether its disk is full or was mounted read-only."
+        return Failure(2, "database", f"The database cannot be opened: {words}.", step)
     return Failure(1, "database", f"The database answered: {words}.", "See docs/operations.md, 'Troubles'.")
 
 
@@ -126,6 +125,9 @@ def _explain_os_error(error: OSError) -> Failure | None:
         )
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Failure(1, "disk-full", "The disk is full.", "Free some space and start again; nothing was lost.")
+    if error.errno == errno.EROFS:
+        step = "A disk turns read-only when it fails: see the system's log, repair and mount it; nothing was lost."
+        return Failure(1, "disk", f"The disk is read-only: {error.filename}", step)
     if error.errno in {errno.EIO, errno.EFBIG}:
         step = "Look for a failing disk, or a limit on file sizes; then start again. Nothing was lost."
         return Failure(1, "disk", f"The disk cannot be written or read: {error.strerror}.", step)

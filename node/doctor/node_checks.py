@@ -82,6 +82,18 @@ def check_receipts(status: NodeStatus, stale_after_s: float) -> Finding:
     return fail("receipts", detail, step) if age_s > stale_after_s else ok("receipts", detail)
 
 
+def check_files(waiting: int, trouble: str | None) -> Finding:
+    """Attached files on their way to the hub, and what is in the way of one of them."""
+    detail = Words(f"{waiting} file(s) wait", f"{waiting} berkas menunggu")
+    if trouble is None:
+        return ok("files", detail)
+    step = Words(
+        "See docs/operations.md, 'Files'. Changes go on without them.",
+        "Lihat docs/operations.md, 'Files'. Perubahan tetap terkirim tanpanya.",
+    )
+    return warn("files", Words(f"{detail.en}: {trouble}", f"{detail.id}: {trouble}"), step)
+
+
 def check_pusher(status: NodeStatus) -> list[Finding]:
     """Halted, waiting or at work; and what an old backup left aside."""
     waiting = status.unsent + status.unacknowledged

@@ -30,6 +30,7 @@ from sync_protocol.values import b64u_encode
 GROUP_MAX: Final = 64  # sets in one transaction; more would only make the first of them wait
 ROUND_S: Final = 0.006  # at least, from one append to the next: what is alone goes at once, in a rush sets share one
 INLINE_MAX: Final = 16  # so many sets are judged again faster than a thread is woken
+STUCK_S: Final = 60.0  # no commit takes so long: the disk hangs, or whoever holds the append lock does
 
 _logger = structlog.get_logger("simpul.hub.log")
 
@@ -60,6 +61,18 @@ class Appender:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
+        self._begun_at_ms: int | None = None  # the append under way
+        self._failure: tuple[int, str] | None = None  # of the newest append: the log's size then, and why
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the log cannot be written now, as far as this process knows. Whoever makes it grow ends that."""
+        if self._failure is not None and self._failure[0] == self.log.size:
+            return f"the log cannot be written: {self._failure[1]}"
+        waited_ms = 0 if self._begun_at_ms is None else self._clock.now_ms() - self._begun_at_ms
+        if waited_ms > STUCK_S * 1000:
+            return f"an append has been under way for {waited_ms // 1000} s: the disk hangs, or another process does"
+        return None
 
     @property
     def waiting(self) -> int:
@@ -125,6 +138,7 @@ class Appender:
 
     async def _append(self, group: list[Item]) -> None:
         """Judges and appends a group; every item is answered, or put back to wait for the next round."""
+        self._begun_at_ms = self._clock.now_ms()
         try:
             await self._append_or_again(group)
         except asyncio.CancelledError:
@@ -136,9 +150,11 @@ class Appender:
         except Unavailable as error:
             _fail(group, error)
         except Exception as error:  # noqa: BLE001 - a full disk, a database away: unknown outcome, the caller repeats
-            self.log.is_stale = True
+            self.log.is_stale, self._failure = True, (self.log.size, words_of(error))
             _logger.warning("append failed", error=words_of(error))
             _fail(group, Unavailable("the hub could not store this now; repeat it", retry_after_s=5))
+        finally:
+            self._begun_at_ms = None
 
     async def _append_or_again(self, group: list[Item]) -> None:
         """A second time if the database was ahead: another process committed, and died before it published."""
@@ -262,11 +278,16 @@ class Appender:
 
 
 async def _add_statement(draft: Draft, item: StatementItem) -> Outcome:
+    """Raises Unavailable where it stands in a commit that nobody has published: then the log is read again first."""
     try:
         prepared = await item.prepare()
-        return prepared if isinstance(prepared, int) else draft.add_statement(prepared)
+        if isinstance(prepared, Prepared):
+            return draft.add_statement(prepared)
     except (Refused, Unavailable) as error:
         return error
+    if prepared >= draft.follows:
+        raise Unavailable("another process committed this and did not publish it", retry_after_s=1)
+    return prepared
 
 
 def _fail(group: list[Item], error: Refused | Unavailable) -> None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.hub.deadlines import Duty
+from node.deadlines.clocks import due_words
+from node.deadlines.slot import SLOT_MAX
 from node.hub.folding import unpack_state
 from node.store.complaint_keys import complaint_of
-from node.store.complaint_place import NUMBER_MAX, SLOT_MAX, due_of, slot_at
+from node.store.complaint_place import NUMBER_MAX, slot_at
 from node.store.projection_records import ComplaintRow
 from sync_protocol.errors import malformed
 from sync_protocol.transitions import State
-from sync_protocol.values import b64u_decode, b64u_encode, format_timestamp
+from sync_protocol.values import b64u_decode, b64u_encode
 from sync_protocol.wire import ComplaintLine
 
-HOUR_MS: Final = 3_600_000
 _VERSION: Final = b"\x01"
 _SLOT_BYTES: Final = 4
 _AFTER_BYTES: Final = 13
@@ -49,19 +49,10 @@ def parse_after(text: str) -> tuple[int, int]:
     return slot, number
 
 
-def due_words(place: int, now_ms: int) -> tuple[str | None, str | None, bool]:
-    """When it is due, what is, and whether that is over."""
-    due = due_of(slot_at(place))
-    if due is None:
-        return None, None, False
-    due_ms = due.hour * HOUR_MS
-    return format_timestamp(due_ms), Duty(due.duty).label, due_ms <= now_ms
-
-
 def line_of(row: ComplaintRow, now_ms: int) -> ComplaintLine:
     """The line of a row. Raises Corrupt."""
     state = unpack_state(row.state)
-    due_at, duty, overdue = due_words(row.place, now_ms)
+    due_at, duty, overdue = due_words(slot_at(row.place), now_ms)
     return ComplaintLine(
         complaint=str(complaint_of(row.key)),
         state=state.state.label,

@@ -4,6 +4,9 @@ An `erased` change that the fold applied names content lines of its complaint by
 out of the stored sets: a hidden line stands in their place from then on, every signature and root stays as it was, and
 a repeat of the set does not bring them back. The projector does this before it commits the step, so that a crash in
 between does it again; what is gone already is left alone.
+
+An old backup of the database, or a copy of the log that takes its place, brings the words back. What was erased is
+therefore also kept beside the lock, and erased again before anybody is shown a set.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from node.hub.ports import HubStore, ProjectionStore
-from node.store.hub_records import StoredSet
+from node.hub.ports import HubStore
+from node.hub.projection_ports import ProjectionStore
+from node.store.hub_records import KeptErasure, StoredSet
 from node.store.projection_records import Erasure, InboxRow, ProjectionStep, read_pointers
 from sync_protocol.change_set import Erased, erase_contents, parse_change_set
 from sync_protocol.compression import compress_part, decompress_part
@@ -26,20 +30,34 @@ from sync_protocol.inbox import Note
 from sync_protocol.limits import SET_MAX_BYTES
 from sync_protocol.transitions import Verdict
 
+
+class Ledger(Protocol):
+    """The part of the lock store that remembers what was erased: it is never restored from a backup."""
+
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        """See LockStore."""
+        ...
+
+    async def erasures(self) -> list[KeptErasure]:
+        """See LockStore."""
+        ...
+
+
 ATTEMPTS: Final = 8  # a repeat of the same set may be completing it at the same moment
 
 _logger = structlog.get_logger("simpul.hub.erasing")
 
 
-async def carry_out(store: HubStore, erasure: Erasure, earlier_pointers: bytes) -> int:
+async def carry_out(store: HubStore, ledger: Ledger, erasure: Erasure, earlier_pointers: bytes) -> int:
     """Takes the lines out of every set that the complaint's applied changes stand in; how many lines went.
 
-    `earlier_pointers` are those of the complaint before the step that brought the erasure.
+    `earlier_pointers` are those of the complaint before the step that brought the erasure. What goes is in the `ledger`
+    before it goes.
     """
     positions: dict[int, list[int]] = defaultdict(list)
     for index, position in read_pointers(earlier_pointers + erasure.pointers):
         positions[index].append(position)
-    return sum([await _erase_in(store, index, at, erasure.leaves) for index, at in positions.items()])
+    return sum([await _erase_in(store, ledger, index, at, erasure.leaves) for index, at in positions.items()])
 
 
 async def told_of_erasures(projection: ProjectionStore, step: ProjectionStep) -> ProjectionStep:
@@ -58,7 +76,36 @@ async def told_of_erasures(projection: ProjectionStore, step: ProjectionStep) ->
     return replace(step, inbox=list(told.values()))
 
 
-async def _erase_in(store: HubStore, index: int, positions: Sequence[int], leaves: frozenset[bytes]) -> int:
+async def erase_again(store: HubStore, ledger: Ledger) -> int:
+    """What the ledger says was erased and an old backup, or a copy, brought back; how many lines went.
+
+    To be called before anybody is shown a set. A set that is not here, or without its lines, is left alone.
+    """
+    kept, known = await ledger.erasures(), await store.erased_lines()
+    await _complete(ledger, known - {(one.index, leaf) for one in kept for leaf in one.leaves})
+    gone = 0
+    for one in kept:
+        if all((one.index, leaf) in known for leaf in one.leaves):
+            continue
+        if await store.set_at(one.index) is not None and await store.set_parts(one.index) is not None:
+            gone += await _erase_in(store, None, one.index, one.positions, one.leaves)
+    if gone:
+        _logger.warning("erased again", lines=gone)
+    return gone
+
+
+async def _complete(ledger: Ledger, lacking: set[tuple[int, bytes]]) -> None:
+    """What the database alone knows of: of an earlier program, or of a lock store that was moved without it."""
+    leaves: dict[int, set[bytes]] = defaultdict(set)
+    for index, leaf in lacking:
+        leaves[index].add(leaf)
+    if leaves:
+        await ledger.keep_erasures([KeptErasure(index, (), frozenset(leaves[index])) for index in sorted(leaves)])
+
+
+async def _erase_in(
+    store: HubStore, ledger: Ledger | None, index: int, positions: Sequence[int], leaves: frozenset[bytes]
+) -> int:
     for _ in range(ATTEMPTS):
         stored, parts = await store.set_at(index), await store.set_parts(index)
         if stored is None or parts is None:
@@ -67,6 +114,8 @@ async def _erase_in(store: HubStore, index: int, positions: Sequence[int], leave
         for_good = leaves if erased.unseen else frozenset(erased.gone)
         if not erased.gone and for_good <= await store.erased_leaves(index):
             return 0
+        if ledger is not None:  # again where it was, if another attempt follows: that does no harm
+            await ledger.keep_erasures([KeptErasure(index, tuple(positions), for_good)])
         frame = await asyncio.to_thread(compress_part, erased.contents) if erased.contents else b""
         if await store.replace_contents(stored, _counted(stored, len(erased.gone)), frame, sorted(for_good)):
             _logger.info("erased", agency=stored.agency, seq=stored.seq, index=index, lines=len(erased.gone))
@@ -81,5 +130,5 @@ def _counted(stored: StoredSet, gone: int) -> StoredSet:
 def _without(parts: tuple[bytes, bytes], positions: Sequence[int], leaves: frozenset[bytes]) -> Erased:
     """Runs in a thread."""
     head = decompress_part(parts[0])
-    contents = decompress_part(parts[1], SET_MAX_BYTES - len(head))
-    return erase_contents(parse_change_set(head, contents), positions, leaves)
+    change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
+    return erase_contents(change_set, positions or range(change_set.manifest.manifest.changes), leaves)

@@ -49,17 +49,21 @@ async def export_log(
     description: Mapping[str, Any],
     out: Path,
     with_content: bool,
+    deadlines: object = None,
     progress: Progress = _no_progress,
 ) -> ExportResult:
     """Write the log up to the published checkpoint (`size`, `note`) into `out`, a new or empty folder.
 
-    `description` becomes hub.json, with `size` and `content` added. Raises Refused(configuration) for a folder in use.
+    `description` becomes hub.json, with `size` and `content` added, `deadlines`, if given, deadlines.json.
+    Raises Refused(configuration) for a folder in use.
     """
     await asyncio.to_thread(_claim_folder, out)
     await _write_hash_tiles(store, size, out)
     sets = await _write_entries_and_sets(store, size, out, with_content=with_content, progress=progress)
     document = {**description, "size": size, "content": with_content}
     await asyncio.to_thread(_write, out / "checkpoint", note)
+    if deadlines is not None:
+        await asyncio.to_thread(_write, out / "deadlines.json", msgspec.json.encode(deadlines))
     await asyncio.to_thread(_write, out / "hub.json", msgspec.json.format(msgspec.json.encode(document)))
     return ExportResult(size, sets)
 

@@ -12,7 +12,10 @@ from typing import Final
 
 import msgspec
 
-from node.hub.deadlines import MARKS, Clocks, Deadlines, begin, hour_of
+from node.deadlines.clocks import MARKS, Clocks, begin, hour_of
+from node.deadlines.duties import ENDS, ended, running
+from node.deadlines.outages import Outages
+from node.deadlines.tables import Deadlines, Ends, slot_by
 from node.store.complaint_keys import complaint_keys
 from node.store.complaint_place import place_of
 from node.store.hub_records import LogLeaf
@@ -38,6 +41,7 @@ from sync_protocol.line_columns import parse_changes
 from sync_protocol.manifest import CHANGE_SET_TYP
 from sync_protocol.merkle import leaf_hashes
 from sync_protocol.roster import Roster
+from sync_protocol.statement import Tick
 from sync_protocol.transitions import Verdict
 from sync_protocol.values import b64u_decode
 
@@ -45,16 +49,15 @@ from sync_protocol.values import b64u_decode
 class PackedState(ComplaintState, array_like=True, kw_only=True):
     """A complaint's state without the names of its members, and the clocks of its deadlines: how it is kept."""
 
-    clock_owned: int
-    clock_asked: int | None
-    clock_answered: int | None
-    clock_handled: bool
-    clock_replied: bool
+    clock_verify: int | None
+    clock_first_answer: int | None
+    clock_settle: int | None
+    clock_close: int | None
 
     @property
     def clocks(self) -> Clocks:
         """A copy of them."""
-        return Clocks(self.clock_owned, self.clock_asked, self.clock_answered, self.clock_handled, self.clock_replied)
+        return Clocks(self.clock_verify, self.clock_first_answer, self.clock_settle, self.clock_close)
 
 
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=str)  # AgencyId and its like are text
@@ -85,6 +88,7 @@ class OpenBatch:
     is_small: bool = False
 
 
+_Rows = list[tuple[bytes, int, bytes, bytes]]
 _FACTS: Final = len(ComplaintState.__struct_fields__)
 
 
@@ -153,10 +157,11 @@ def fold_batch(
     last_heard: dict[str, int | None],
     now_ms: int,
     deadlines: Deadlines,
+    outages: Outages,
 ) -> ProjectionStep:
-    """The step from `cursor` over the batch. Admits statements into `roster` and moves `last_heard` as it goes.
+    """The step from `cursor` over the batch. Admits statements into `roster`, moves `last_heard`, `outages` as it goes.
 
-    Raises Refused or Corrupt for what stops the fold; then roster and last_heard must be read again.
+    Raises Refused or Corrupt for what stops the fold; then roster, last_heard and outages must be read again.
     """
     named = batch.keys
     complaints: dict[str, ComplaintState] = {
@@ -164,7 +169,7 @@ def fold_batch(
     }
     heard_before = dict(last_heard)
     ledger = Ledger(roster, complaints, size=cursor.size, state_hash=cursor.state_hash, last_heard=last_heard)
-    touched: dict[str, _Touched] = {}
+    noting = _Noting(roster, deadlines, outages)
     refused: list[RefusedChange] = []
     erased: list[tuple[int, str, str, frozenset[bytes]]] = []
     inbox: list[InboxRow] = []
@@ -175,84 +180,138 @@ def fold_batch(
             inbox += _refusals(folded, named)
         if folded.concerns:
             inbox += _told(folded, named)
-        _note(folded, complaints, touched)
+        noting.note(folded)
         if leaf.erases:
             erased += _erased(folded)
-    born, changed = _rows(touched, complaints, named, _Placing(roster, deadlines))
+    born, changed = noting.rows(complaints, named)
     return ProjectionStep(
         begins=cursor.size,
         cursor=Cursor(ledger.size, ledger.state_hash, now_ms),
         born=born,
         changed=changed,
         refused=refused,
-        totals=ledger.figures.named(),
+        totals=ledger.figures.named() | {name: count for name, count in noting.duties.items() if count},
         last_heard={who: tick for who, tick in last_heard.items() if heard_before.get(who, -1) != tick},
+        gaps=noting.gaps,
         erasures=[
-            Erasure(place, signer, named[name], leaves, touched[name].pointers)
+            Erasure(place, signer, named[name], leaves, noting.touched[name].pointers)
             for place, signer, name, leaves in erased
         ],
         inbox=inbox,
+        has_tick=noting.has_tick,
     )
 
 
 class _Touched(msgspec.Struct, gc=False):
-    """What a batch did to one complaint beside its state."""
+    """What a batch did to one complaint beside its state.
+
+    `now` is its state after the change noted last; `ends` when its duties ended before the batch, None once they moved.
+    """
 
     pointers: bytes
     clocks: Clocks
+    now: ComplaintState
     is_born: bool
+    ends: Ends | None = None
 
 
-def _note(folded: FoldedLeaf, complaints: dict[str, ComplaintState], touched: dict[str, _Touched]) -> None:
-    """Where each applied change is (log index << 16 | position), and what it means for what is due."""
-    first = folded.index << 16
-    pointers = [place.to_bytes(POINTER_BYTES, "big") for place in range(first, first + len(folded.changes))]
-    for verdict, change, pointer in zip(folded.verdicts, folded.changes, pointers, strict=True):
-        if verdict or change is None:
-            continue
-        name = change.complaint
-        seen = touched.get(name)
-        if seen is None:
-            after = complaints[name]
-            if not isinstance(after, PackedState):  # this is the change that brings it into the world
-                touched[name] = _Touched(pointer, begin(change), is_born=True)
+class _Noting:
+    """What a batch means for places, duties and absences."""
+
+    def __init__(self, roster: Roster, deadlines: Deadlines, outages: Outages) -> None:
+        self.touched: dict[str, _Touched] = {}
+        self.gaps: list[tuple[str, int, int]] = []
+        self.has_tick = False
+        self.duties: dict[str, int] = {}  # differences by name
+        self._placing = _Placing(roster, deadlines)
+        self._roster, self._deadlines, self._outages = roster, deadlines, outages
+
+    def note(self, folded: FoldedLeaf) -> None:
+        """Where each applied change is (log index << 16 | position), and what it means for what is due."""
+        gap = self._outages.follow(folded, self._roster)
+        if gap is not None:
+            self.gaps.append((str(folded.agency), *gap))
+        self.has_tick |= folded.typ == Tick.TYP
+        first = folded.index << 16
+        pointers = [place.to_bytes(POINTER_BYTES, "big") for place in range(first, first + len(folded.changes))]
+        told = zip(folded.verdicts, folded.changes, folded.states, pointers, strict=False)  # no states: none applied
+        for verdict, change, after, pointer in told:
+            if verdict or change is None or after is None:
                 continue
-            seen = touched[name] = _Touched(pointer, after.clocks, is_born=False)
-        else:
-            seen.pointers += pointer
+            seen = self.touched.get(change.complaint)
+            if seen is None:
+                before = folded.touched[change.complaint]
+                if before is None:  # this is the change that brings it into the world
+                    self.touched[change.complaint] = _Touched(pointer, begin(change), after, is_born=True)
+                    continue
+                seen = self.touched[change.complaint] = self._loaded(pointer, before)
+            else:
+                seen.pointers += pointer
+            self._follow(seen, change, after)
+
+    def _loaded(self, pointer: bytes, before: ComplaintState) -> _Touched:
+        """The first change of the batch to a complaint that was there: what ran on it is counted anew in the end."""
+        assert isinstance(before, PackedState)  # as it was loaded
+        clocks = before.clocks
+        ends = self._deadlines.ends(before, clocks)
+        for name in running(before, ends):
+            self.duties[name] = self.duties.get(name, 0) - 1
+        return _Touched(pointer, clocks, before, is_born=False, ends=ends)
+
+    def _follow(self, seen: _Touched, change: Change, after: ComplaintState) -> None:
         mark = MARKS.get(change.type)
         if mark is not None:
+            if change.type in ENDS:
+                ends = seen.ends or self._deadlines.ends(seen.now, seen.clocks)
+                for name in () if ends is None else ended(self._outages, seen.now, seen.clocks, ends, change):
+                    self.duties[name] = self.duties.get(name, 0) + 1
             mark(seen.clocks, hour_of(change.at))
+        seen.ends = None  # also another class has other ends
+        seen.now = after
+
+    def rows(self, complaints: dict[str, ComplaintState], keys: dict[str, bytes]) -> tuple[_Rows, _Rows]:
+        """Rows of the born complaints, and of the others. Once, in the end: what runs then is counted."""
+        born: _Rows = []
+        changed: _Rows = []
+        for name, seen in self.touched.items():
+            after, clocks = complaints[name], seen.clocks
+            place, runs = self._placing.place(after, clocks)
+            row = (keys[name], place, pack_state(after, clocks), seen.pointers)
+            (born if seen.is_born else changed).append(row)
+            for duty in runs:
+                self.duties[duty] = self.duties.get(duty, 0) + 1
+        return born, changed
 
 
 class _Placing:
-    """Where complaints stand among all others (complaint_place.py)."""
+    """Where complaints stand among all others (complaint_place.py), and which duties run."""
 
     def __init__(self, roster: Roster, deadlines: Deadlines) -> None:
         self._roster = roster
         self._deadlines = deadlines
         self._agencies: dict[str, int] = {}
-        self._places: dict[tuple[object, ...], int] = {}
+        self._places: dict[tuple[object, ...], tuple[int, list[str]]] = {}
 
-    def place(self, complaint: ComplaintState, clocks: Clocks) -> int:
-        """By everything that the place depends on; a batch holds the same again and again."""
+    def place(self, complaint: ComplaintState, clocks: Clocks) -> tuple[int, list[str]]:
+        """By everything that it depends on; a batch holds the same again and again."""
         facts = (
             complaint.owner,
             complaint.state,
             complaint.hold_return_state,
             complaint.class_,
             complaint.received_at[:13],
-            clocks.owned,
-            clocks.asked,
-            clocks.answered,
-            clocks.handled,
-            clocks.replied,
+            clocks.verify,
+            clocks.first_answer,
+            clocks.settle,
+            clocks.close,
         )
-        place = self._places.get(facts)
-        if place is None:
-            slot = self._deadlines.slot(complaint, clocks)
-            place = self._places[facts] = place_of(self._agency(complaint.owner), complaint.state, slot)
-        return place
+        found = self._places.get(facts)
+        if found is None:
+            ends = self._deadlines.ends(complaint, clocks)
+            slot = slot_by(complaint, ends)
+            place = place_of(self._agency(complaint.owner), complaint.state, slot)
+            found = self._places[facts] = (place, running(complaint, ends))
+        return found
 
     def _agency(self, owner: str) -> int:
         """Every owner is enrolled: only who signs can own, and `to` must be (protocol §9.3)."""
@@ -262,22 +321,6 @@ class _Placing:
             assert record is not None
             number = self._agencies[owner] = record.enrolled_index
         return number
-
-
-_Rows = list[tuple[bytes, int, bytes, bytes]]
-
-
-def _rows(
-    touched: dict[str, _Touched], complaints: dict[str, ComplaintState], keys: dict[str, bytes], placing: _Placing
-) -> tuple[_Rows, _Rows]:
-    """Rows of the born complaints, and of the others."""
-    born: _Rows = []
-    changed: _Rows = []
-    for name, seen in touched.items():
-        after, clocks = complaints[name], seen.clocks
-        row = (keys[name], placing.place(after, clocks), pack_state(after, clocks), seen.pointers)
-        (born if seen.is_born else changed).append(row)
-    return born, changed
 
 
 def _erased(folded: FoldedLeaf) -> list[tuple[int, str, str, frozenset[bytes]]]:

@@ -2,7 +2,7 @@
 
 Every hour at the latest something is signed, committed, locked and published (the tick); and what is published is
 folded. So the age of the newest checkpoint proves key, disk, database and lock store at once, and the age of the
-oldest leaf that waits for the fold proves the rest.
+oldest leaf that waits for the fold proves the rest. An append that failed or hangs is told at once.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ async def hub_health(hub: Hub) -> HubHealth:
 
 
 def sickness(found: HubHealth, hub: Hub) -> Unavailable | None:
-    """What has stood still for too long; None in a healthy hub."""
+    """What has stood still for too long, or cannot be done now; None in a healthy hub."""
+    if hub.appender.trouble is not None:
+        return Unavailable(f"{hub.appender.trouble}; it goes on by itself", retry_after_s=ASK_AGAIN_S)
     if found.published_age_s > TICKS * hub.options.tick_interval_s + MARGIN_S:
         detail = f"nothing was published for {found.published_age_s:.0f} s, not even a tick"
         return Unavailable(detail, retry_after_s=ASK_AGAIN_S)

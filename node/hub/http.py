@@ -15,8 +15,19 @@ from aiohttp import hdrs, web
 
 from node.connections import CONNECTIONS, Connections
 from node.guessing import Guessing
-from node.hub import http_agencies, http_inbox, http_log, http_projection, http_queries, http_submit, http_tracking
+from node.hub import (
+    http_agencies,
+    http_deadlines,
+    http_files,
+    http_inbox,
+    http_log,
+    http_projection,
+    http_queries,
+    http_submit,
+    http_tracking,
+)
 from node.hub.admission import Admission, TurnedAway
+from node.hub.files import HubFiles
 from node.hub.http_auth import Gatekeeper
 from node.hub.http_requests import ADMISSION, GATEKEEPER, HUB, PASS, PASSES, expect_later, problem_answer
 from node.hub.hub import Hub
@@ -52,11 +63,14 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/v1/recovery", http_submit.post_recovery),
     ("PUT", "/v1/agencies/{agency}/change-sets/{seq}", http_submit.put_change_set),
     ("GET", "/v1/agencies/{agency}/head", http_agencies.get_head),
+    ("GET", "/v1/agencies/{agency}/change-sets", http_agencies.get_change_sets),
     ("GET", "/v1/agencies/{agency}/change-sets/{seq}", http_agencies.get_change_set),
     ("GET", "/v1/agencies/{agency}/change-sets/{seq}/receipt", http_agencies.get_receipt),
     ("GET", "/v1/agencies/{agency}/keys", http_agencies.get_keys),
     ("GET", "/v1/agencies/{agency}/statements", http_agencies.get_statements),
     ("GET", "/v1/agencies/{agency}/verdicts", http_agencies.get_verdicts),
+    ("PUT", "/v1/agencies/{agency}/files/{file}", http_files.put_file),
+    ("GET", "/v1/agencies/{agency}/files/{file}", http_files.get_file),
     ("GET", "/v1/agencies/{agency}/inbox", http_inbox.get_inbox),
     ("GET", "/v1/complaints/{complaint}", http_projection.get_complaint),
     ("GET", "/v1/complaints/{complaint}/evidence", http_inbox.get_evidence),
@@ -64,15 +78,22 @@ ROUTES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/v1/track/{number}", http_tracking.get_tracked),
     ("GET", "/v1/totals", http_queries.get_totals),
     ("GET", "/v1/silent", http_queries.get_silent),
+    ("GET", "/v1/overdue", http_deadlines.get_overdue),
+    ("GET", "/v1/deadlines", http_deadlines.get_deadlines),
 )
 
 _logger = structlog.get_logger("simpul.hub.http")
 
 
-def build_app(hub: Hub) -> web.Application:
-    """The application of an opened hub. Run it with `RUNNER_OPTIONS`: bodies are decompressed by us, within limits."""
+def build_app(hub: Hub, files: HubFiles | None = None) -> web.Application:
+    """The application of an opened hub; without `files` it keeps none.
+
+    Run it with `RUNNER_OPTIONS`: bodies are decompressed by us, within limits.
+    """
     app = web.Application(middlewares=[_answer_problems], client_max_size=1)
     app[HUB] = hub
+    if files is not None:
+        app[http_files.FILES] = files
     app[http_tracking.GUESSING] = Guessing(hub.clock)
     app[GATEKEEPER] = Gatekeeper(hub.log, hub.clock)
     app[METRICS] = metrics = Metrics(hub)

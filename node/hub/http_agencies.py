@@ -15,6 +15,7 @@ from node.store.hub_records import StoredSet
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.roster_state import AgencyRecord
+from sync_protocol.set_pages import PAGE_BYTES, PAGE_SETS_MAX, SET_PAGE_MEDIA_TYPE, PagedSet, format_page
 from sync_protocol.transitions import Verdict
 from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import (
@@ -58,16 +59,17 @@ async def get_change_set(request: web.Request) -> web.Response:
     hub, agency = request.app[HUB], agency_of(request)
     reader = await identify_for(request, agency)
     stored = await _find_set(hub, agency, integer(request.match_info["seq"], "seq", least=1))
-    frames = await _frames_for(hub, reader, stored)
+    frames = await _frames_for(hub, reader, stored, await hub.store.set_parts(stored.index))
     headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding", "Content-Type": CHANGE_SET_MEDIA_TYPE}
     if request.headers.get("Accept-Encoding", "identity").strip() in {"identity", ""}:
         return web.Response(body=await asyncio.to_thread(_plain, frames), headers=headers)
     return web.Response(body=b"".join(frames), headers={**headers, "Content-Encoding": "zstd"})
 
 
-async def _frames_for(hub: Hub, reader: Reader, stored: StoredSet) -> tuple[bytes, bytes]:
+async def _frames_for(
+    hub: Hub, reader: Reader, stored: StoredSet, parts: tuple[bytes, bytes] | None
+) -> tuple[bytes, bytes]:
     """The set as this reader may see it; who is shown somebody else's content is recorded first."""
-    parts = await hub.store.set_parts(stored.index)
     if parts is None and stored.is_missing:
         raise Refused("not-found", "the lines of this set were lost, and are waited for")
     if parts is None:
@@ -79,6 +81,26 @@ async def _frames_for(hub: Hub, reader: Reader, stored: StoredSet) -> tuple[byte
         await hub.store.record_content_read(reader.name, f"{stored.agency}/{stored.seq}", hub.clock.now_ms())
         return changes, contents
     return changes, await asyncio.to_thread(hide_frame, changes, contents)
+
+
+async def get_change_sets(request: web.Request) -> web.Response:
+    """`GET …/change-sets?from=`: many in one answer, each with its receipt (set_pages.py); none beyond the head."""
+    hub, agency = request.app[HUB], agency_of(request)
+    reader = await identify_for(request, agency)
+    from_seq, published = query_integer(request, "from", least=1), hub.log.published
+    page: list[PagedSet] = []
+    left = PAGE_BYTES
+    for stored, parts in await hub.store.sets_from(agency, from_seq, PAGE_SETS_MAX, PAGE_BYTES):
+        if stored.index >= published.size or (parts is None and page):
+            break
+        frames = await _frames_for(hub, reader, stored, parts)
+        receipt = await hub.log.receipt(stored.index, published)
+        page.append(PagedSet(receipt.encode("utf-8"), b"".join(frames)))
+        left -= page[-1].page_bytes
+        if left <= 0:
+            break
+    headers = {"Cache-Control": "no-store", "Content-Type": SET_PAGE_MEDIA_TYPE}
+    return web.Response(body=format_page(page), headers=headers)
 
 
 def _plain(frames: tuple[bytes, bytes]) -> bytes:

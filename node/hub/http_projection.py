@@ -7,11 +7,14 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from node.hub.complaint_lists import due_words
+from node.deadlines.clocks import due_words
+from node.deadlines.report import unreachable
+from node.deadlines.slot import due_of
 from node.hub.folding import PackedState, unpack_state
 from node.hub.http_requests import HUB, identify, json_answer
 from node.hub.hub import Hub
 from node.store.complaint_keys import complaint_key
+from node.store.complaint_place import slot_at
 from node.store.projection_records import Cursor, read_pointers
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
@@ -36,8 +39,13 @@ async def get_complaint(request: web.Request) -> web.Response:
     history = [{"index": index, "position": position} for index, position in read_pointers(row.pointers)]
     body = {"complaint": str(complaint), **facts, "history": history[-HISTORY_SHOWN:]}
     now_ms = hub.clock.now_ms()
-    due_at, duty, overdue = due_words(row.place, now_ms)
+    due_at, duty, overdue = due_words(slot_at(row.place), now_ms)
     body |= {"due_at": due_at, "duty": duty, "overdue": overdue}
+    due = due_of(slot_at(row.place))
+    if due is not None:
+        outages, heard = await hub.absences.as_of(cursor.size), await hub.projection.last_heard()
+        away = unreachable(outages, outages.node(state.owner, heard.get(state.owner)), state.clocks, due)
+        body["unreachable"] = msgspec.to_builtins(away)
     return json_answer({**body, "as_of": msgspec.to_builtins(await as_of(hub, cursor, now_ms))})
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from node.deadlines.slot import DUE_WORDS, SLOT_MAX, slots_due
 from node.hub.complaint_lists import LIST_STATES, format_after, line_of, parse_after
 from node.hub.http_projection import as_of
 from node.hub.http_requests import HUB, agency_of, identify, identify_for, json_answer, query_integer
@@ -43,12 +44,13 @@ async def get_complaints(request: web.Request) -> web.Response:
     if record is None:
         raise Refused("not-found", f"{agency} is not enrolled", where="agency")
     states = LIST_STATES[_one_of(request, "state", LIST_STATES) or "open"]
-    limit = _limit(request, PAGE_DEFAULT, PAGE_MAX)
-    text = _word(request, "after")
+    limit = limit_of(request, PAGE_DEFAULT, PAGE_MAX)
+    text, which, now_ms = word_of(request, "after"), _one_of(request, "due", DUE_WORDS), hub.clock.now_ms()
     after = None if text is None else parse_after(text)
+    slots = (0, SLOT_MAX) if which is None else slots_due(which, now_ms)
     # One more than is shown tells whether there is another page.
-    cursor, rows = await hub.projection.complaints_of(record.enrolled_index, states, after, limit + 1)
-    shown, now_ms = rows[:limit], hub.clock.now_ms()
+    cursor, rows = await hub.projection.complaints_of(record.enrolled_index, states, after, limit + 1, slots)
+    shown = rows[:limit]
     page = ComplaintPage(
         as_of=await as_of(hub, cursor, now_ms),
         complaints=[line_of(row, now_ms) for row in shown],
@@ -78,13 +80,13 @@ def _totals_wanted(request: web.Request, enrolled: Sequence[AgencyRecord]) -> tu
     """What is asked for, and the `after` of the next page."""
     figure = _one_of(request, "figure", FIGURES)
     state, class_ = _one_of(request, "state", _LABELS), _one_of(request, "class", _CLASSES)
-    summed = _summed(_word(request, "by"))
+    summed = _summed(word_of(request, "by"))
     if (state, class_) != (None, None) or summed is not None:
         if figure not in (None, COMPLAINTS):
             raise malformed("only complaints have states and classes", "figure")
         figure = COMPLAINTS
     wanted = TotalsWanted(figure=figure, key=state, class_=class_, summed=summed or frozenset())
-    agency = _word(request, "agency")
+    agency = word_of(request, "agency")
     if agency is not None:
         code = str(AgencyId.parse(agency))
         return wanted._replace(agencies=(code, code), summed=wanted.summed - {"agency"}), None
@@ -97,7 +99,7 @@ def _page_of_agencies(
     request: web.Request, wanted: TotalsWanted, agencies: Sequence[str]
 ) -> tuple[TotalsWanted, str | None]:
     """`after` is the last agency of the page before, which need not be one: it is a place in an order."""
-    after, limit = _word(request, "after"), _limit(request, AGENCIES_DEFAULT, AGENCIES_MAX)
+    after, limit = word_of(request, "after"), limit_of(request, AGENCIES_DEFAULT, AGENCIES_MAX)
     begin = 0 if after is None else bisect_right(agencies, AgencyId.parse(after))
     page = agencies[begin : begin + limit]
     bounds = (str(page[0]), str(page[-1])) if page else ("", "")
@@ -137,7 +139,7 @@ async def get_silent(request: web.Request) -> web.Response:
     return json_answer(SilentAgencies(as_of=told, tick=newest, agencies=agencies))
 
 
-def _word(request: web.Request, name: str) -> str | None:
+def word_of(request: web.Request, name: str) -> str | None:
     """A value from the query, None where there is none. Raises Refused(malformed) for two."""
     values = request.query.getall(name, [])
     if len(values) > 1:
@@ -147,13 +149,14 @@ def _word(request: web.Request, name: str) -> str | None:
 
 def _one_of(request: web.Request, name: str, known: Collection[str]) -> str | None:
     """A value from the query that is one of the known. Raises Refused(malformed)."""
-    value = _word(request, name)
+    value = word_of(request, name)
     if value is not None and value not in known:
         raise malformed("is one of " + ", ".join(known), name)
     return value
 
 
-def _limit(request: web.Request, default: int, most: int) -> int:
+def limit_of(request: web.Request, default: int, most: int) -> int:
+    """The `limit` of the query. Raises Refused(malformed)."""
     limit = query_integer(request, "limit", default=default, least=1)
     if limit > most:
         raise malformed(f"is at most {most}", "limit")

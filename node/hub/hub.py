@@ -12,10 +12,12 @@ import structlog
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
+from node.hub.absences import Absences
 from node.hub.appender import Appender
 from node.hub.clockwork import Clockwork
 from node.hub.draft import Place, Prepared
 from node.hub.enrolment import TOKEN_BYTES, Enrolments
+from node.hub.erasing import erase_again
 from node.hub.evidence import EvidenceMaker
 from node.hub.gathering import Gathering
 from node.hub.inbox import Inbox
@@ -83,6 +85,8 @@ class Hub:
             options.verify_threads,
             on_filled=self._announce,
         )
+        self.deadlines = ports.deadlines
+        self.absences = Absences(self.log, ports.projection)
         self.inbox = Inbox(self.log, ports.projection, EvidenceMaker(self.log))
         self.projector = Projector(
             self.log, store, ports.projection, ports.projecting, ports.deadlines, clock, self.inbox.told
@@ -147,7 +151,8 @@ class Hub:
         return self.signer(role)
 
     async def start(self) -> None:
-        """Takes in, projects, ticks."""
+        """Takes in, projects, ticks; what was erased before an old backup came back is erased again first."""
+        await self.erase_again()
         self.speaking(Role.LOG)
         self.speaking(Role.REGISTRAR)
         self.started_at_ms = self.clock.now_ms()
@@ -160,6 +165,10 @@ class Hub:
     def _announce(self, checkpoint: StoredCheckpoint) -> None:
         self.leader.wake()  # ours is nearer than the database's word
         self._announcements.publish(checkpoint.size)
+
+    async def erase_again(self) -> None:
+        """Before a set is shown to anybody: what an old backup brought back goes (erasing.py)."""
+        await erase_again(self.store, self.lock)
 
     async def ensure_rules(self, draft: RulesDraft) -> Place | None:
         """Brings what the settings and tables say into the log, where it has its effect (protocol §5.2, §9.1).

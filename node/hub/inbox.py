@@ -13,7 +13,7 @@ from typing import Final
 from node.hub.evidence import EvidenceMaker, written_bytes
 from node.hub.folding import unpack_state
 from node.hub.log import HubLog
-from node.hub.ports import ProjectionStore
+from node.hub.projection_ports import ProjectionStore
 from node.store.complaint_keys import complaint_of
 from node.store.projection_records import ComplaintRow, InboxRow, ProjectionStep, pointer_to, read_pointers
 from sync_protocol.complaint_state import ComplaintState

@@ -2,8 +2,9 @@
 
 `DIR/lock/checkpoint` holds the newest note, whatever happens while it is written (lock_file.py); `DIR/lock/proof` is
 another note while this hub is recovering (recovery.py), `DIR/lock/statements.jsonl` the log's statements
-(statement_file.py). `DIR/lock/append.lock` is flock'ed while an append runs: tasks queue in the process, processes wait
-for the kernel's lock, and a process that dies lets go. The folder must never be restored from a backup.
+(statement_file.py), `DIR/lock/erasures.jsonl` what was erased (erasure_file.py). `DIR/lock/append.lock` is flock'ed
+while an append runs: tasks queue in the process, processes wait for the kernel's lock, and a process that dies lets go.
+The folder must never be restored from a backup.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from node.hub.erasure_file import ErasureFile
 from node.hub.file_turn import FileTurn
 from node.hub.lock_file import LockFile, read_file, replace_file
 from node.hub.statement_file import StatementFile
 from node.pace import Pace
+from node.store.hub_records import KeptErasure
 from sync_protocol.errors import Corrupt
 
 AT_ONCE_MAX_S: Final = 0.001  # what writing the note may take on the event loop, usually
@@ -33,6 +36,7 @@ class FileLockStore:
         self._proof_path = folder / "proof"
         self._proof_name = str(self._proof_path)
         self._statements = StatementFile(folder / "statements.jsonl")
+        self._erasures = ErasureFile(folder / "erasures.jsonl")
         self._held = False
         self._pace = Pace(AT_ONCE_MAX_S)
 
@@ -65,6 +69,12 @@ class FileLockStore:
 
     async def statements_kept_to(self) -> int:
         return await asyncio.to_thread(self._statements.kept_to)
+
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        await asyncio.to_thread(self._erasures.add, erasures)
+
+    async def erasures(self) -> list[KeptErasure]:
+        return await asyncio.to_thread(self._erasures.read)
 
     def _check_held(self) -> None:
         if not self._held:

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
+from node.deadlines.slot import DUE_WORDS
 from node.hub.complaint_lists import LIST_STATES
 from node.hub.health import HubHealth
+from node.hub.http_deadlines import DeadlineFigures, OverduePage
 from node.hub.http_inbox import WAIT_MAX_S
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
 from node.tracked import Tracked
@@ -17,6 +19,7 @@ from sync_protocol.change_types import CLASSES
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.figures import FIGURES, UNCLASSIFIED
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, PROBLEMS
+from sync_protocol.set_pages import SET_PAGE_MEDIA_TYPE
 from sync_protocol.wire import (
     CHANGE_SET_MEDIA_TYPE,
     PROTOCOL_VERSION,
@@ -25,6 +28,7 @@ from sync_protocol.wire import (
     ConsistencyAnswer,
     EnrolmentRequest,
     Entered,
+    FileArrival,
     HeadAnswer,
     HubDescription,
     InboxPage,
@@ -51,9 +55,19 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "complaint": {"in": "path", "schema": {"type": "string"}},
     "number": {"in": "path", "schema": {"type": "string", "maxLength": 64}},
     "path": {"in": "path", "schema": {"type": "string"}},
+    "file": {"in": "path", "description": "SHA-256, base64url", "schema": {"type": "string", "maxLength": 43}},
+    "of_seq": {"name": "seq", "in": "query", "schema": {"type": "integer", "minimum": 1}},
+    "content_range": {
+        "name": "Content-Range",
+        "in": "header",
+        "description": "bytes first-last/length of the body; bytes */length, without a body, asks for the offset",
+        "schema": {"type": "string", "maxLength": 64},
+    },
     "from": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
+    "from_seq": {"name": "from", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 1}},
     "to": {"in": "query", "schema": {"type": "integer", "minimum": 0}},
     "list_state": {"name": "state", "in": "query", "schema": {"enum": [*LIST_STATES], "default": "open"}},
+    "due": {"in": "query", "schema": {"enum": [*DUE_WORDS]}},
     "after": {"in": "query", "schema": {"type": "string", "minLength": 18, "maxLength": 18}},
     "place_after": {"name": "after", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+$"}},
     "wait": {"in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": WAIT_MAX_S, "default": 0}},
@@ -89,6 +103,7 @@ class _Call:
     query: tuple[str, ...] = ()
     enters: bool = False
     gathers: bool = False
+    comes_in_pieces: bool = False
 
 
 _CALLS: Final = (
@@ -117,6 +132,15 @@ _CALLS: Final = (
     _Call("get", "/v1/agencies/{agency}/head", "The newest accepted set.", HeadAnswer, who=_READERS),
     _Call(
         "get",
+        "/v1/agencies/{agency}/change-sets",
+        "Change sets from a seq on, each with its receipt.",
+        None,
+        media=SET_PAGE_MEDIA_TYPE,
+        who=_READERS,
+        query=("from_seq",),
+    ),
+    _Call(
+        "get",
         "/v1/agencies/{agency}/change-sets/{seq}",
         "A change set.",
         None,
@@ -142,6 +166,25 @@ _CALLS: Final = (
         query=("from",),
     ),
     _Call(
+        "put",
+        "/v1/agencies/{agency}/files/{file}",
+        "A piece of a file that an applied change names.",
+        FileArrival,
+        who=("agency",),
+        body=bytes,
+        body_media=_BYTES,
+        query=("of_seq", "content_range"),
+        comes_in_pieces=True,
+    ),
+    _Call(
+        "get",
+        "/v1/agencies/{agency}/files/{file}",
+        "A file of a complaint that concerns the agency.",
+        None,
+        media=_BYTES,
+        who=_READERS,
+    ),
+    _Call(
         "get",
         "/v1/agencies/{agency}/inbox",
         "What the agency is told: complaints offered and sent to it, others' changes, refusals of its own.",
@@ -163,7 +206,7 @@ _CALLS: Final = (
         "What it owns, overdue first.",
         ComplaintPage,
         who=_READERS,
-        query=("list_state", "after", "limit"),
+        query=("list_state", "due", "after", "limit"),
     ),
     _Call(
         "get",
@@ -175,6 +218,15 @@ _CALLS: Final = (
     ),
     _Call("get", "/v1/track/{number}", "A complaint, for whoever has its tracking number.", Tracked),
     _Call("get", "/v1/silent", "Who has not been heard of.", SilentAgencies, who=_READERS, query=("longer_than_s",)),
+    _Call("get", "/v1/overdue", "What is overdue, of all.", OverduePage, who=_READERS, query=("after", "limit")),
+    _Call(
+        "get",
+        "/v1/deadlines",
+        "What was done in time, by agency and duty.",
+        DeadlineFigures,
+        who=_READERS,
+        query=("query_agency", "agency_after", "agency_limit"),
+    ),
 )
 
 
@@ -236,6 +288,8 @@ def _operation(call: _Call, by_type: dict[str, Any]) -> dict[str, Any]:
     if call.gathers:
         taken = {_JSON: {"schema": by_type[repr(RecoveryAnswer)]}}
         responses["202"] = {"description": "Taken in by a hub that lost it; no receipt.", "content": taken}
+    if call.comes_in_pieces:
+        responses["202"] = {"description": "Go on from the offset.", "content": content}
     responses["default"] = {"description": "A problem.", **problem}
     operation: dict[str, Any] = {
         "operationId": _name(call),

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keys.key_directory import KeyDirectory
-from node.hub.deadlines import Deadlines
+from node.deadlines.tables import Deadlines
+from node.hub.file_ports import FileRegister
+from node.hub.projection_ports import ProjectionStore
 from node.hub.recovery_ports import RecoveryStore
 from node.ports import Clock, Randomness
 from node.store.hub_records import (
@@ -22,20 +24,12 @@ from node.store.hub_records import (
     Grant,
     GrownLeaf,
     Invitation,
+    KeptErasure,
     LogLeaf,
     StoredCheckpoint,
     StoredHead,
     StoredSet,
     StoredStatement,
-)
-from node.store.projection_records import (
-    ComplaintRow,
-    Cursor,
-    InboxRow,
-    ProjectionStep,
-    RefusedChange,
-    TotalRow,
-    TotalsWanted,
 )
 
 
@@ -75,6 +69,14 @@ class LockStore(Protocol):
 
     async def statements_kept_to(self) -> int:
         """The place of the newest, -1 if there is none."""
+        ...
+
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        """What is to be erased for good, durably; by who projects, and without holding."""
+        ...
+
+    async def erasures(self) -> list[KeptErasure]:
+        """All that were kept; what a power cut tore is left out."""
         ...
 
     def close(self) -> None:
@@ -117,7 +119,7 @@ class Announcements(Protocol):
         ...
 
 
-class HubStore(RecoveryStore, Protocol):
+class HubStore(RecoveryStore, FileRegister, Protocol):
     """The log plane. Writes are atomic and durable when they return; readers see whole commits only."""
 
     async def newest_checkpoint(self) -> StoredCheckpoint | None:
@@ -176,6 +178,12 @@ class HubStore(RecoveryStore, Protocol):
         """An agency's sets from a seq on, in order."""
         ...
 
+    async def sets_from(
+        self, agency: str, from_seq: int, sets_max: int, bytes_max: int
+    ) -> list[tuple[StoredSet, tuple[bytes, bytes] | None]]:
+        """The same with their frames (None where those are missing); at least one, then until `bytes_max` of them."""
+        ...
+
     async def sets_after(self, size: int) -> dict[str, int]:
         """For each agency how many of its sets stand at `size` or later; agencies without any are left out."""
         ...
@@ -199,6 +207,10 @@ class HubStore(RecoveryStore, Protocol):
 
     async def erased_leaves(self, index: int) -> set[bytes]:
         """Hashes of the leaves of that set that are erased for good."""
+        ...
+
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        """All of them: place of the set, leaf hash."""
         ...
 
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
@@ -247,113 +259,6 @@ class HubStore(RecoveryStore, Protocol):
 
     async def close(self) -> None:
         """Lets go of the database; the store is of no further use."""
-        ...
-
-
-class ProjectionStore(Protocol):
-    """The query tables. May be dropped at any time; `commit` and the cursor move together: exactly once."""
-
-    async def cursor(self) -> Cursor:
-        """How far the fold came; size 0 with the start hash when empty."""
-        ...
-
-    async def load(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The packed state of those complaints that exist, in one query."""
-        ...
-
-    async def commit(self, step: ProjectionStep) -> None:
-        """One transaction. Raises Unavailable, writing nothing, if the cursor is not where the step begins."""
-        ...
-
-    async def complaint(self, key: bytes) -> tuple[Cursor, ComplaintRow | None]:
-        """One complaint with its pointers into the log, and the cursor that it is as of."""
-        ...
-
-    async def complaints_of(
-        self, agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int
-    ) -> tuple[Cursor, list[ComplaintRow]]:
-        """Complaints in any of the states, by slot and then by number: what is due first comes first.
-
-        `agency` is the index of the owner's first enrolment (node/store/complaint_place.py); `after` the slot and
-        number of the last complaint of the page before. At most `limit`; also the cursor that they are as of.
-        """
-        ...
-
-    async def complaints_minted(
-        self, first: bytes, end: bytes, agency: int | None, states: Sequence[int], limit: int
-    ) -> tuple[Cursor, list[ComplaintRow]]:
-        """Complaints in any of the states whose key is in [first, end), the newest key first, at most `limit`.
-
-        Keys begin with the moment at which the complaint was minted (UUIDv7). `agency` as in `complaints_of`; None for
-        all.
-        """
-        ...
-
-    async def figures(self, wanted: TotalsWanted) -> tuple[Cursor, list[TotalRow]]:
-        """Some figures, or sums of them, in the order of their words, and the cursor that they are as of."""
-        ...
-
-    async def totals_json(self) -> tuple[Cursor, bytes]:
-        """All figures but zeros as one JSON object in ASCII, by name, and the cursor that they are as of."""
-        ...
-
-    async def open_complaints(self) -> dict[str, int]:
-        """How many open complaints each agency owns."""
-        ...
-
-    async def heard(self) -> tuple[Cursor, dict[str, int | None]]:
-        """As `last_heard`, and the cursor that it is as of."""
-        ...
-
-    async def totals(self) -> tuple[Cursor, dict[str, int]]:
-        """Every figure by its name (protocol §9.6), and the cursor that they are as of. Zeros may be among them."""
-        ...
-
-    async def last_heard(self) -> dict[str, int | None]:
-        """For each agency the newest tick that stood before its last accepted set, None if there was none (§9.4)."""
-        ...
-
-    async def refused(self, agency: str, from_seq: int, to_seq: int) -> list[RefusedChange]:
-        """Refused changes of an agency's sets [from_seq, to_seq], in order."""
-        ...
-
-    async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
-        """What an agency is told after a place, in order of the log, and the cursor that it is as of."""
-        ...
-
-    async def told_since(self, place: int) -> set[str]:
-        """The agencies that are told something from that place on."""
-        ...
-
-    async def history_told(self, agency: str, key: bytes, before: int) -> int | None:
-        """Up to which place the agency was told a complaint's whole history last, before a place; None: never."""
-        ...
-
-    async def holders(self, key: bytes) -> set[str]:
-        """The agencies that were ever told of a complaint; a refusal of their own changes alone does not count."""
-        ...
-
-    async def tracked_to(self) -> int:
-        """The log was read so far for tracking numbers."""
-        ...
-
-    async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
-        """Hashes of tracking numbers and keys of complaints, found in the leaves from `begins` to `size`.
-
-        One transaction. Raises Unavailable, writing nothing, if the log was not read up to `begins`.
-        """
-        ...
-
-    async def tracked(self, number_hash: int) -> list[bytes]:
-        """Keys of the complaints whose tracking number has that hash, sixteen at most."""
-        ...
-
-    async def clear(self) -> None:
-        """Back to empty, in one transaction."""
-        ...
-
-    async def close(self) -> None:
-        """Lets go of the database."""
         ...
 
 

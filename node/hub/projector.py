@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from node.hub.deadlines import Deadlines
+from node.deadlines.outages import Outages
+from node.deadlines.tables import Deadlines
 from node.hub.erasing import carry_out, told_of_erasures
 from node.hub.folding import OpenBatch, fold_batch, is_small, open_batch
 from node.hub.log import HubLog
-from node.hub.ports import HubStore, ProjectionStore, Turn
+from node.hub.ports import HubStore, Turn
+from node.hub.projection_ports import ProjectionStore
 from node.ports import Clock
 from node.store.projection_records import Cursor, ProjectionStep
 from sync_protocol.errors import Unavailable
@@ -54,6 +56,7 @@ class Projector:
         self._cursor: Cursor | None = None
         self._roster = Roster()
         self._last_heard: dict[str, int | None] = {}
+        self._outages = Outages()
         self._seen = Cursor()
         self._ahead: tuple[int, asyncio.Task[OpenBatch]] | None = None
         self.trouble: str | None = None
@@ -117,7 +120,7 @@ class Projector:
             await self._log.follow()
             self._cursor = None
             before = await self.catch_up()
-            await self._projection.clear()
+            await self._projection.clear(self._deadlines.digests.mark())
             self._cursor = None
             after = await self.catch_up(before.size)
             return format_state_hash(before.state_hash), format_state_hash(after.state_hash)
@@ -150,7 +153,7 @@ class Projector:
             self._ahead = (step.cursor.size, asyncio.create_task(self._open(step.cursor.size, end)))
         for erasure in step.erasures:  # before the commit: a crash in between does it again, never not at all
             _, row = await self._projection.complaint(erasure.complaint)
-            await carry_out(self._store, erasure, row.pointers if row else b"")
+            await carry_out(self._store, self._log.lock, erasure, row.pointers if row else b"")
         if step.erasures:
             step = await told_of_erasures(self._projection, step)
         # Outcome unknown until the commit returns: the stored cursor decides, and the roster is replayed (`_fold`).
@@ -180,10 +183,17 @@ class Projector:
     def _fold(self, batch: OpenBatch, states: dict[bytes, bytes], cursor: Cursor) -> ProjectionStep:
         self._cursor = None  # until the commit: what fails before it leaves roster and ticks half-way
         now_ms = self._clock.now_ms()
-        return fold_batch(batch, states, self._roster, cursor, self._last_heard, now_ms, self._deadlines)
+        heard, outages = self._last_heard, self._outages
+        return fold_batch(batch, states, self._roster, cursor, heard, now_ms, self._deadlines, outages)
 
     async def _load(self) -> None:
-        """What the fold had before the cursor: the roster replayed, the ticks."""
+        """What the fold had before the cursor: the roster replayed, the ticks and absences.
+
+        Everything is measured by the same deadline tables: where they changed, the log is folded again.
+        """
+        mark = self._deadlines.digests.mark()
+        if await self._projection.tables_mark() != mark:
+            await self._projection.clear(mark)
         cursor = await self._projection.cursor()
         if cursor.size > self._log.size:
             raise Unavailable(f"the projection is at {cursor.size}, the log at {self._log.size}", retry_after_s=60)
@@ -193,5 +203,6 @@ class Projector:
                 break
             roster.admit(statement.index, parse_jws(statement.entry, max_bytes=FORK_JWS_MAX_BYTES))
         self._roster = roster
+        self._outages = Outages(roster.ticks_before(cursor.size), await self._projection.gaps())
         self._last_heard = await self._projection.last_heard()
         self._cursor = cursor

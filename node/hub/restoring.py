@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from node.hub.erasing import erase_again
 from node.hub.gathering import Gathering
 from node.hub.log import HubLog, checkpoint_in, edge_from_tiles
 from node.hub.projector import Projector
@@ -101,6 +102,7 @@ class Restoring:
         self._looked_s: float | None = None
         self._fresh_s = 0.0
         self._contradiction: str | None = None
+        self._is_tidy = False
         self.commit_leaves = COMMIT_LEAVES
 
     async def look(self, *, now: bool = False) -> bool:
@@ -110,7 +112,9 @@ class Restoring:
         """
         log = self._log
         if log.recovering is None:
+            await self._let_go()
             return False
+        self._is_tidy = False
         clock_s = self._clock.monotonic_s()
         if not now and not self._gathering.is_fresh and self._looked_s and clock_s < self._looked_s + LOOK_S:
             return False
@@ -128,6 +132,19 @@ class Restoring:
         if shortfall.entries or shortfall.target <= log.size or (are_lines_coming and not now):
             return False
         return await self._restore()
+
+    async def _let_go(self) -> None:
+        """Of what a process left that died right after the log was whole: it may hold words that were erased since."""
+        log = self._log
+        if self._is_tidy or not log.is_signing:
+            return
+        if await log.store.recovered_checkpoints(0):  # kept before the leaves, and let go of with them
+            async with log.appending():
+                await log.refresh()
+                if log.recovering is not None:
+                    return
+                await log.store.forget_recovered()
+        self._is_tidy = True
 
     async def shortfall(self) -> Shortfall:
         """What is missing still. Raises Unavailable where nothing tells what was signed."""
@@ -179,6 +196,7 @@ class Restoring:
             follows = size
             async for leaves in self._commits(notes, own):
                 follows = await self._append(follows, leaves, notes)
+            await erase_again(log.store, log.lock)  # a copy may have shown it; nobody is shown these sets yet
             await log.refresh(force=True)
             await log.settle()
             if not log.is_signing:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from node.hub.line_file import append_lines
 from node.hub.lock_file import read_file
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 
@@ -52,21 +53,9 @@ class StatementFile:
 
     def add(self, statements: Sequence[tuple[int, bytes]]) -> None:
         """On the disk when this returns. Raises OSError; then some of the lines may be there."""
-        is_new = not self._path.exists()
-        lines = [msgspec.json.encode(_Line(index, entry.decode("ascii"))) for index, entry in statements]
-        # Begun on a line of its own: the one before may have been torn.
-        lead = b"" if is_new or _ends_a_line(self._path) else b"\n"
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(lead + b"".join(line + b"\n" for line in lines))
-            file.flush()
-            os.fsync(descriptor)
-        if is_new:
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        append_lines(
+            self._path, [msgspec.json.encode(_Line(index, entry.decode("ascii"))) for index, entry in statements]
+        )
 
 
 def _lines(data: bytes) -> list[_Line]:
@@ -77,12 +66,3 @@ def _lines(data: bytes) -> list[_Line]:
         except msgspec.DecodeError:
             continue  # torn, or the half of a line at the beginning of a tail
     return found
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        if not end:
-            return True
-        file.seek(end - 1)
-        return file.read(1) == b"\n"

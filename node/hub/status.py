@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from node.hub.log import HubLog
-from node.hub.ports import ProjectionStore
+from node.hub.projection_ports import ProjectionStore
 from node.hub.restoring import Shortfall
 from node.ports import Clock
 from node.store.hub_records import Fork, MissingSet

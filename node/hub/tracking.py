@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-from node.hub.complaint_lists import due_words
+from node.deadlines.clocks import due_words
 from node.hub.folding import unpack_state
 from node.hub.log import HubLog
-from node.hub.ports import ProjectionStore
+from node.hub.projection_ports import ProjectionStore
 from node.ports import Clock
 from node.store.complaint_keys import complaint_key
+from node.store.complaint_place import slot_at
 from node.store.hub_records import LogLeaf
 from node.store.projection_records import ComplaintRow, Cursor, read_pointers
 from node.tracked import HISTORY_MAX, Tracked, TrackedChange
@@ -64,7 +65,7 @@ class Tracker:
             raise Refused("not-found", "there is no complaint of that number", where="number")
         cursor, row = found
         state, now_ms = unpack_state(row.state), self._clock.now_ms()
-        due_at, duty, overdue = due_words(row.place, now_ms)
+        due_at, duty, overdue = due_words(slot_at(row.place), now_ms)
         places = list(read_pointers(row.pointers))[-HISTORY_MAX:]
         return Tracked(
             tracking=tracking,

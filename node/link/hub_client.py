@@ -11,14 +11,15 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from node.link.errors import Unreachable
 from node.link.request_signature import sign_request
 from node.link.transport import Answer, Transport, unexpected
-from sync_protocol.compression import Parts, decode_body
+from sync_protocol.attachment import ContentRange
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile
-from sync_protocol.limits import PROOF_HASHES_MAX, WIRE_MAX_BYTES
-from sync_protocol.receipt import RECEIPT_MAX_BYTES
+from sync_protocol.limits import PROOF_HASHES_MAX
+from sync_protocol.set_pages import PAGE_MAX_BYTES, PagedSet, parse_page
 from sync_protocol.values import b64_decode_all, b64u_encode
 from sync_protocol.wire import (
     ADMISSION_HEADER,
@@ -30,6 +31,7 @@ from sync_protocol.wire import (
     ConsistencyAnswer,
     EnrolmentRequest,
     Entered,
+    FileArrival,
     HeadAnswer,
     HubDescription,
     InboxPage,
@@ -78,17 +80,13 @@ class HubClient:
         url = self._transport.url(self._path(f"change-sets/{seq}"))
         await self._transport.request("PUT", url, max_bytes=ANSWER_MAX_BYTES, body=body, headers=lambda: _SET)
 
-    async def fetch_set(self, seq: int) -> Parts:
-        path = self._path(f"change-sets/{seq}")
-        answer = await self._get(path, signed=True, max_bytes=WIRE_MAX_BYTES, accept_encoding="zstd")
+    async def fetch_sets(self, from_seq: int) -> list[PagedSet]:
+        path = self._path(f"change-sets?from={from_seq}")
+        answer = await self._get(path, signed=True, max_bytes=PAGE_MAX_BYTES)
         try:
-            return decode_body(answer.body, answer.encoding)
+            return parse_page(answer.body)
         except Refused as refused:
             unexpected(refused)
-
-    async def fetch_receipt(self, seq: int) -> bytes:
-        path = self._path(f"change-sets/{seq}/receipt")
-        return (await self._get(path, signed=True, max_bytes=RECEIPT_MAX_BYTES)).body
 
     async def consistency(self, from_size: int, to_size: int) -> list[bytes]:
         path = f"/v1/consistency?from={from_size}&to={to_size}"
@@ -130,6 +128,30 @@ class HubClient:
     async def recover(self, request: RecoveryRequest) -> RecoveryAnswer:
         return _parse(await self._post("/v1/recovery", request, signed=True), RecoveryAnswer)
 
+    async def send_file_piece(self, file: bytes, seq: int, place: ContentRange, data: bytes) -> int:
+        url = self._transport.url(self._path(f"files/{b64u_encode(file)}?seq={seq}"))
+        body = data or None
+
+        def headers() -> Mapping[str, str]:
+            nonce = b64u_encode(self._transport.randomness.bytes(16))
+            signed = sign_request(self._signer(), "PUT", str(url), now_ms=self._now_ms(), body=body, nonce=nonce)
+            return {**signed, "Content-Range": place.format(), "Content-Type": "application/octet-stream"} | (
+                {} if self._pass is None else {ADMISSION_HEADER: self._pass}
+            )
+
+        answer = await self._transport.request("PUT", url, max_bytes=ANSWER_MAX_BYTES, body=body, headers=headers)
+        self._keep_pass(answer)
+        return _parse(answer, FileArrival).offset
+
+    async def fetch_file(self, file: bytes, start: int, end: int) -> bytes:
+        path = self._path(f"files/{b64u_encode(file)}")
+        answer = await self._get(
+            path, signed=True, max_bytes=max(end - start, ANSWER_MAX_BYTES), range_=f"bytes={start}-{end - 1}"
+        )
+        if len(answer.body) != end - start:
+            raise Unreachable("the answer is not the part of the file that was asked for")
+        return answer.body
+
     async def close(self) -> None:
         await self._transport.close()
 
@@ -142,13 +164,14 @@ class HubClient:
         *,
         signed: bool = False,
         max_bytes: int = ANSWER_MAX_BYTES,
-        accept_encoding: str = "identity",
+        range_: str | None = None,
     ) -> Answer:
         url = self._transport.url(path)
 
         def headers() -> Mapping[str, str]:
             signature = sign_request(self._signer(), "GET", str(url), now_ms=self._now_ms()) if signed else {}
-            return {"Accept-Encoding": accept_encoding, **signature}
+            part = {} if range_ is None else {"Range": range_}
+            return {"Accept-Encoding": "identity", **part, **signature}
 
         answer = await self._transport.request("GET", url, max_bytes=max_bytes, headers=headers)
         self._keep_pass(answer)

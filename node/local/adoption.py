@@ -8,117 +8,70 @@ for the operator. Nothing is signed here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Final
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 
-from node.local.cutting import signed_set
+from node.local.fetching import FetchedSet, Fetching
 from node.local.hub_evidence import Contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import LocalStore, LocalTransaction
 from node.local.rebasing import AdoptedChange, AnyRules, Rebased, apply, rebase
 from node.local.shared import settle
 from node.ports import Clock
-from node.store.complaint_keys import complaint_key, complaint_of
-from node.store.local_records import (
-    Acknowledgement,
-    ChainEnd,
-    SharedComplaint,
-    SignedSet,
-    WrittenChange,
-)
-from sync_protocol.change_set import content_leaf_indices, parse_change_set, verify_lines
+from node.store.complaint_keys import complaint_of
+from node.store.local_records import Acknowledgement, AdoptedSet, ChainEnd, HeldChange, WrittenChange
+from node.store.shared_records import SharedComplaint
 from sync_protocol.complaint import ComplaintState, FoldContext
-from sync_protocol.compression import compress_frames
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.heads import Adoption, SetRef, judge_adoption
-from sync_protocol.hidden_lines import is_hidden_line
 from sync_protocol.line import parse_change
-from sync_protocol.manifest import Manifest
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.outbox import Adopt
 from sync_protocol.statement import Enrolment
-from sync_protocol.strict_json import parse_object
 from sync_protocol.values import AgencyId
-
-PAGE_SETS: Final = 16  # a transaction's worth
-PAGE_BYTES: Final = 16 * 1024 * 1024  # of lines; one set more may come on top
 
 log = structlog.get_logger("simpul.pusher")
 
 
-@dataclass(frozen=True, slots=True)
-class FetchedSet:
-    """A set of ours that the hub holds: verified, with its receipt."""
-
-    signed: SignedSet
-    prev: bytes
-    receipt: bytes
-    index: int
-    changes: Sequence[AdoptedChange]
-
-
 class Adopting:
-    """One adoption. Raises Contradiction, Corrupt, and what link and store raise."""
+    """One adoption; `sets` of them came back so far. Raises Contradiction, Corrupt, and what link and store raise."""
 
     def __init__(self, store: LocalStore, hub: HubSession, clock: Clock, agency: AgencyId) -> None:
         self._store = store
         self._hub = hub
         self._clock = clock
         self._agency = agency
+        self.sets = 0
 
     async def run(self, step: Adopt) -> Halt | None:
-        """All sets of the step; a Halt if this node turns out to have signed another one at such a place."""
-        seq = step.from_seq
-        while seq <= step.to_seq:
-            page = await self._page(seq, step.to_seq)
-            halt = await self._adopt(page)
-            if halt is not None:
-                return halt
-            seq += len(page)
+        """All sets of the step; a Halt if this node turns out to have signed another one at such a place.
+
+        That it is complete is stored with the last of them.
+        """
+        fetching = Fetching(self._store, self._hub, self._agency, step.from_seq, step.to_seq)
+        try:
+            while not fetching.is_over:
+                page = await fetching.some()
+                halt = await self._adopt(page, is_last=fetching.is_over)
+                if halt is not None:
+                    return halt
+                self.sets += len(page)
+        finally:
+            await fetching.stop()
         return None
 
-    async def _page(self, from_seq: int, to_seq: int) -> list[FetchedSet]:
-        page: list[FetchedSet] = []
-        size = 0
-        while len(page) < min(PAGE_SETS, to_seq - from_seq + 1) and size < PAGE_BYTES:
-            page.append(await self._fetch(from_seq + len(page)))
-            size += sum(len(change.line) + len(change.content or b"") for change in page[-1].changes)
-        return page
-
-    async def _fetch(self, seq: int) -> FetchedSet:
-        parts = await self._hub.link.fetch_set(seq)
-        receipt = await self._hub.link.fetch_receipt(seq)
-        evidence = await self._hub.evidence()
-        try:
-            change_set = parse_change_set(parts.head, parts.contents)
-            manifest = change_set.manifest.manifest
-            _check_place(manifest, self._agency, seq)
-            evidence.verify_own(change_set.manifest, self._agency)
-            lines = verify_lines(change_set)
-            contents = _contents(lines.change_lines, lines.content_lines, manifest.size)
-        except Refused as refused:
-            raise Contradiction(refused) from None
-        seen = await self._store.seen()
-        index, newer = await self._hub.receipt(receipt, change_set.manifest.jws.text.encode("ascii"), seen)
-        if newer is not None:
-            await self._store.move_seen(newer)
-        frames = (parts.head_frame, parts.contents_frame)
-        head_frame, contents_frame = frames if None not in frames else compress_frames(parts.head, parts.contents)
-        changes = [_adopted(line, content) for line, content in zip(lines.change_lines, contents, strict=True)]
-        signed = signed_set(change_set, head_frame or b"", contents_frame or b"")
-        return FetchedSet(signed, bytes(manifest.prev), receipt, index, changes)
-
-    async def _adopt(self, page: Sequence[FetchedSet]) -> Halt | None:
+    async def _adopt(self, page: Sequence[FetchedSet], *, is_last: bool) -> Halt | None:
         async with self._store.transaction() as transaction:
             rest = await self._acknowledge_same(transaction, page)
             if isinstance(rest, Halt):
                 return rest
             if rest:
                 await self._take(transaction, rest)
+            if is_last:
+                await transaction.note_adoption(self._clock.now_ms())
         return None
 
     async def _acknowledge_same(
@@ -146,17 +99,18 @@ class Adopting:
         end = await transaction.chain_end()
         _check_chain(end, page, await self._enrolments())
         unsent = await transaction.changes(end.last_no)
-        adopted = [change for fetched in page for change in fetched.changes]
-        keys = {change.key for change in adopted if change.key is not None} | {key for _, key in unsent}
+        adopted = [one for fetched in page for one in fetched.changes]
+        keys = {one.key for one in adopted if one.key is not None} | {key for _, key in unsent}
         shared = await transaction.with_others(keys)
-        states = await _states_at(transaction, keys - shared, end.last_no, self._context())
-        states |= await self._shared_states(transaction, shared)
-        rebased = rebase(unsent, adopted, states, self._context(), self._clock.now_ms())
-        held = set(rebased.states)
+        known = await self._shared_states(transaction, shared)
+        history = await transaction.history(keys - shared, end.last_no)
+        context = self._context()
+        # In a thread: folding thousands of changes would keep the intake waiting.
+        rebased = await asyncio.to_thread(_rebased, known, history, unsent, adopted, context, self._clock.now_ms())
         await transaction.forget_changes(end.last_no, keys)
-        for fetched in page:
-            await self._add(transaction, fetched, rebased, held)
-        await transaction.record(rebased.complaints(), rebased.unsent)
+        await transaction.record(rebased.complaints(), _written(adopted, rebased))
+        await transaction.add_adopted(self._placed(page, await transaction.last_no()))
+        await transaction.record([], rebased.unsent)
         await transaction.add_set_aside(rebased.aside)
         log.info(
             "sets.adopted",
@@ -181,29 +135,22 @@ class Adopting:
                 states[key] = settled.state
         return states
 
-    async def _add(
-        self, transaction: LocalTransaction, fetched: FetchedSet, rebased: Rebased, held: Collection[bytes]
-    ) -> None:
-        """The set and its changes; `held` are the complaints that have a state here."""
-        known = rebased.contents
-        changes = [
-            WrittenChange(
-                change.key if change.key in held else None,
-                change.line,
-                change.content or known.get(leaf_hash(change.line)),
-            )
-            for change in fetched.changes
-        ]
-        await transaction.record(rebased.complaints_of(fetched.changes), changes)
-        last_no = await transaction.last_no()
-        await transaction.add_set(fetched.signed, last_no - len(changes) + 1, last_no)
-        await self._acknowledge(transaction, fetched)
+    def _placed(self, page: Sequence[FetchedSet], last_no: int) -> list[AdoptedSet]:
+        """The sets over their changes, of which the last is the last that was recorded."""
+        placed: list[AdoptedSet] = []
+        no = last_no - sum(len(fetched.changes) for fetched in page)
+        for fetched in page:
+            first_no, no = no + 1, no + len(fetched.changes)
+            placed.append(AdoptedSet(fetched.signed, first_no, no, self._receipt(fetched)))
+        return placed
 
     async def _acknowledge(self, transaction: LocalTransaction, fetched: FetchedSet) -> None:
+        if not await transaction.acknowledge(self._receipt(fetched)):
+            raise Corrupt(f"a receipt for set {fetched.signed.seq}, which is not here")
+
+    def _receipt(self, fetched: FetchedSet) -> Acknowledgement:
         signed, now_ms = fetched.signed, self._clock.now_ms()
-        receipt = Acknowledgement(signed.seq, signed.digest, fetched.index, fetched.receipt, 0, 0, now_ms, None)
-        if not await transaction.acknowledge(receipt):
-            raise Corrupt(f"a receipt for set {signed.seq}, which is not here")
+        return Acknowledgement(signed.seq, signed.digest, fetched.index, fetched.receipt, 0, 0, now_ms, None)
 
     async def _enrolments(self) -> set[bytes]:
         """Digests of every enrolment of this agency: what its first set may follow."""
@@ -215,19 +162,31 @@ class Adopting:
         return FoldContext(0, str(self._agency), AnyRules(str(self._agency)), lambda _: True, lambda _: True)
 
 
-async def _states_at(
-    transaction: LocalTransaction, keys: set[bytes], last_no: int, context: FoldContext
-) -> dict[bytes, ComplaintState]:
-    """The complaints as they were after change `last_no`, folded anew from their lines."""
-    states: dict[bytes, ComplaintState] = {}
-    for key, line in await transaction.history(keys, last_no):
-        apply(states, key, line, context)
-    return states
+def _rebased(
+    known: Mapping[bytes, ComplaintState],
+    history: Sequence[tuple[bytes, bytes]],
+    unsent: Sequence[tuple[HeldChange, bytes]],
+    adopted: Sequence[AdoptedChange],
+    context: FoldContext,
+    now_ms: int,
+) -> Rebased:
+    """On the complaints as they were after `history`, folded anew from its lines, and those that are `known`."""
+    states = dict(known)
+    for key, line in history:
+        apply(states, key, parse_change(line), line, context)
+    return rebase(unsent, adopted, states, context, now_ms)
 
 
-def _check_place(manifest: Manifest, agency: AgencyId, seq: int) -> None:
-    if (manifest.agency, manifest.seq) != (agency, seq):
-        raise Refused("malformed", f"the hub gave another set for seq {seq}", where="manifest")
+def _written(adopted: Sequence[AdoptedChange], rebased: Rebased) -> list[WrittenChange]:
+    """The adopted changes, each with its words: the hub's, or where it hides them those of the unsent copy."""
+    return [
+        WrittenChange(
+            one.key if one.key in rebased.states else None,
+            one.line,
+            one.content or rebased.contents.get(leaf_hash(one.line)),
+        )
+        for one in adopted
+    ]
 
 
 def _check_chain(end: ChainEnd, page: Sequence[FetchedSet], enrolments: Collection[bytes]) -> None:
@@ -240,31 +199,3 @@ def _check_chain(end: ChainEnd, page: Sequence[FetchedSet], enrolments: Collecti
         if signed.seq != seq + 1 or fetched.prev not in follows or signed.epoch < epoch:
             raise Contradiction(Refused("bad-proof", f"set {signed.seq} does not follow set {seq}"))
         seq, follows, epoch = signed.seq, {bytes(signed.digest)}, signed.epoch
-
-
-def _contents(change_lines: Sequence[bytes], content_lines: Sequence[bytes], size: int) -> list[bytes | None]:
-    """The content line of each change, None where it has none or the hub does not show it. Raises Refused.
-
-    In a set that announces more or fewer content lines than it has, nobody can tell: it is in the log, so it is kept.
-    """
-    try:
-        leaves = content_leaf_indices(change_lines, size)
-    except Refused:
-        return [None] * len(change_lines)
-    shown: dict[int, bytes] = {}
-    leaf = len(change_lines)
-    for line in content_lines:
-        if is_hidden_line(line):
-            leaf += int(parse_object(line, where="hidden line")["leaves"])
-        else:
-            shown[leaf] = line
-            leaf += 1
-    return [None if place is None else shown.get(place) for place in leaves]
-
-
-def _adopted(line: bytes, content: bytes | None) -> AdoptedChange:
-    try:
-        change = parse_change(line)
-    except Refused:
-        return AdoptedChange(None, "", line, content)  # of a newer program, perhaps; it is in the log, so it is kept
-    return AdoptedChange(complaint_key(change.complaint), change.id, line, content)

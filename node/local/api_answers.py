@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import msgspec
 
-from node.local.api_types import ComplaintDetail, ComplaintSummary, HistoryEntry
+from node.deadlines.clocks import due_words
+from node.deadlines.slot import NOTHING_DUE
+from node.local.api_types import ComplaintDetail, ComplaintSummary, DutyLabel, HistoryEntry
 from node.store.local_records import HeldChange, HeldComplaint
 from sync_protocol import change_types as ct
 from sync_protocol.line import parse_change, parse_content
@@ -15,9 +17,10 @@ from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import b64u_encode, format_timestamp
 
 
-def summary_of(held: HeldComplaint) -> ComplaintSummary:
+def summary_of(held: HeldComplaint, now_ms: int) -> ComplaintSummary:
     """A complaint as it is now."""
     state = held.state
+    due_at, duty, overdue = due_words(NOTHING_DUE if held.slot is None else held.slot, now_ms)
     return ComplaintSummary(
         complaint=str(held.id),
         tracking=state.tracking,
@@ -40,12 +43,15 @@ def summary_of(held: HeldComplaint) -> ComplaintSummary:
         closed_at=state.closed_at,
         reason=state.reason,
         rating=state.rating,
+        due_at=due_at,
+        duty=cast("DutyLabel | None", duty),
+        overdue=overdue,
     )
 
 
-def detail_of(held: HeldComplaint, changes: Sequence[HeldChange]) -> ComplaintDetail:
+def detail_of(held: HeldComplaint, changes: Sequence[HeldChange], now_ms: int) -> ComplaintDetail:
     """With its history."""
-    return ComplaintDetail(complaint=summary_of(held), history=[_entry(change) for change in changes])
+    return ComplaintDetail(complaint=summary_of(held, now_ms), history=[_entry(change) for change in changes])
 
 
 def _entry(held: HeldChange) -> HistoryEntry:

@@ -18,8 +18,11 @@ LIST_MAX: Final = 200  # complaints on one page
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=TITLE_MAX)]
-FileHash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file, hexadecimal")]
+FileHash = Annotated[
+    str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{43}$", description="SHA-256 of the file that was uploaded, base64url")
+]
 Sealed = Annotated[str, msgspec.Meta(max_length=8_192, description="identity, sealed to the agency's key")]
+DutyLabel = Literal["verify", "first_answer", "settle", "close"]
 Rev = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -118,7 +121,7 @@ ANY_CHANGE_REQUEST: Final[Any] = Union[tuple(CHANGE_REQUESTS.values())]  # noqa:
 
 
 class ComplaintSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A complaint as it is now. Times are timestamps.
+    """A complaint as it is now. Times are timestamps. `due_at` null: nothing is due, or it is not this agency's.
 
     `offer` is what `accepted`, `declined` and `withdrawn` name; `bounces` counts the offers that were declined.
     """
@@ -144,10 +147,16 @@ class ComplaintSummary(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: str | None
     reason: str | None
     rating: int | None
+    due_at: str | None
+    duty: DutyLabel | None
+    overdue: bool
 
 
 class ComplaintPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Newest first; `next` is the cursor of the following page, null on the last one."""
+    """Newest first, or with `due` the earliest due first.
+
+    `next` is the cursor of the following page, null on the last one.
+    """
 
     items: list[ComplaintSummary]
     next: str | None

@@ -7,22 +7,17 @@ again before it is handed out, so that no file leaves that its reader could not 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Final
 
 from node.local.hub_evidence import roster_of
 from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_key
-from node.store.local_records import (
-    ComplaintFilter,
-    ForeignSet,
-    HeldChange,
-    HeldComplaint,
-    HeldSet,
-    HeldStatement,
-)
+from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet, HeldStatement
+from node.store.shared_records import ForeignSet
 from sync_protocol.change_set import ChangeSet, parse_change_set, verify_lines
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decompress_part
-from sync_protocol.errors import Corrupt, Refused
+from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.evidence import (
     EvidenceFile,
     EvidenceSet,
@@ -37,6 +32,8 @@ from sync_protocol.merkle import leaf_hash
 from sync_protocol.receipt import parse_receipt
 from sync_protocol.values import ComplaintId, parse_tracking
 
+BEHIND_RETRY_S: Final = 10.0  # as long as ten thousand changes take to come back
+
 
 async def make_evidence(store: LocalStore, wanted: str, *, with_content: bool) -> tuple[bytes, OpenEvidence]:
     """The file for a complaint (id or tracking number), and what its reader will find in it.
@@ -47,6 +44,8 @@ async def make_evidence(store: LocalStore, wanted: str, *, with_content: bool) -
     if identity is None:
         raise Refused("configuration", "this node is not enrolled", where="enrolment")
     complaint = await find_complaint(store, wanted)
+    if with_content:
+        await check_words(store)
     changes = await store.complaint_changes(complaint.no)
     proven = [one for one in changes if one.seq is not None and one.index is not None and one.verdict is None]
     foreign = await store.foreign_sets(complaint.no)
@@ -87,6 +86,16 @@ def _shown(foreign: ForeignSet, *, with_content: bool) -> str:
     changes = excerpt.manifest.manifest.changes
     said = {leaf_hash(line) for place, line in excerpt.lines.items() if place >= changes}
     return hide_in_excerpt(foreign.lines, said).decode("utf-8")
+
+
+async def check_words(store: LocalStore) -> None:
+    """Raises Unavailable where what was said may have been erased since: in an old backup that is not refilled yet."""
+    if await store.is_behind():
+        raise Unavailable(
+            "this node comes from an old backup and is still fetching from the hub what it lacks: what was said is not"
+            " shown before it is known what was erased since (`simpul node recover`, `simpul node status`)",
+            retry_after_s=BEHIND_RETRY_S,
+        )
 
 
 async def find_complaint(store: LocalStore, wanted: str) -> HeldComplaint:

@@ -7,6 +7,8 @@ the requests and write the answers.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,15 +25,17 @@ from node.local.api_types import (
     Health,
     NewComplaint,
 )
-from node.local.evidence import find_complaint
+from node.local.evidence import check_words, find_complaint
+from node.local.files import FILE_MISSING, NodeFiles
+from node.local.http_files import FILE_ROUTES, add_routes
 from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
-from node.local.http_requests import convert, format_cursor, read_fields, read_filter, request_key
+from node.local.http_requests import convert, format_next, read_fields, read_filter, request_key
 from node.local.http_tracking import TRACKING_ROUTE, Tracking
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
 from node.local.openapi import openapi_document
 from node.local.ports import LocalStore
-from node.local.recording import Outcome
+from node.local.recording import Command, Outcome
 from node.local.service import LocalService
 from node.local.shared import history_of
 from node.local.status import find_freshness, node_status
@@ -69,6 +73,8 @@ class Intake:
     body_timeout_s: float
     stale_after_s: float
     refused_after_s: float
+    files: NodeFiles | None
+    is_pusher_failing: Callable[[], bool]
     abroad: Abroad
     routing: RoutingRules
 
@@ -89,23 +95,37 @@ class Intake:
             held = await find_complaint(self.store, request.match_info["complaint"])
             command = change_command(wanted, held.id)
             keyed = replace(command, request=request_key(request, f"change {held.id}", fields))
-            outcome = await self.service.record(keyed)
+            async with self._with_its_file(keyed):
+                outcome = await self.service.record(keyed)
         except Refused as refused:
             raise explained(refused, str(fields["type"])) from None
         return self._recorded(outcome, {})
 
+    @asynccontextmanager
+    async def _with_its_file(self, command: Command) -> AsyncIterator[None]:
+        """An `attached` needs its file here; a repeat of one that was recorded needs it no more."""
+        if command.type != "attached" or (command.request and await self.store.answer(command.request.key)):
+            yield
+        elif self.files is None:
+            raise Refused(FILE_MISSING, "this node keeps no files")
+        else:
+            async with self.files.naming(command.content or {}, command.data):
+                yield
+
     async def list(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints`."""
-        wanted = read_filter(request, str(self.service.minting.agency))
+        now_ms = self.clock.now_ms()
+        wanted = read_filter(request, str(self.service.minting.agency), now_ms)
         found = await self.store.complaints(replace(wanted, limit=wanted.limit + 1))
         shown = found[: wanted.limit]
-        more = format_cursor(shown[-1].no) if len(found) > len(shown) else None
-        return _json(ComplaintPage(items=[summary_of(one) for one in shown], next=more))
+        more = format_next(wanted, shown[-1]) if len(found) > len(shown) else None
+        return _json(ComplaintPage(items=[summary_of(one, now_ms) for one in shown], next=more))
 
     async def detail(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}`: by id or tracking number."""
         held = await find_complaint(self.store, request.match_info["complaint"])
-        return _json(detail_of(held, await history_of(self.store, held)))
+        await check_words(self.store)
+        return _json(detail_of(held, await history_of(self.store, held), self.clock.now_ms()))
 
     async def suggestions(self, request: web.Request) -> web.Response:
         """`GET /v1/complaints/{complaint}/suggestions`: where it may belong, by config/routing.toml."""
@@ -125,6 +145,10 @@ class Intake:
         found = await find_freshness(
             self.store, self.clock, stale_after_s=self.stale_after_s, refused_after_s=self.refused_after_s
         )
+        if self.service.is_failing:
+            found = replace(found, reason="what was to be recorded could not be written")
+        elif self.is_pusher_failing():
+            found = replace(found, reason="the pusher cannot use this node's disk, database or keys")
         if found.reason is None and found.last_receipt_age_s is not None:
             return _json(Health(status="fresh", last_receipt_age_s=found.last_receipt_age_s))
         return problem(STALE, found.reason or "", members={"last_receipt_age_s": found.last_receipt_age_s})
@@ -159,23 +183,29 @@ def build_app(
     body_timeout_s: float = BODY_TIMEOUT_S,
     stale_after_s: float = STALE_AFTER_S,
     refused_after_s: float = REFUSED_AFTER_S,
+    files: NodeFiles | None = None,
+    is_pusher_failing: Callable[[], bool] = lambda: False,
     abroad: Abroad | None = None,
     routing: RoutingRules | None = None,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
 
     `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
-    `routing` are the rules of suggestions; without them none is made.
+    `routing` are the rules of suggestions; without them none is made. Without `files` nothing can be
+    attached.
     """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
     intake = Intake(
         *(service, store, clock, counted, document, body_timeout_s, stale_after_s, refused_after_s),
+        files,
+        is_pusher_failing,
         abroad or Abroad(),
         routing or RoutingRules(0, ()),
     )
     app = web.Application(
-        middlewares=[observing(counted, clock, randomness), authorising(store)], client_max_size=BODY_MAX_BYTES
+        middlewares=[observing(counted, clock, randomness, FILE_ROUTES), authorising(store)],
+        client_max_size=BODY_MAX_BYTES,
     )
     app[OPEN_ROUTES] = set(PUBLIC)
     app.router.add_post("/v1/complaints", intake.create)
@@ -183,6 +213,8 @@ def build_app(
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)
     app.router.add_get("/v1/complaints/{complaint}/suggestions", intake.suggestions)
     app.router.add_post("/v1/complaints/{complaint}/changes", intake.change)
+    if files is not None:
+        add_routes(app, files, store)
     app.router.add_get(TRACKING_ROUTE, Tracking(store, clock, str(service.minting.agency)).show)
     app.router.add_get("/v1/status", intake.status)
     app.router.add_get("/healthz", intake.health)

@@ -43,15 +43,21 @@ log = structlog.get_logger("simpul.intake")
 server_log: Final = wordless_logger("simpul.intake.http", "intake.http")
 
 
-def observing(metrics: LocalMetrics, clock: Clock, randomness: Randomness) -> Any:
-    """The outermost: whatever happens inside leaves as an answer with the headers above."""
+def observing(
+    metrics: LocalMetrics, clock: Clock, randomness: Randomness, patient: frozenset[str] = frozenset()
+) -> Any:
+    """The outermost: whatever happens inside leaves as an answer with the headers above.
+
+    `patient` are routes whose handlers bound their time themselves.
+    """
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         started_s = clock.monotonic_s()
         request_id = randomness.bytes(8).hex()
         with bound_contextvars(request_id=request_id):
-            response = await _answer(request, handler)
+            limit_s = None if _route_of(request) in patient else REQUEST_TIMEOUT_S
+            response = await _answer(request, handler, limit_s)
             seconds = clock.monotonic_s() - started_s
             method = request.method if request.method in hdrs.METH_ALL else "other"
             route = _route_of(request)
@@ -79,9 +85,9 @@ def authorising(store: LocalStore) -> Any:
     return authorise
 
 
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Handler, limit_s: float | None) -> web.StreamResponse:
     try:
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+        async with asyncio.timeout(limit_s):
             return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last door: whatever it is becomes a problem without its words
         return answer_to(error)

@@ -35,6 +35,8 @@ METHOD: Final = "method-not-allowed"
 BAD_REQUEST: Final = "bad-request"
 FORBIDDEN: Final = "forbidden"
 UNSUPPORTED_TYPE: Final = "unsupported-media-type"
+TUS_VERSION: Final = "tus-version"
+FILES_FULL: Final = "files-full"
 KIND: Final = web.ResponseKey("kind", str)  # of the problem that was answered, for the log
 
 _COMPARE: Final = "Compare the request with /openapi.json; `where` names the part that is wrong."
@@ -71,6 +73,29 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
     ),
     STORAGE: Problem(
         503, "The database cannot be used", "See the log of this node; check that its disk is mounted and undamaged."
+    ),
+    "file-type": Problem(
+        415,
+        "Not a file that is taken",
+        "Send a JPEG, PNG, WebP, HEIC, PDF, MP4, 3GP, M4A or Ogg file as it is, and name no other type than its own.",
+    ),
+    "file-differs": Problem(
+        422, "Not the file that was announced", "Nothing was kept. Begin again, with the SHA-256 of what you send."
+    ),
+    "file-missing": Problem(
+        409,
+        "This file is not here",
+        "Upload it first (POST /v1/files), and name the hash that the upload was answered.",
+    ),
+    "wrong-offset": Problem(409, "Other bytes of this file are wanted", "Go on from `offset`."),
+    "too-many-uploads": Problem(
+        429,
+        "Too many uploads are begun",
+        "Finish some, or give them up (DELETE). They end by themselves in three days.",
+    ),
+    TUS_VERSION: Problem(412, "Another version of tus is spoken here", "Send Tus-Resumable: 1.0.0."),
+    FILES_FULL: Problem(
+        507, "There is no room for files", "Nothing else is in the way. Make room on the disk, or raise files_max_gib."
     ),
     STALE: Problem(
         503, "Not in step with the hub", "`simpul node status DIR` says since when, and what to do. Intake goes on."

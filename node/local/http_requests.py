@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from node.deadlines.slot import DUE_WORDS, SLOT_MAX, slots_due
 from node.local.api_types import LIST_MAX
 from node.local.http_problems import BODY_MAX_BYTES, TIMEOUT, UNSUPPORTED_TYPE
 from node.local.recording import RequestKey
-from node.store.local_records import ComplaintFilter
+from node.store.local_records import ComplaintFilter, HeldComplaint
 from sync_protocol.change_types import Part
 from sync_protocol.complaint import State
 from sync_protocol.errors import Refused, malformed, too_large
@@ -36,7 +37,7 @@ WHERE: Final = (OURS, OFFERED, ELSEWHERE, ALL)  # whose complaints a list shows
 TOKEN_NAME: Final = web.RequestKey("token_name", str)
 
 _checks: Final = lru_cache(maxsize=64)(checks_of)  # one entry for each type of request
-_ONCE: Final = frozenset({"unit", "source_system", "source_id", "tracking", "where", "after", "limit"})
+_ONCE: Final = frozenset({"unit", "source_system", "source_id", "tracking", "due", "where", "after", "limit"})
 _KEY: Final = re.compile(f"[ -~]{{1,{KEY_MAX_CHARACTERS}}}")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
@@ -130,8 +131,11 @@ def request_key(request: web.Request, what: str, fields: dict[str, Any]) -> Requ
     return RequestKey(sha256(who).digest(), sha256(f"{what}\n".encode() + format_object(fields)).digest())
 
 
-def read_filter(request: web.Request, agency: str) -> ComplaintFilter:
-    """Which complaints a list asks for. Raises Refused(malformed) for a parameter that is unknown or ill-formed."""
+def read_filter(request: web.Request, agency: str, now_ms: int) -> ComplaintFilter:
+    """Which complaints a list of this agency's node asks for; what is due, as of now.
+
+    Raises Refused(malformed) for a parameter that is unknown or ill-formed.
+    """
     query = request.query
     for name in query:
         if name != "state" and name not in _ONCE:
@@ -143,6 +147,9 @@ def read_filter(request: web.Request, agency: str) -> ComplaintFilter:
     where = query.get("where", OURS)
     if where not in WHERE:
         raise malformed(f"is one of {', '.join(WHERE)}", "where")
+    due = query.get("due")
+    if due is not None and due not in DUE_WORDS:
+        raise malformed("is one of " + ", ".join(DUE_WORDS), "due")
     return ComplaintFilter(
         states=[_state(name) for name in query.getall("state", [])],
         unit=parse_code(query["unit"], "unit") if "unit" in query else None,
@@ -152,7 +159,9 @@ def read_filter(request: web.Request, agency: str) -> ComplaintFilter:
         owner=agency if where == OURS else None,
         offered_to=agency if where == OFFERED else None,
         not_owner=agency if where == ELSEWHERE else None,
-        before_no=_before(query["after"]) if "after" in query else None,
+        before_no=_before(query["after"]) if "after" in query and due is None else None,
+        slots=None if due is None else slots_due(due, now_ms),
+        after=None if due is None or "after" not in query else _behind(query["after"]),
         limit=_limit(query["limit"]) if "limit" in query else PAGE_DEFAULT,
     )
 
@@ -170,8 +179,27 @@ def _limit(text: str) -> int:
     return int(text)
 
 
+def format_next(wanted: ComplaintFilter, last: HeldComplaint) -> str:
+    """Where the next page begins: after the complaint shown last."""
+    if wanted.slots is None or last.slot is None:
+        return format_cursor(last.no)
+    return urlsafe_b64encode(last.slot.to_bytes(4, "big") + last.no.to_bytes(8, "big")).decode("ascii")
+
+
+def _behind(cursor: str) -> tuple[int, int]:
+    """Slot and number of the complaint shown last in a list of what is due."""
+    try:
+        raw = urlsafe_b64decode(cursor.encode("ascii"))
+    except ValueError:
+        raw = b""
+    slot, number = int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:], "big")
+    if len(raw) != 12 or len(cursor) != 16 or slot > SLOT_MAX or number >= 2**63:
+        raise malformed("not a `next` that this node gave", "after")
+    return slot, number
+
+
 def format_cursor(number: int) -> str:
-    """Where the next page begins: after the complaint of that number."""
+    """Where the next page of a list by age begins: after the complaint of that number."""
     return urlsafe_b64encode(number.to_bytes(8, "big")).decode("ascii").rstrip("=")
 
 

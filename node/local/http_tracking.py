@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from node.deadlines.clocks import due_words
+from node.deadlines.slot import NOTHING_DUE
 from node.guessing import Guessing
 from node.local.evidence import find_complaint
 from node.local.ports import LocalStore
@@ -49,6 +51,7 @@ async def tracked_of(store: LocalStore, held: HeldComplaint, agency: str, now_ms
     """The public part of a complaint, at the node of `agency`."""
     state = held.state
     shown = (await history_of(store, held))[-HISTORY_MAX:]
+    due_at, duty, overdue = due_words(NOTHING_DUE if held.slot is None else held.slot, now_ms)
     is_open = state.visibility not in _CONFIDENTIAL
     return Tracked(
         tracking=state.tracking,
@@ -58,9 +61,9 @@ async def tracked_of(store: LocalStore, held: HeldComplaint, agency: str, now_ms
         class_=state.class_,
         received_at=state.received_at,
         closed_by=state.closed_by,
-        due_at=None,
-        duty=None,
-        overdue=False,
+        due_at=due_at,
+        duty=duty,
+        overdue=overdue,
         history=[_entry(one, agency, with_text=is_open) for one in shown if one.verdict is None],
         as_of=format_timestamp(now_ms),
     )

@@ -19,7 +19,7 @@ from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.manifest import SignedManifest, parse_manifest
 from sync_protocol.merkle import verify_consistency
 from sync_protocol.note import VerifierKey
-from sync_protocol.receipt import parse_receipt, verify_receipt
+from sync_protocol.receipt import parse_receipt, verify_place, verify_receipt
 from sync_protocol.roster import Roster
 from sync_protocol.values import Digest, b64_decode_all, parse_integer
 from sync_protocol.wire import Consistency, Entered, HeadAnswer, StatementLine
@@ -85,13 +85,25 @@ class Evidence:
         except Refused as refused:
             raise Contradiction(refused) from None
 
-    def receipt(self, receipt: bytes, entry: bytes) -> tuple[int, OpenCheckpoint]:
-        """Log index of the entry, and the checkpoint that the receipt proves it by. Raises Contradiction."""
+    def receipt(
+        self, receipt: bytes, entry: bytes, known: dict[bytes, OpenCheckpoint] | None = None
+    ) -> tuple[int, OpenCheckpoint]:
+        """Log index of the entry, and the checkpoint that the receipt proves it by. Raises Contradiction.
+
+        `known` are checkpoints that were opened here before, by their notes: many receipts are of one.
+        """
         try:
             parsed = parse_receipt(receipt)
-            return parsed.index, verify_receipt(parsed, entry, self._keys_for(parsed.note), self.origin)
+            opened = None if known is None else known.get(parsed.note)
+            if opened is None:
+                opened = verify_receipt(parsed, entry, self._keys_for(parsed.note), self.origin)
+            else:
+                verify_place(parsed, entry, opened.checkpoint)
         except Refused as refused:
             raise Contradiction(refused) from None
+        if known is not None:
+            known[parsed.note] = opened
+        return parsed.index, opened
 
     def statement(self, held: HeldStatement) -> OpenCheckpoint:
         """That a statement stands in the log at its place. Raises Contradiction."""
@@ -161,7 +173,8 @@ class Evidence:
             self.receipt(answer.receipt.encode("utf-8"), signed.jws.text.encode("ascii"))
         record = self.roster.agency(agency)
         is_ours = signed.jws.kid in own_kids or (record is not None and record.kid in own_kids)
-        return HubHead(signed.manifest.epoch, signed.manifest.seq, digest, is_ours), newer
+        manifest = signed.manifest
+        return HubHead(manifest.epoch, manifest.seq, digest, is_ours, manifest.at), newer
 
     def verify_own(self, signed: SignedManifest, agency: str) -> None:
         """That a key of the agency, of whatever time, signed it. Raises Refused."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from sync_protocol.compression import Parts
 from sync_protocol.ed25519 import Signer
 from sync_protocol.evidence import EvidenceFile
+from sync_protocol.set_pages import PagedSet
 from sync_protocol.wire import (
     EnrolmentRequest,
     Entered,
@@ -43,12 +43,11 @@ class HubLink(Protocol):
         """PUT of a set that a recovering hub asked for; what it says to it is neither a receipt nor stored."""
         ...
 
-    async def fetch_set(self, seq: int) -> Parts:
-        """A set of our own, decompressed, nothing verified."""
-        ...
+    async def fetch_sets(self, from_seq: int) -> list[PagedSet]:
+        """Sets of our own from a seq on, in order, as many as the hub puts into one answer; none beyond the head.
 
-    async def fetch_receipt(self, seq: int) -> bytes:
-        """The receipt of a set of our own."""
+        Each with its receipt; nothing is decompressed.
+        """
         ...
 
     async def consistency(self, from_size: int, to_size: int) -> list[bytes]:

@@ -35,11 +35,17 @@ class HubSession:
     async def head(self) -> HubHead:
         """The agency's head, verified; a newer checkpoint is kept. `wanted`: of which sets the hub lacks the lines."""
         await self._finish_rotation()
-        answer = await self.link.head()
+        try:
+            answer = await self.link.head()
+        except Refused as refused:
+            # A statement of ours that was long on its way may have arrived since we looked: then the new key speaks.
+            if refused.kind != "revoked-key" or not await self._finish_rotation():
+                raise
+            answer = await self.link.head()
         self.wanted = answer.wanted
         seen = await self.store.seen()
         kids = self._keys.kids() | await self.store.signing_kids()
-        hub, newer = await self._proved(lambda evidence: evidence.head(answer, self._agency, seen, kids))
+        hub, newer = await self.proved(lambda evidence: evidence.head(answer, self._agency, seen, kids))
         if newer is not None:
             await self.store.move_seen(newer)
         record = (await self.evidence()).roster.agency(self._agency)
@@ -50,7 +56,7 @@ class HubSession:
 
     async def entered(self, entered: Entered, entry: bytes, seen: Seen) -> Seen | None:
         """That `entry` is in the log as the answer says; the newer checkpoint if there is one."""
-        return await self._proved(lambda evidence: evidence.entered(entered, entry, seen))
+        return await self.proved(lambda evidence: evidence.entered(entered, entry, seen))
 
     async def receipt(self, receipt: bytes, entry: bytes, seen: Seen) -> tuple[int, Seen | None]:
         """Log index of `entry`, and the newer checkpoint if there is one."""
@@ -59,7 +65,7 @@ class HubSession:
             index, opened = evidence.receipt(receipt, entry)
             return index, await evidence.advance(seen, opened)
 
-        return await self._proved(prove)
+        return await self.proved(prove)
 
     async def evidence(self) -> Evidence:
         """What answers are measured against. Raises Corrupt if our own statements do not hold."""
@@ -93,20 +99,22 @@ class HubSession:
         """The first set with a receipt for a place that a log of this size does not have."""
         return await self.store.first_seq_at(log_size)
 
-    async def _finish_rotation(self) -> None:
+    async def _finish_rotation(self) -> bool:
         """Puts a key into use that was to follow and speaks already: a process died when the hub had taken it.
 
-        The statements are public; asking for the head with the old key would be refused.
+        Whether there was one. The statements are public; asking for the head with the old key would be refused.
         """
         new = self._keys.pending()
         if new is None:
-            return
+            return False
         record = (await self.refresh()).agency(self._agency)
-        if record is not None and record.kid == new.kid:
-            self._keys.promote(new.public_key)
+        if record is None or record.kid != new.kid:
+            return False
+        self._keys.promote(new.public_key)
+        return True
 
-    async def _proved(self, prove: Callable[[Evidence], Awaitable[T]]) -> T:
-        """`prove` by what we know; if it fails, once more by what the hub's statements say now."""
+    async def proved(self, prove: Callable[[Evidence], Awaitable[T]]) -> T:
+        """What `prove` gives by what we know; if that fails, once more by what the hub's statements say now."""
         evidence = await self.evidence()
         try:
             return await prove(evidence)

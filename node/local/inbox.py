@@ -19,7 +19,8 @@ from node.local.ports import InboxLink, LocalStore, LocalTransaction
 from node.local.shared import erased_here, erased_leaves, settle
 from node.ports import Clock
 from node.store.complaint_keys import complaint_key, complaint_of
-from node.store.local_records import ForeignSet, HeldStatement, Refusal, SharedComplaint, WrittenComplaint
+from node.store.local_records import HeldStatement, WrittenComplaint
+from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
 from sync_protocol.errors import Refused, SimpulError
 from sync_protocol.evidence import EvidenceFile, EvidenceSet, EvidenceStatement, OpenEvidence, verify_evidence
 from sync_protocol.excerpt import hide_in_excerpt, parse_excerpt
@@ -223,7 +224,7 @@ class Inbox:
         born = settle(SharedComplaint([], fresh), verified.complaint, str(self._agency))
         if born is None:
             raise contradiction("bad-proof", f"the evidence does not show how {verified.complaint} began")
-        await transaction.record([WrittenComplaint(key, born.state, self._clock.now_ms())], [])
+        await transaction.record([WrittenComplaint(key, born.state, self._clock.now_ms(), born.clocks)], [])
         await transaction.adopt_orphans(key, str(verified.complaint))
 
     async def _settle(self, transaction: LocalTransaction, key: bytes) -> None:
@@ -232,7 +233,7 @@ class Inbox:
         except Refused as refused:
             raise Contradiction(refused) from None
         if settled is not None:
-            await transaction.record([WrittenComplaint(key, settled.state, self._clock.now_ms())], [])
+            await transaction.record([WrittenComplaint(key, settled.state, self._clock.now_ms(), settled.clocks)], [])
             await transaction.mark_unsettled(key, is_unsettled=not settled.is_final)
 
     async def _settle_rest(self) -> None:

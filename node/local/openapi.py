@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from node.deadlines.slot import DUE_WORDS
 from node.local.api_commands import OF_OTHERS
 from node.local.api_types import (
     ANY_CHANGE_REQUEST,
@@ -18,10 +19,12 @@ from node.local.api_types import (
     NewComplaint,
     ProblemBody,
 )
+from node.local.http_files import UploadState
 from node.local.http_problems import LOCAL_PROBLEMS
 from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT, WHERE
 from node.local.http_tracking import TRACKING_ROUTE
 from node.local.metrics import METRICS_CONTENT_TYPE
+from node.local.openapi_files import file_paths
 from node.local.openapi_patterns import add_patterns
 from node.local.recording import Recorded
 from node.local.status import NodeStatus
@@ -87,6 +90,7 @@ def openapi_document() -> dict[str, Any]:
             "/v1/complaints/{complaint}": {"get": _read()},
             "/v1/complaints/{complaint}/suggestions": {"get": _suggest()},
             "/v1/complaints/{complaint}/changes": {"post": _change()},
+            **file_paths(_problem),
             "/v1/status": {"get": _status()},
             TRACKING_ROUTE: {"get": _track()},
             "/healthz": {"get": _health()},
@@ -106,6 +110,7 @@ def _schemas() -> dict[str, Any]:
         ComplaintDetail,
         NodeStatus,
         Health,
+        UploadState,
         Tracked,
         Suggestions,
     ]
@@ -161,7 +166,7 @@ def _list() -> dict[str, Any]:
     limit = {"type": "integer", "minimum": 1, "maximum": LIST_MAX, "default": PAGE_DEFAULT}
     return {
         "operationId": "listComplaints",
-        "summary": "Complaints, newest first",
+        "summary": "Complaints, newest first, or what is due",
         "description": "What comes in while one turns the pages stands before the first page and moves none of them.",
         "parameters": [
             _query("state", states, "any of these; may be given several times"),
@@ -170,6 +175,7 @@ def _list() -> dict[str, Any]:
             _query("source_system", _TEXT, "another system; with source_id"),
             _query("source_id", _TEXT, "the number there, exact"),
             _query("tracking", _TEXT, "tracking number; case, blanks and hyphens do not count"),
+            _query("due", {"enum": list(DUE_WORDS)}, "what is overdue, or due within two days: the earliest first"),
             _query("after", _TEXT, "`next` of the page before"),
             _query("limit", limit, "complaints on a page"),
         ],

@@ -12,32 +12,32 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from node.local.hub_ports import HubLink, InboxLink, SigningKeys
+from node.local.inbox_ports import InboxTransaction
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
     ComplaintFilter,
     Cuttable,
-    ForeignSet,
     Found,
     HeldChange,
     HeldComplaint,
     HeldSet,
     HeldStatement,
+    Measured,
     Named,
     NodeIdentity,
     Outgoing,
-    Refusal,
     Seen,
     SetAside,
-    SharedComplaint,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
     WrittenRows,
 )
+from node.store.shared_records import ForeignSet, Refusal
 from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView
@@ -45,7 +45,7 @@ from sync_protocol.outbox import OutboxView
 __all__ = ["HubLink", "InboxLink", "Lease", "LocalStore", "LocalTransaction", "SigningKeys"]
 
 
-class LocalTransaction(Protocol):
+class LocalTransaction(InboxTransaction, Protocol):
     """Everything in it happens or nothing does; while it is open nobody else writes, in no process.
 
     What it reads includes what it has written.
@@ -60,6 +60,10 @@ class LocalTransaction(Protocol):
 
         Every complaint that a change names is among `complaints`, or existed before: else raises RowConflict.
         """
+        ...
+
+    async def measure(self, measured: Sequence[Measured]) -> None:
+        """Keeps what is due on complaints; one that is at another rev by now is left as it is."""
         ...
 
     async def last_no(self) -> int:
@@ -93,8 +97,8 @@ class LocalTransaction(Protocol):
         """
         ...
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        """A set over changes that are there. Raises Corrupt if (epoch, seq) is taken."""
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        """Sets over changes that are there, each with its receipt. Raises Corrupt if an (epoch, seq) is taken."""
         ...
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
@@ -114,50 +118,6 @@ class LocalTransaction(Protocol):
 
     async def note_adoption(self, at_ms: int) -> None:
         """An adoption is complete."""
-        ...
-
-    async def shared(self, key: bytes) -> SharedComplaint:
-        """All that there is here of a complaint: ours in the order of recording, others' in that of the log."""
-        ...
-
-    async def with_others(self, keys: Collection[bytes]) -> set[bytes]:
-        """Those of the complaints that other agencies have written to, as far as is known here."""
-        ...
-
-    async def own_line(self, place: int) -> bytes | None:
-        """The change of ours that stands at a place in the log (index << 16 | position), if it is here."""
-        ...
-
-    async def put_foreign(self, key: bytes, sets: Sequence[ForeignSet]) -> None:
-        """Keeps what others' sets show of a complaint that is here, in place of earlier copies of the same sets."""
-        ...
-
-    async def adopt_orphans(self, key: bytes, complaint: str) -> None:
-        """Changes of ours to a complaint that was not here when they came back from the hub are found to be its."""
-        ...
-
-    async def refuse(self, refusals: Sequence[Refusal]) -> None:
-        """Keeps that the log refused changes of ours; each once."""
-        ...
-
-    async def note_erasures(self, key: bytes, leaves: Collection[bytes]) -> None:
-        """What is to be taken out by the next `carry_out_erasures`."""
-        ...
-
-    async def mark_unsettled(self, key: bytes, *, is_unsettled: bool) -> None:
-        """Whether a change of ours has no place in the log yet."""
-        ...
-
-    async def unsettled(self) -> list[bytes]:
-        """Complaints so marked."""
-        ...
-
-    async def inbox_place(self) -> int:
-        """How far the inbox was read; -1 in the beginning."""
-        ...
-
-    async def move_inbox(self, place: int) -> None:
-        """It was read so far."""
         ...
 
     async def add_set_aside(self, changes: Sequence[SetAside]) -> None:
@@ -303,6 +263,14 @@ class LocalStore(Protocol):
         """An operator's decision; that sets were adopted is forgotten with it."""
         ...
 
+    async def is_behind(self) -> bool:
+        """Whether the hub holds, or may hold, sets of ours that are not here: words may have been erased since."""
+        ...
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        """Says so, or that we hold all of them and have carried out what they erase."""
+        ...
+
     async def signing_kids(self) -> set[str]:
         """Keys that signed the sets that this node holds."""
         ...
@@ -328,7 +296,19 @@ class LocalStore(Protocol):
         ...
 
     async def complaints(self, wanted: ComplaintFilter) -> list[HeldComplaint]:
-        """A page, newest first."""
+        """A page, newest first; of what is due between two slots, the earliest first."""
+        ...
+
+    async def unmeasured(self, limit: int) -> list[HeldComplaint]:
+        """Complaints of which nobody has found out yet what is due, in the order of their numbers."""
+        ...
+
+    async def closing(self, last_slot: int, after: tuple[int, int] | None, limit: int) -> list[HeldComplaint]:
+        """Answered complaints whose duty to close has a slot up to that one, in order; `after` is the last seen."""
+        ...
+
+    async def measure_by(self, tables_mark: bytes) -> bool:
+        """Says which deadline tables measure. True if it were others before: then every open one is unmeasured."""
         ...
 
     async def complaint_changes(self, complaint_no: int) -> list[HeldChange]:

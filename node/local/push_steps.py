@@ -30,7 +30,7 @@ from node.store.local_records import Acknowledgement, Outgoing
 from sync_protocol.backoff import DAY_MS, MINUTE_MS, Schedule
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.halts import Halt, halt_for_answer, halt_for_push, halt_for_request
-from sync_protocol.heads import OwnChain, Session, SetRef
+from sync_protocol.heads import Finding, OwnChain, Session, SetRef
 from sync_protocol.outbox import (
     EPOCH_DRAW,
     Adopt,
@@ -56,6 +56,7 @@ SHOW_AGAIN_EVERY_MS: Final = 5 * MINUTE_MS
 RETIRE_EVERY_MS: Final = DAY_MS
 KEEP_DAYS: Final = 365  # §10.5: at least a year
 KEEP_SETS: Final = 10_000
+HUB_LOST_TROUBLE: Final = "The hub lost something and is being refilled."
 
 log = structlog.get_logger("simpul.pusher")
 
@@ -86,6 +87,7 @@ class PushSteps:
         self.agency = agency
         self.session = Session()
         self.woken = asyncio.Event()
+        self._looked = asyncio.Event()  # the first step was taken
         self._hub = HubSession(store, link, keys, agency)
         self._target_changes = target_changes
         self._keep_ms = keep_days * DAY_MS
@@ -93,6 +95,7 @@ class PushSteps:
         self._contradictions: Counter[str] = Counter()
         self._show_again_at_ms = 0
         self._retire_at_ms = 0
+        self.adopted_sets = 0  # that came back from the hub
         self.was_answered = False  # by the hub, whatever it said
         self._has_joined = False
         self._before: tuple[int, bool] | None = None
@@ -224,6 +227,16 @@ class PushSteps:
         log.info(
             "head.compared", agency=self.agency, hub_seq=hub.seq, own_seq=own.signed_seq, digest=hub.digest.b64u[:12]
         )
+        if self.session.finding is Finding.HUB_LOST:
+            # Who has handed over everything waits for what others hold: all of it again every few seconds, from every
+            # node, is what a hub that is being refilled can do least with.
+            self.was_answered = True
+            await self.store.set_schedule(schedule.going_on(), trouble=HUB_LOST_TROUBLE, hub_seen_at_ms=now_ms)
+            return
+        if self.session.finding is Finding.HUB_AHEAD:
+            await self.store.set_behind(is_behind=True)
+        elif self.session.finding is Finding.IN_STEP and await self.store.is_behind():
+            await self._forget_and_show()
         # A restored hub may hold our manifests and lack the lines (§10.6).
         await hand_over_sets(self.store, self.link, self._hub.wanted, own.acknowledged_seq)
         await self._succeeded(schedule)
@@ -245,16 +258,8 @@ class PushSteps:
         entered = await self.link.push(held.seq, held.frames, held.seen.size)
         newer = await self._hub.entered(entered, held.manifest.encode("ascii"), held.seen)
         now_ms = self.clock.now_ms()
-        receipt = Acknowledgement(
-            held.seq,
-            held.digest,
-            entered.index,
-            entered.receipt.encode("utf-8"),
-            entered.hidden,
-            entered.erased,
-            now_ms,
-            newer,
-        )
+        told = (entered.index, entered.receipt.encode("utf-8"), entered.hidden, entered.erased)
+        receipt = Acknowledgement(held.seq, held.digest, *told, now_ms, newer)
         self.was_answered = True
         self._after = await self.store.acknowledge(receipt, schedule.succeeded(now_ms))
         if self._after is None:
@@ -269,7 +274,7 @@ class PushSteps:
         )
 
     async def _push_refused(self, held: Outgoing, refused: Refused, schedule: Schedule) -> None:
-        halt = halt_for_push(refused)
+        halt = halt_for_push(refused, held.epoch)
         log.warning("set.refused", agency=self.agency, seq=held.seq, kind=refused.kind, digest=held.digest.b64u[:12])
         present = await self.store.outbox()
         # An operator's take-over in another process raised our own epoch: the set is old, no copy is alive.
@@ -282,20 +287,29 @@ class PushSteps:
 
     async def _adopt(self, step: Adopt, schedule: Schedule) -> None:
         adopting = Adopting(self.store, self._hub, self.clock, self.agency)
-        halt = await adopting.run(step)
+        try:
+            halt = await adopting.run(step)
+        except (Contradiction, Refused, Unavailable):
+            self.session = self.session.doubted()  # the hub may have another head by the next attempt
+            raise
+        finally:
+            self.adopted_sets += adopting.sets
         if halt is not None:
             await self._halt(halt)
         else:
-            async with self.store.transaction() as transaction:
-                await transaction.note_adoption(self.clock.now_ms())
-            await self.store.carry_out_erasures()
+            await self._forget_and_show()
         self.session = self.session.adopted()
         await self._succeeded(schedule)
+
+    async def _forget_and_show(self) -> None:
+        """All that the hub holds of ours is here: what it erased goes, and then what is left may be shown again."""
+        await self.store.carry_out_erasures()
+        await self.store.set_behind(is_behind=False)
 
     async def _recover(self, step: Recover, schedule: Schedule) -> None:
         await refill_hub(self.store, self.link, self.agency, step.from_seq, step.to_seq)
         self.session = self.session.doubted()
-        await self.store.set_schedule(schedule, trouble="The hub lost something and is being refilled.")
+        await self.store.set_schedule(schedule, trouble=HUB_LOST_TROUBLE)
 
     async def _refill(self, hub_size: int) -> None:
         """A hub that says itself that it lost something: hand over what it gave us receipts for.

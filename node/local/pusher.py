@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from node.local.push_steps import SHOW_AGAIN_EVERY_MS, PushSteps
+from node.logs import words_of
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.outbox import Halted, Idle, Step, Wait
 
@@ -33,7 +34,17 @@ class Drained:
 
 
 class Pusher(PushSteps):
-    """One process's pusher. `wake` may be called by whoever recorded something."""
+    """One process's pusher. `wake` may be called by whoever recorded something.
+
+    `is_failing`: the newest step of `run` ended with an error of our own database, disk or keys.
+    """
+
+    is_failing = False
+
+    async def first_look(self, within_s: float) -> None:
+        """Until `run` has taken its first step, which compares heads if the hub answers; no longer than that."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), within_s)
 
     def wake(self) -> None:
         """Something was recorded: look now."""
@@ -46,6 +57,7 @@ class Pusher(PushSteps):
         try:
             while not stop.is_set():
                 pause_s = await self._step_and_rest_s()
+                self._looked.set()
                 if pause_s > 0 and not stop.is_set():
                     await self._pause(pause_s)
         finally:
@@ -54,12 +66,15 @@ class Pusher(PushSteps):
     async def _step_and_rest_s(self) -> float:
         """How many seconds there is nothing to do after it."""
         try:
-            return self._pause_s(await self.step())
+            step = await self.step()
+            self.is_failing = False
+            return self._pause_s(step)
         except (Corrupt, Refused) as error:
             log.warning("pusher.stopped", agency=self.agency, detail=str(error))
             await self._tell(error)
         except Exception as error:  # noqa: BLE001 - a full disk today must not mean a silent node tomorrow
-            log.critical("pusher.error", agency=self.agency, error=type(error).__name__)
+            log.critical("pusher.error", agency=self.agency, error=words_of(error))
+        self.is_failing = True
         return TROUBLE_S
 
     async def drain(self, timeout_s: float, *, until_drained: bool = True) -> Drained:

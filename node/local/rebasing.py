@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from node.store.local_records import HeldChange, SetAside, WrittenChange, WrittenComplaint
 from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
-from sync_protocol.line import format_change, parse_change
+from sync_protocol.line import Change, format_change, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.strict_json import parse_object
 
 
 @dataclass(frozen=True, slots=True)
 class AdoptedChange:
-    """A change line of a fetched set, with its content line unless the hub holds it hidden."""
+    """A change line of a fetched set, with its content line unless the hub holds it hidden.
+
+    `change` is None, and with it `key`, for a line that this program cannot read.
+    """
 
     key: bytes | None
-    id: str
+    change: Change | None = field(repr=False)
     line: bytes = field(repr=False)
     content: bytes | None = field(repr=False)
 
@@ -44,11 +47,6 @@ class Rebased:
         """Every complaint concerned, as it is in the end."""
         return [WrittenComplaint(key, state, self.now_ms) for key, state in self.states.items()]
 
-    def complaints_of(self, changes: Iterable[AdoptedChange]) -> list[WrittenComplaint]:
-        """The same for some of them: rows that the changes point at."""
-        keys = {change.key for change in changes}
-        return [written for written in self.complaints() if written.key in keys]
-
 
 def rebase(
     unsent: Sequence[tuple[HeldChange, bytes]],
@@ -59,10 +57,11 @@ def rebase(
 ) -> Rebased:
     """Folds what was adopted, then what is unsent, on `states` (which it updates)."""
     rebased = Rebased(states, now_ms)
-    for change in adopted:
-        if change.key is not None:
-            apply(states, change.key, change.line, context)
-    known = {change.id for change in adopted}
+    known: set[str] = set()
+    for one in adopted:
+        if one.key is not None and one.change is not None:
+            known.add(one.change.id)
+            apply(states, one.key, one.change, one.line, context)
     for held, key in unsent:
         before = parse_change(held.line)
         if held.content is not None:
@@ -73,7 +72,7 @@ def rebase(
         line = held.line
         if state is not None and before.rev <= state.rev:
             line = _with_rev(held.line, state.rev + 1)
-        verdict = apply(states, key, line, context)
+        verdict = apply(states, key, parse_change(line), line, context)
         if verdict is Verdict.APPLIED:
             rebased.unsent.append(WrittenChange(key, line, held.content))
         else:
@@ -81,8 +80,11 @@ def rebase(
     return rebased
 
 
-def apply(states: dict[bytes, ComplaintState], key: bytes, line: bytes, context: FoldContext) -> Verdict:
-    verdict, after = fold(states.get(key), parse_change(line), leaf_hash(line), context)
+def apply(
+    states: dict[bytes, ComplaintState], key: bytes, change: Change, line: bytes, context: FoldContext
+) -> Verdict:
+    """Folds one change, which is what `line` says, into the state of its complaint."""
+    verdict, after = fold(states.get(key), change, leaf_hash(line), context)
     if verdict is Verdict.APPLIED and after is not None:
         states[key] = after
     return verdict

@@ -13,6 +13,8 @@ from typing import Final
 
 import msgspec
 
+from node.deadlines.clocks import STARTS, Clocks, follow
+from node.deadlines.tables import Deadlines
 from node.ports import Clock, Randomness
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import (
@@ -95,7 +97,10 @@ class LocalRules:
 
 @dataclass(frozen=True, slots=True)
 class Minting:
-    """What identifiers and verdicts of this node depend on. `is_agency`: whether a complaint may be offered there."""
+    """What identifiers and verdicts of this node depend on. `is_agency`: whether a complaint may be offered there.
+
+    Without `deadlines` what is due stays to be measured (measuring.py).
+    """
 
     agency: AgencyId
     tracking_prefix: str
@@ -103,6 +108,7 @@ class Minting:
     randomness: Randomness
     rules: FoldRules = field(default_factory=LocalRules)
     is_agency: Callable[[str], bool] = lambda _: True
+    deadlines: Deadlines | None = None
 
     def context(self) -> FoldContext:
         """The fold's view of a change recorded here and now."""
@@ -130,6 +136,7 @@ class Batch:
     answers: dict[bytes, Answer]
     sources: dict[SourceRef, bytes]
     shown: Mapping[bytes, Collection[bytes]] = field(default_factory=dict)
+    clocks: dict[bytes, Clocks] = field(default_factory=dict)
     outcomes: list[Outcome | Refused] = field(default_factory=list)
     changes: list[WrittenChange] = field(default_factory=list)
     new_answers: list[Answer] = field(default_factory=list)
@@ -139,7 +146,8 @@ class Batch:
     def over(cls, minting: Minting, found: Found) -> Batch:
         """On what a transaction has found."""
         states = {key: held.state for key, held in found.complaints.items()}
-        return cls(minting, states, dict(found.answers), dict(found.sources), found.shown)
+        clocks = {key: held.clocks for key, held in found.complaints.items() if held.clocks is not None}
+        return cls(minting, states, dict(found.answers), dict(found.sources), found.shown, clocks)
 
     def judge(self, commands: Sequence[Command]) -> None:
         """Adds one outcome for each command; a refused one leaves nothing else behind."""
@@ -151,8 +159,15 @@ class Batch:
 
     def rows(self) -> WrittenRows:
         """What is to be written: the states that changed, the changes, the new answers."""
-        touched = [WrittenComplaint(key, self.states[key], at_ms) for key, at_ms in self._touched.items()]
+        touched = [self._written(key, at_ms) for key, at_ms in self._touched.items()]
         return WrittenRows(touched, self.changes, self.new_answers)
+
+    def _written(self, key: bytes, at_ms: int) -> WrittenComplaint:
+        state, clocks, minting = self.states[key], self.clocks.get(key), self.minting
+        slot = None
+        if clocks is not None and minting.deadlines is not None:
+            slot = own_slot(minting.deadlines, str(minting.agency), state, clocks)
+        return WrittenComplaint(key, state, at_ms, clocks, slot)
 
     def _one(self, command: Command) -> Outcome:
         request, now_ms = command.request, self.minting.clock.now_ms()
@@ -200,6 +215,8 @@ class Batch:
         if isinstance(change.data, Erased):
             self._check_held(key, change.data)
         self.states[key] = after
+        if key in self.clocks or change.type in STARTS:
+            self.clocks[key] = follow(self.clocks.get(key), change)
         self._touched[key] = now_ms
         self.changes.append(WrittenChange(key, line, content))
         if after.source is not None and state is None:
@@ -231,6 +248,11 @@ class Batch:
             raise Refused("malformed", "this type of change needs a complaint", where="complaint")
         complaint = f"{self.minting.agency}:{self.minting.uuid(now_ms)}"
         return complaint_key(complaint), {"tracking": self.minting.tracking(), **command.data}
+
+
+def own_slot(deadlines: Deadlines, agency: str, state: ComplaintState, clocks: Clocks) -> int:
+    """What is due on a complaint; of one that is another agency's by now, nothing is, here."""
+    return deadlines.slot(state, clocks if state.owner == agency else Clocks())
 
 
 def change_refused(verdict: Verdict, detail: str, state: ComplaintState | None) -> Refused:

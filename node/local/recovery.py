@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from node.local.hub_session import HubSession
 from node.local.ports import LocalStore
 from node.local.pusher import Pusher
+from node.local.status import AsideLine, aside_lines, aside_words
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.halts import HaltReason
 
@@ -21,11 +22,12 @@ CLEARED_BY_TAKE_OVER = frozenset({HaltReason.COPY_ALIVE, HaltReason.FORKED})
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Counts are sets and changes; `explanation` is for a person."""
+    """Counts are sets and changes; `explanation` is for a person. `aside` names what was set aside, not its words."""
 
     adopted_sets: int
     unsent: int
     set_aside: int
+    aside: list[AsideLine]
     epoch: int
     explanation: str
 
@@ -50,9 +52,10 @@ async def recover_node(
         raise Refused("halted", detail, members={"next": after.halt.next_step})
     if not drained.reached:
         raise Unavailable("the hub did not answer: nothing was changed here; try again when it is back")
-    adopted = max(after.acknowledged_seq - max(before.signed_seq, before.acknowledged_seq), 0)
-    aside = len(await store.set_aside())
-    return Recovered(adopted, after.unsent, aside, after.epoch, _explain(adopted, after.unsent, aside, after.epoch))
+    adopted = pusher.adopted_sets
+    aside = aside_lines(await store.set_aside())
+    explanation = _explain(adopted, after.unsent, aside, after.epoch)
+    return Recovered(adopted, after.unsent, len(aside), aside, after.epoch, explanation)
 
 
 async def take_over_chain(store: LocalStore, hub: HubSession) -> None:
@@ -68,11 +71,11 @@ async def take_over_chain(store: LocalStore, hub: HubSession) -> None:
     await store.clear_halt()
 
 
-def _explain(adopted: int, unsent: int, aside: int, epoch: int) -> str:
+def _explain(adopted: int, unsent: int, aside: list[AsideLine], epoch: int) -> str:
     words = [f"This node and the hub are in step (epoch {epoch})."]
     words.append(f"{adopted} change set(s) were fetched from the hub." if adopted else "Nothing was missing here.")
     if unsent:
         words.append(f"{unsent} change(s) are still to be sent.")
     if aside:
-        words.append(f"{aside} change(s) are not possible any more and were set aside: simpul node status")
+        words.append(aside_words(aside))
     return " ".join(words)

@@ -25,6 +25,7 @@ from sync_protocol.errors import Refused, Unavailable
 
 BATCH_COMMANDS_MAX: Final = 256  # in one transaction: judged in about ten milliseconds, in which nobody else can write
 FEW_COMMANDS: Final = 4  # judged sooner than a thread wakes up
+TROUBLE_SHOWN_S: Final = 900.0  # with nothing recorded since, nobody knows whether it is over: then it is not told
 WAITING_MAX: Final = 4_096  # callers that wait; more would wait longer than their own timeouts
 
 _logger = structlog.get_logger("simpul.node.service")
@@ -49,6 +50,14 @@ class LocalService:
         self.on_recorded = on_recorded
         self._waiting: asyncio.Queue[_Job] = asyncio.Queue(WAITING_MAX)
         self._writer: asyncio.Task[None] | None = None
+        self._failed_at_ms: int | None = None  # the newest attempt to write, if it failed
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether what was to be recorded lately could not be written: a full disk, or one that is read-only."""
+        if self._failed_at_ms is None:
+            return False
+        return self.minting.clock.now_ms() - self._failed_at_ms <= TROUBLE_SHOWN_S * 1_000
 
     async def __aenter__(self) -> Self:
         await self._erase()
@@ -124,11 +133,14 @@ class LocalService:
             for job in jobs if len(jobs) > 1 else ():
                 await self._write_jobs([job])
         except Exception as error:  # noqa: BLE001 - handed to those who wait
+            self._failed_at_ms = self.minting.clock.now_ms()
             _fail(jobs, error)
         except BaseException:
             _fail(jobs, Unavailable("this node is stopping, and may have recorded it: ask again", retry_after_s=5))
             raise
         else:
+            if any(isinstance(one, Outcome) and not one.is_repeat for one in outcomes):
+                self._failed_at_ms = None
             if any(command.type == "erased" for job in jobs for command in job.commands):
                 await self._erase()
             start = 0

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from node.deadlines.clocks import STARTS, Clocks, follow
 from node.local.ports import LocalStore
 from node.local.rebasing import AnyRules
-from node.store.local_records import ForeignSet, HeldChange, HeldComplaint, SharedComplaint
+from node.store.local_records import HeldChange, HeldComplaint
+from node.store.shared_records import ForeignSet, SharedComplaint
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
 from sync_protocol.errors import Refused
@@ -26,10 +28,14 @@ ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, an
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A complaint after everything. `is_final`: nothing of ours waits for its place in the log."""
+    """A complaint after everything, and since when its duties run (None: not known).
+
+    `is_final`: nothing of ours waits for its place in the log.
+    """
 
     state: ComplaintState
     is_final: bool
+    clocks: Clocks | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +55,31 @@ def settle(shared: SharedComplaint, complaint: ComplaintId, agency: str, *, whol
         _Placed(own.place, agency, own.line) for own in shared.own if own.place is not None and not own.is_refused
     ]
     placed += [one for foreign in shared.foreign for one in _lines(foreign, complaint)]
-    state: ComplaintState | None = None
+    folding = _Folding()
     unplaced = [own.line for own in shared.own if own.place is None]
     for one in sorted(placed, key=lambda one: one.place):
-        verdict, state = _fold(state, parse_change(one.line), one)
+        verdict = folding.take(one)
         if verdict is not Verdict.APPLIED and one.agency != agency and whole and not unplaced:
-            detail = (
-                f"the change of {one.agency} at log index {one.place >> 16} is called applied, and is {verdict.label}"
-            )
-            raise Refused("bad-proof", detail, where="verdict")
+            what = f"the change of {one.agency} at log index {one.place >> 16}"
+            raise Refused("bad-proof", f"{what} is called applied, and is {verdict.label}", where="verdict")
     for line in unplaced:
-        _, state = _fold(state, parse_change(line), _Placed(0, agency, line))
-    return None if state is None else Settled(state, not unplaced)
+        folding.take(_Placed(0, agency, line))
+    return None if folding.state is None else Settled(folding.state, not unplaced, folding.clocks)
+
+
+@dataclass(slots=True)
+class _Folding:
+    state: ComplaintState | None = None
+    clocks: Clocks | None = None
+
+    def take(self, one: _Placed) -> Verdict:
+        """As the log has judged it: who was enrolled, silent or the desk then was decided there."""
+        change = parse_change(one.line)
+        context = FoldContext(one.place >> 16, one.agency, AnyRules(one.agency), lambda _: True, lambda _: True)
+        verdict, self.state = fold(self.state, change, leaf_hash(one.line), context)
+        if verdict is Verdict.APPLIED and (self.clocks is not None or change.type in STARTS):
+            self.clocks = follow(self.clocks, change)
+        return verdict
 
 
 def erased_leaves(changes: Iterable[Change]) -> set[bytes]:
@@ -109,9 +128,3 @@ def _lines(foreign: ForeignSet, complaint: ComplaintId) -> list[_Placed]:
         for position, line in shown
         if position < changes and parse_change(line).complaint == complaint
     ]
-
-
-def _fold(state: ComplaintState | None, change: Change, one: _Placed) -> tuple[Verdict, ComplaintState | None]:
-    """As the log has judged it: who was enrolled, silent or the desk then was decided there."""
-    context = FoldContext(one.place >> 16, one.agency, AnyRules(one.agency), lambda _: True, lambda _: True)
-    return fold(state, change, leaf_hash(one.line), context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,15 +11,29 @@ import msgspec
 from node.local.ports import LocalStore
 from node.local.troubles import is_refusal
 from node.ports import Clock
-from node.store.local_records import ComplaintFilter
+from node.store.local_records import ComplaintFilter, SetAside
 from sync_protocol.inbox import format_place
+from sync_protocol.line_columns import parse_changes
 from sync_protocol.values import format_timestamp
 
 HALTED = "halted"  # an operator is needed
 WAITING = "waiting"  # the hub is away; the next attempt has a time
 BUSY = "busy"  # there is something to send
+BEHIND = "This node comes from an old backup: what it lacks comes from the hub, and until then no words are shown."
+UNREADABLE = "change"
+ASIDE_SHOWN = 5  # by name in one line; the JSON document names all
 IDLE = "idle"  # everything is at the hub, with receipts
 COUNTED_MAX: Final = 1_000  # more are "a thousand or more" to whoever reads a status
+
+
+class AsideLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of an old backup that is not possible any more: which, and the fold's reason; never its words."""
+
+    complaint: str
+    change: str
+    type: str
+    reason: str
+    at: str
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +59,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     offered: int
     refused: int
     inbox_place: str
+    aside: list[AsideLine]
     troubles: list[str]
 
 
@@ -55,7 +71,7 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
     assert identity is not None  # outbox() would have raised
     unacknowledged = await store.unacknowledged()
     receipt_at_ms = await store.last_receipt_at_ms()
-    aside = await store.set_aside()
+    aside = aside_lines(await store.set_aside())
     trouble = await store.trouble()
     offered = await store.complaints(ComplaintFilter(offered_to=identity.agency, limit=COUNTED_MAX))
     refused = await store.refusals(COUNTED_MAX)
@@ -63,8 +79,10 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
     failing = view.schedule.failures > 0 and trouble is not None
     troubles = [] if view.halt is None else [f"{view.halt.reason}: {view.halt.detail}. {view.halt.next_step}"]
     troubles += [] if trouble is None else [trouble]
+    if await store.is_behind():
+        troubles.append(BEHIND)
     if aside:
-        troubles.append(f"{len(aside)} change(s) of an old backup are not possible any more and were set aside")
+        troubles.append(aside_words(aside))
     pusher = IDLE
     if view.halt is not None:
         pusher = HALTED
@@ -90,8 +108,30 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
         offered=len(offered),
         refused=len(refused),
         inbox_place="" if place < 0 else format_place(place >> 16, place & 0xFFFF),
+        aside=aside,
         troubles=troubles,
     )
+
+
+def aside_lines(aside: Sequence[SetAside]) -> list[AsideLine]:
+    """What is kept for the operator, oldest first; a line that cannot be read any more is named all the same."""
+    return [
+        AsideLine(
+            complaint=one.complaint,
+            change=one.change_id,
+            type=UNREADABLE if change is None else change.type,
+            reason=one.reason,
+            at=format_timestamp(one.at_ms),
+        )
+        for one, change in zip(aside, parse_changes([one.line for one in aside]), strict=True)
+    ]
+
+
+def aside_words(aside: Sequence[AsideLine]) -> str:
+    """One sentence that names them, as far as a line has room."""
+    named = ", ".join(f"{one.type} of {one.complaint} ({one.reason})" for one in aside[:ASIDE_SHOWN])
+    more = " …" if len(aside) > ASIDE_SHOWN else ""
+    return f"{len(aside)} change(s) of an old backup are not possible any more and were set aside: {named}{more}"
 
 
 @dataclass(frozen=True, slots=True)

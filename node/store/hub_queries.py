@@ -123,6 +123,30 @@ class SqlHubQueries(SqlHubRecovery):
         query = select(_SET).where(_SET.c.agency == agency, _SET.c.seq >= from_seq).order_by(_SET.c.seq).limit(limit)
         return [_set(row) for row in await self.read_rows(query)]
 
+    async def sets_from(
+        self, agency: str, from_seq: int, sets_max: int, bytes_max: int
+    ) -> list[tuple[StoredSet, tuple[bytes, bytes] | None]]:
+        query = (
+            select(_SET, _CHANGES.c.frame, _CONTENTS.c.frame.label("contents"))
+            .outerjoin(_CHANGES, _CHANGES.c.idx == _SET.c.idx)
+            .outerjoin(_CONTENTS, _CONTENTS.c.idx == _SET.c.idx)
+            .where(_SET.c.agency == agency, _SET.c.seq >= from_seq)
+            .order_by(_SET.c.seq)
+            .limit(sets_max)
+        )
+        found: list[tuple[StoredSet, tuple[bytes, bytes] | None]] = []
+        total = 0
+        async with self.readers.connect() as connection:
+            rows = await connection.stream(query)
+            async for row in rows:
+                parts = None if row.frame is None or row.contents is None else (row.frame, row.contents)
+                found.append((_set(row), parts))
+                total += sum(map(len, parts or ()))
+                if total >= bytes_max:
+                    break
+            await rows.close()
+        return found
+
     async def sets_after(self, size: int) -> dict[str, int]:
         query = select(_SET.c.agency, func.count()).where(_SET.c.idx >= size).group_by(_SET.c.agency)
         rows: Sequence[Any] = await self.read_rows(query)
@@ -157,6 +181,9 @@ class SqlHubQueries(SqlHubRecovery):
 
     async def erased_leaves(self, index: int) -> set[bytes]:
         return {row.leaf for row in await self.read_rows(select(_ERASED.c.leaf).where(_ERASED.c.idx == index))}
+
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        return {(row.idx, row.leaf) for row in await self.read_rows(select(_ERASED.c.idx, _ERASED.c.leaf))}
 
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
         query = (

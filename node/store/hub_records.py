@@ -55,6 +55,19 @@ class StoredSet:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptErasure:
+    """Content lines, by leaf hash, that were taken for good out of the set at a place in the log.
+
+    `positions` are those of the changes in it whose words they were: an erasure reaches no other's. None where that was
+    not kept: then whichever changes of the set they belong to.
+    """
+
+    index: int
+    positions: tuple[int, ...]
+    leaves: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class NewSet:
     """A set to be appended, with its two parts; its entry stands in `Commit.entries`.
 
@@ -183,3 +196,18 @@ class MissingSet:
     index: int
     agency: str
     seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A content line of an applied change and the file that it names. `complaint` is a complaint's key.
+
+    `agency` signed the set at `index` and brought the file; `leaf` is the line's leaf hash.
+    """
+
+    index: int
+    leaf: bytes
+    agency: str
+    complaint: bytes
+    file: bytes
+    size: int

@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, func, not_, or_, select, update
 
 from node.store.hub_append import insert_unless_there
+from node.store.hub_files import SqlHubFiles
 from node.store.hub_records import MissingSet, RecoveredLeaf, StoredSet
-from node.store.hub_register import SqlHubRegister
 from node.store.hub_tables import (
     ChangeSetRow,
     MissingSetRow,
@@ -29,7 +29,7 @@ _SET, _CHANGES, _CONTENTS = table_of(ChangeSetRow), table_of(SetChangesRow), tab
 _LACKS_LINES: Final = or_(_LEAF.c.changes_frame.is_(None), _LEAF.c.hidden > 0)
 
 
-class SqlHubRecovery(SqlHubRegister):
+class SqlHubRecovery(SqlHubFiles):
     """See RecoveryStore, the same for every database."""
 
     async def keep_leaves(self, leaves: Sequence[RecoveredLeaf], *, instead: bool = False) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, Table, UniqueConstraint
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-HUB_REVISION: Final = "0003"
+HUB_REVISION: Final = "0004"
 TILE_LEVEL_SHIFT: Final = 52  # `place` of a tile = level << 52 | its number; 2**60 leaves fit
 
 
@@ -198,3 +198,15 @@ class MissingSetRow(HubTable, table=True):
     idx: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
     agency: str = Field(index=True)
     seq: int = Field(sa_type=BigInteger)
+
+
+class NamedFileRow(HubTable, table=True):
+    """A content line of an applied `attached` change, and the file that it names, which is here (protocol §13.5)."""
+
+    __tablename__ = "named_file"
+    idx: int = Field(primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite"))
+    leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    agency: str = Field(index=True)
+    complaint: bytes = Field(sa_type=LargeBinary)
+    file: bytes = Field(sa_type=LargeBinary, index=True)
+    size: int = Field(sa_type=BigInteger)

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from node.deadlines.clocks import Clocks
 from node.store.local_records import HeldComplaint, HeldSet, SetStatus
 from node.store.plain_connection import PlainConnection
 from sync_protocol.complaint import ComplaintState
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(ComplaintState).decode
+_unpack_clocks = msgspec.msgpack.Decoder(Clocks).decode
 
 
 class LocalBase:
@@ -99,9 +101,21 @@ def unpack_state(packed: bytes) -> ComplaintState:
     return _unpack(packed)
 
 
+def pack_clocks(clocks: Clocks | None) -> bytes | None:
+    """Clocks as they are stored."""
+    return None if clocks is None else _pack(clocks)
+
+
+def unpack_clocks(packed: bytes | None) -> Clocks | None:
+    """What `pack_clocks` stored."""
+    return None if packed is None else _unpack_clocks(packed)
+
+
 def held_complaint(row: Any) -> HeldComplaint:
-    """From a row with no, key, packed, changed_at_ms."""
-    return HeldComplaint(row.no, row.key, unpack_state(row.packed), row.changed_at_ms)
+    """From a row with no, key, packed, changed_at_ms, clocks, slot."""
+    return HeldComplaint(
+        row.no, row.key, unpack_state(row.packed), row.changed_at_ms, unpack_clocks(row.clocks), row.slot
+    )
 
 
 def held_set(row: Any) -> HeldSet:

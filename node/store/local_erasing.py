@@ -13,7 +13,9 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from node.store.local_base import LocalBase, fetch
+from node.store.local_files import FORGET_ATTACHMENT, UNNAME_FILE, UNNAME_FOREIGN
 from node.store.local_records import WrittenChange
+from sync_protocol.attachment import named_file
 from sync_protocol.change_set import hide_contents, parse_change_set
 from sync_protocol.change_types import Erased
 from sync_protocol.compression import compress_part, decompress_part
@@ -93,6 +95,8 @@ async def _erase(connection: Any, complaint_no: int, leaves: set[bytes]) -> int:
                 continue
             await _erase_from_sets(connection, no, leaf)
             await fetch(connection, _FORGET, (no,))
+            await fetch(connection, UNNAME_FILE, (leaf,))
+            await fetch(connection, FORGET_ATTACHMENT, (leaf,))
             gone += 1
         await fetch(connection, _DONE, (leaf,))
     return gone + await _erase_foreign(connection, complaint_no, leaves)
@@ -104,6 +108,10 @@ async def _erase_foreign(connection: Any, complaint_no: int, leaves: set[bytes])
     for index, lines in await fetch(connection, _FOREIGN, (complaint_no,)):
         left = hide_in_excerpt(lines, leaves)
         if left != lines:
+            for line in lines.split(b"\n"):
+                file = named_file(line) if leaf_hash(line) in leaves else None
+                if file is not None:
+                    await fetch(connection, UNNAME_FOREIGN, (bytes(file),))
             await fetch(connection, _REWRITE_FOREIGN, (left, complaint_no, index))
             gone += 1
     return gone

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.local_base import LocalBase, fetch, in_bunches
 from node.store.local_recording import INSERT_ERASURE
-from node.store.local_records import ForeignSet, OwnLine, Refusal, SharedComplaint
+from node.store.shared_records import ForeignSet, OwnLine, Refusal, SharedComplaint
 
 _OWN: Final = """
 SELECT change.line, covering.idx << 16 | change.no - covering.first_no, refusal.place IS NOT NULL

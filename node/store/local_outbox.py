@@ -48,6 +48,7 @@ _WITH_HIDDEN: Final = (
 _SCHEDULE: Final = "failures = ?, failing_since_ms = ?, attempted_at_ms = ?, next_attempt_at_ms = ?"
 _SET_SCHEDULE: Final = f"UPDATE node SET {_SCHEDULE}"  # noqa: S608 - constants
 _SET_OUTCOME: Final = f"{_SET_SCHEDULE}, trouble = ?, hub_seen_at_ms = coalesce(?, hub_seen_at_ms)"
+_SET_BEHIND: Final = "UPDATE node SET is_behind = ?"
 _CLAIM: Final = (
     "UPDATE node SET epoch = ?, is_claimed = 1 WHERE epoch = ? AND is_claimed = 0"
     " AND NOT EXISTS (SELECT 1 FROM change_set WHERE status = 0) RETURNING id"
@@ -158,6 +159,13 @@ class LocalOutbox(LocalBase):
         async with self.writing() as connection:
             await connection.execute(update(_NODE).values(values))
             await fetch(connection, _SET_OUTCOME, (*_schedule_values(Schedule()), None, None))
+
+    async def is_behind(self) -> bool:
+        return bool(await self.fetch("SELECT 1 FROM node WHERE is_behind"))
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        async with self.turn:
+            await self.plain.write(lambda connection: connection.execute(_SET_BEHIND, (is_behind,)), small=True)
 
     async def signing_kids(self) -> set[str]:
         return {row.kid for row in await self.read_rows(select(_SET.c.kid).distinct())}

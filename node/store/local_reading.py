@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, select, text, update
+from sqlalchemy import ColumnElement, Select, select, text, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
+from node.deadlines.clocks import Duty
+from node.deadlines.slot import NOTHING_DUE
 from node.store.local_base import LocalBase, held_complaint
 from node.store.local_records import (
     Answer,
@@ -21,6 +23,7 @@ from node.store.local_records import (
     SetAside,
 )
 from node.store.local_tables import (
+    IS_DUE,
     AnswerRow,
     ApiTokenRow,
     ChangeRow,
@@ -31,6 +34,7 @@ from node.store.local_tables import (
     table_of,
 )
 from node.store.local_transaction import find_last_sent_no, find_sources
+from sync_protocol.complaint import State
 from sync_protocol.errors import Refused
 from sync_protocol.values import Digest
 
@@ -61,7 +65,8 @@ class LocalReading(LocalBase):
         return held_complaint(rows[0]) if rows else None
 
     async def complaints(self, wanted: ComplaintFilter) -> list[HeldComplaint]:
-        query = select(_COMPLAINT).order_by(_COMPLAINT.c.no.desc()).limit(wanted.limit)
+        query = select(_COMPLAINT).limit(wanted.limit)
+        query = query.order_by(_COMPLAINT.c.no.desc()) if wanted.slots is None else _due(query, wanted)
         if wanted.states:
             query = query.where(_COMPLAINT.c.state.in_([int(state) for state in wanted.states]))
         if wanted.before_no is not None:
@@ -75,6 +80,24 @@ class LocalReading(LocalBase):
             if value is not None:
                 query = query.where(_COMPLAINT.c[column] == value)
         return [held_complaint(row) for row in await self.read_rows(query)]
+
+    async def unmeasured(self, limit: int) -> list[HeldComplaint]:
+        query = select(_COMPLAINT).where(_COMPLAINT.c.slot.is_(None)).order_by(_COMPLAINT.c.no).limit(limit)
+        return [held_complaint(row) for row in await self.read_rows(query)]
+
+    async def closing(self, last_slot: int, after: tuple[int, int] | None, limit: int) -> list[HeldComplaint]:
+        query = _due(select(_COMPLAINT), ComplaintFilter(slots=(0, last_slot), after=after))
+        closes = (_COMPLAINT.c.slot.op("&")(3) == int(Duty.CLOSE), _COMPLAINT.c.state == int(State.ANSWERED))
+        return [held_complaint(row) for row in await self.read_rows(query.where(*closes).limit(limit))]
+
+    async def measure_by(self, tables_mark: bytes) -> bool:
+        if await self.read_scalar(select(_NODE.c.tables_mark)) == tables_mark:
+            return False
+        is_open = (_COMPLAINT.c.state < int(State.CLOSED), _COMPLAINT.c.slot.is_not(None))
+        async with self.writing() as connection:
+            await connection.execute(update(_COMPLAINT).where(*is_open).values(slot=None))
+            await connection.execute(update(_NODE).values(tables_mark=tables_mark))
+        return True
 
     async def complaint_changes(self, complaint_no: int) -> list[HeldChange]:
         async with self.readers.connect() as connection:
@@ -164,6 +187,16 @@ def _bounds(wanted: ComplaintFilter) -> list[ColumnElement[bool]]:
     if wanted.changed_from_ms is not None:
         bounds.append(changed >= wanted.changed_from_ms)
     return bounds
+
+
+def _due(query: Select[Any], wanted: ComplaintFilter) -> Select[Any]:
+    """Between slots, by the index of what is due."""
+    first, last = wanted.slots or (0, NOTHING_DUE - 1)
+    slot, number = max(wanted.after or (first, -1), (first, -1))
+    place = tuple_(_COMPLAINT.c.slot, _COMPLAINT.c.no)
+    return query.where(text(IS_DUE), place > (slot, number), _COMPLAINT.c.slot <= last).order_by(
+        _COMPLAINT.c.slot, _COMPLAINT.c.no
+    )
 
 
 def _first_row(identity: NodeIdentity, seen: Seen) -> dict[str, Any]:

@@ -11,10 +11,11 @@ ACKNOWLEDGE: Final = (
     "UPDATE change_set SET status = 1, idx = ?, receipt_at_ms = ?, hidden = ?, erased = ?"
     " WHERE seq = ? AND digest = ? AND status <> 2 RETURNING id"
 )
-_UPSERT_RECEIPT: Final = (
+UPSERT_RECEIPT: Final = (
     "INSERT INTO set_receipt (set_id, receipt) VALUES (?, ?)"
     " ON CONFLICT (set_id) DO UPDATE SET receipt = excluded.receipt"
 )
+SET_LAST_RECEIPT: Final = "UPDATE node SET last_receipt_at_ms = ?"
 MOVE_SEEN: Final = "UPDATE node SET seen_size = ?, seen_root = ?, seen_sig = ?, seen_note = ? WHERE seen_size <= ?"
 
 
@@ -26,8 +27,8 @@ def acknowledge_values(receipt: Acknowledgement) -> tuple[Any, ...]:
 def what_a_receipt_moves(receipt: Acknowledgement, set_id: int) -> list[tuple[str, tuple[Any, ...]]]:
     """The statements that follow ACKNOWLEDGE in the same transaction, with their values."""
     statements: list[tuple[str, tuple[Any, ...]]] = [
-        (_UPSERT_RECEIPT, (set_id, receipt.receipt)),
-        ("UPDATE node SET last_receipt_at_ms = ?", (receipt.at_ms,)),
+        (UPSERT_RECEIPT, (set_id, receipt.receipt)),
+        (SET_LAST_RECEIPT, (receipt.at_ms,)),
     ]
     if receipt.seen is not None:
         statements.append((MOVE_SEEN, seen_values(receipt.seen)))

@@ -10,8 +10,9 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
-from node.store.local_base import in_bunches, pack_state, unpack_state
+from node.store.local_base import in_bunches, pack_clocks, pack_state, unpack_clocks, unpack_state
 from node.store.local_erasing import erasure_rows
+from node.store.local_files import INSERT_ATTACHMENT, attachment_rows
 from node.store.local_records import (
     Answer,
     Found,
@@ -28,19 +29,21 @@ from sync_protocol.values import parse_timestamp
 
 UPSERT_COMPLAINT: Final = (
     "INSERT INTO complaint (key, tracking, source_system, source_id, state, rev, unit, received_at_ms,"
-    " changed_at_ms, packed, owner, offered_to) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE"
-    " SET state = excluded.state, rev = excluded.rev, unit = excluded.unit, changed_at_ms = excluded.changed_at_ms,"
-    " packed = excluded.packed, owner = excluded.owner, offered_to = excluded.offered_to"
+    " changed_at_ms, packed, owner, offered_to, clocks, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET state = excluded.state, rev = excluded.rev, unit = excluded.unit,"
+    " changed_at_ms = excluded.changed_at_ms, packed = excluded.packed, owner = excluded.owner,"
+    " offered_to = excluded.offered_to, clocks = excluded.clocks, slot = excluded.slot"
 )
 INSERT_CHANGE: Final = (
     "INSERT INTO change (complaint_no, line, content)"
     " VALUES (CASE WHEN ?1 IS NULL THEN 0 ELSE (SELECT no FROM complaint WHERE key = ?1) END, ?2, ?3)"
 )
 INSERT_ERASURE: Final = (
-    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf) DO NOTHING"
+    "INSERT INTO erasure (leaf, complaint_no) SELECT ?, no FROM complaint WHERE key = ? ON CONFLICT (leaf)"
+    " DO UPDATE SET complaint_no = excluded.complaint_no"
 )
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
-COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms FROM complaint WHERE key IN ({})"
+COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms, clocks, slot FROM complaint WHERE key IN ({})"
 _ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
 _SOURCE: Final = "SELECT key FROM complaint WHERE source_id = ? AND source_system = ? ORDER BY no LIMIT 1"
 _SAID: Final = (
@@ -74,13 +77,17 @@ def statements_of(
     return [
         (UPSERT_COMPLAINT, [_complaint_row(written) for written in complaints]),
         (INSERT_CHANGE, [(change.key, change.line, change.content) for change in changes]),
+        (INSERT_ATTACHMENT, [row for change in changes for row in attachment_rows(change)]),
         (INSERT_ERASURE, [row for change in changes for row in erasure_rows(change)]),
     ]
 
 
 def held_complaints(rows: Iterable[Any]) -> dict[bytes, HeldComplaint]:
-    """By key, from rows with no, key, packed, changed_at_ms."""
-    return {key: HeldComplaint(no, key, unpack_state(packed), at_ms) for no, key, packed, at_ms in rows}
+    """By key, from rows with no, key, packed, changed_at_ms, clocks, slot."""
+    return {
+        key: HeldComplaint(no, key, unpack_state(packed), at_ms, unpack_clocks(clocks), slot)
+        for no, key, packed, at_ms, clocks, slot in rows
+    }
 
 
 def _find(connection: sqlite3.Connection, named: Named) -> Found:
@@ -129,4 +136,6 @@ def _complaint_row(written: WrittenComplaint) -> tuple[Any, ...]:
         pack_state(state),
         state.owner,
         state.offer_to,
+        pack_clocks(written.clocks),
+        written.slot,
     )

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from node.deadlines.clocks import Clocks
 from node.store.complaint_keys import complaint_of
+from sync_protocol.backoff import Schedule
 from sync_protocol.complaint import ComplaintState, State
 from sync_protocol.errors import SimpulError
 from sync_protocol.values import ComplaintId, Digest
@@ -64,12 +66,14 @@ class HeldStatement:
 
 @dataclass(frozen=True, slots=True)
 class HeldComplaint:
-    """A complaint after its last recorded change."""
+    """A complaint after its last recorded change. `clocks` None: not known yet; `slot` None: to be measured."""
 
     no: int
     key: bytes
     state: ComplaintState
     changed_at_ms: int
+    clocks: Clocks | None = None
+    slot: int | None = None
 
     @property
     def id(self) -> ComplaintId:
@@ -79,11 +83,26 @@ class HeldComplaint:
 
 @dataclass(frozen=True, slots=True)
 class WrittenComplaint:
-    """A complaint's state after the changes that are written with it."""
+    """A complaint's state after the changes that are written with it.
+
+    Without `clocks` or `slot` it is to be measured: from the lines of its changes, or by the clocks.
+    """
 
     key: bytes
     state: ComplaintState
     changed_at_ms: int
+    clocks: Clocks | None = None
+    slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is due on a complaint as it was at that rev."""
+
+    no: int
+    rev: int
+    clocks: Clocks
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,45 +181,6 @@ class HeldChange:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignSet:
-    """What another agency's set shows of one complaint: an excerpt (protocol §3.2) with its receipt, both verified."""
-
-    index: int
-    agency: str
-    seq: int
-    lines: bytes = field(repr=False)
-    receipt: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OwnLine:
-    """A change of ours to a complaint: its place in the log (None: no receipt yet), and whether the log refused it."""
-
-    line: bytes = field(repr=False)
-    place: int | None
-    is_refused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A change of ours that the log refused (protocol §9.3), at its place; `key` None where its line names nothing."""
-
-    place: int
-    key: bytes | None
-    change_id: str
-    verdict: str
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class SharedComplaint:
-    """All that there is here of a complaint that several agencies write to."""
-
-    own: Sequence[OwnLine]
-    foreign: Sequence[ForeignSet]
-
-
-@dataclass(frozen=True, slots=True)
 class HeldSet:
     """A signed set without its lines; covers the changes first_no … last_no."""
 
@@ -253,6 +233,16 @@ class Acknowledgement:
     erased: int
     at_ms: int
     seen: Seen | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedSet:
+    """A set that came back from the hub, over the changes `first_no` … `last_no`, and its receipt."""
+
+    signed: SignedSet
+    first_no: int
+    last_no: int
+    receipt: Acknowledgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +330,7 @@ class ComplaintFilter:
 
     `not_owner` is for what is held here and owned by anybody else.
     From and to are both included.
+    With `slots`, the first and the last: what is due between, the earliest first; `after` (slot, no) continues that.
     """
 
     states: Sequence[State] = ()
@@ -351,7 +342,25 @@ class ComplaintFilter:
     owner: str | None = None
     not_owner: str | None = None
     offered_to: str | None = None
+    slots: tuple[int, int] | None = None
+    after: tuple[int, int] | None = None
     limit: int = 50
     received_from_ms: int | None = None
     received_to_ms: int | None = None
     changed_from_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileToSend:
+    """A file that a content line names and the hub is to have. `leaf` is the line's, `seq` the set that it stands in.
+
+    `is_sent`: the hub had it once, and is only asked whether it still has it.
+    """
+
+    leaf: bytes
+    file: Digest
+    size: int
+    seq: int
+    is_sent: bool
+    visibility: str
+    schedule: Schedule

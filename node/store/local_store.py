@@ -10,6 +10,7 @@ from typing import Self
 
 from node.store.local_connectors import LocalConnectors
 from node.store.local_erasing import LocalErasing
+from node.store.local_files import LocalFiles
 from node.store.local_inbox import LocalInbox
 from node.store.local_outbox import LocalOutbox
 from node.store.local_reading import LocalReading
@@ -22,7 +23,7 @@ from node.store.migration import bring_up_to_date, migrate
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
 
-class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing, LocalInbox, LocalConnectors, LocalSms):
+class SqlLocalStore(LocalReading, LocalOutbox, LocalErasing, LocalFiles, LocalInbox, LocalConnectors, LocalSms):
     """See LocalStore. Durability FULL: a recorded complaint and a stored receipt survive a power cut."""
 
     @classmethod

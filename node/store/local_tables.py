@@ -11,7 +11,11 @@ from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Table, false, te
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-LOCAL_REVISION: Final = "0008"
+from node.deadlines.slot import NOTHING_DUE
+
+LOCAL_REVISION: Final = "0009"
+
+IS_DUE: Final = f"slot < {NOTHING_DUE}"
 
 
 class LocalTable(SQLModel, registry=registry()):
@@ -38,6 +42,7 @@ class NodeRow(LocalTable, table=True):
     epoch: int = Field(sa_type=BigInteger)
     is_claimed: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     adopted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    is_behind: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     seen_size: int = Field(sa_type=BigInteger)
     seen_root: bytes = Field(sa_type=LargeBinary)
     seen_sig: bytes = Field(sa_type=LargeBinary)
@@ -53,6 +58,7 @@ class NodeRow(LocalTable, table=True):
     halted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     trouble: str | None = None
     inbox_place: int = Field(default=-1, sa_type=BigInteger, sa_column_kwargs={"server_default": text("-1")})
+    tables_mark: bytes | None = Field(default=None, sa_type=LargeBinary)  # of the deadline tables that measured
 
 
 class ComplaintRow(LocalTable, table=True):
@@ -65,6 +71,8 @@ class ComplaintRow(LocalTable, table=True):
         Index("complaint_by_owner", "owner", "no"),
         Index("complaint_offered", "offered_to", "no", sqlite_where=text("offered_to IS NOT NULL")),
         Index("complaint_unsettled", "no", sqlite_where=text("is_unsettled")),
+        Index("complaint_by_due", "slot", "no", sqlite_where=text(IS_DUE)),
+        Index("complaint_unmeasured", "no", sqlite_where=text("slot IS NULL")),
     )
     no: int | None = Field(default=None, primary_key=True)
     key: bytes = Field(sa_type=LargeBinary, unique=True)
@@ -81,6 +89,8 @@ class ComplaintRow(LocalTable, table=True):
     offered_to: str | None = None
     # Something of ours has no receipt yet: where it stands among others' changes is not known.
     is_unsettled: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    clocks: bytes | None = Field(default=None, sa_type=LargeBinary)  # since when its duties run; None: not known yet
+    slot: int | None = None  # what is due next (node/deadlines/slot.py); None: to be measured
 
 
 class ChangeRow(LocalTable, table=True):
@@ -189,6 +199,32 @@ class ErasureRow(LocalTable, table=True):
     __tablename__ = "erasure"
     leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
     complaint_no: int
+
+
+class AttachmentRow(LocalTable, table=True):
+    """A content line that names a file, by leaf hash, and how far that file came on its way to the hub.
+
+    `sent_at_ms`: the hub had it then. The next attempt of one that was sent only asks whether the hub still has it.
+    """
+
+    __tablename__ = "attachment"
+    leaf: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    change_no: int = Field(index=True)
+    file: bytes = Field(sa_type=LargeBinary, index=True)
+    size: int = Field(sa_type=BigInteger)
+    sent_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    failures: int = 0
+    failing_since_ms: int | None = Field(default=None, sa_type=BigInteger)
+    attempted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    next_attempt_at_ms: int = Field(default=0, sa_type=BigInteger, index=True)
+    trouble: str | None = None
+
+
+class UnnamedFileRow(LocalTable, table=True):
+    """A file that was named by a line which was erased, and that is to go unless another line names it."""
+
+    __tablename__ = "unnamed_file"
+    file: bytes = Field(primary_key=True, sa_type=LargeBinary)
 
 
 class ForeignSetRow(LocalTable, table=True):

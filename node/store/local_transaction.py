@@ -9,12 +9,15 @@ from typing import Any, Final
 from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches
+from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches, pack_clocks
 from node.store.local_erasing import unannounced
+from node.store.local_files import FORGET_ATTACHMENTS
 from node.store.local_inbox import SqlInboxTransaction
 from node.store.local_receipt import (
     ACKNOWLEDGE,
     MOVE_SEEN,
+    SET_LAST_RECEIPT,
+    UPSERT_RECEIPT,
     acknowledge_values,
     seen_values,
     what_a_receipt_moves,
@@ -22,10 +25,12 @@ from node.store.local_receipt import (
 from node.store.local_recording import COMPLAINTS, held_complaints, statements_of
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     ChainEnd,
     HeldChange,
     HeldComplaint,
     HeldSet,
+    Measured,
     RowConflict,
     Seen,
     SetAside,
@@ -59,6 +64,11 @@ INSERT_SET: Final = (
     "INSERT INTO change_set (epoch, seq, digest, kid, first_no, last_no, changes, size, at_ms, manifest, status,"
     " attempts, hidden, erased, shown_again) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0) RETURNING id"
 )
+_INSERT_ADOPTED: Final = (
+    "INSERT INTO change_set (id, epoch, seq, digest, kid, first_no, last_no, changes, size, at_ms, manifest, idx,"
+    " receipt_at_ms, hidden, erased, status, attempts, shown_again)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, 0)"
+)
 INSERT_FRAMES: Final = "INSERT INTO set_frames (set_id, head, contents) VALUES (?, ?, ?)"
 _CHAIN_END: Final = (
     "SELECT seq, epoch, digest, last_no FROM change_set WHERE status <> 2 AND seq <= ? ORDER BY seq DESC LIMIT 1"
@@ -79,6 +89,10 @@ class SqlLocalTransaction(SqlInboxTransaction):
     async def record(self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange]) -> None:
         for statement, rows in statements_of(complaints, changes):
             await self._many(statement, rows)
+
+    async def measure(self, measured: Sequence[Measured]) -> None:
+        rows = [(pack_clocks(one.clocks), one.slot, one.no, one.rev) for one in measured]
+        await self._many("UPDATE complaint SET clocks = ?, slot = ? WHERE no = ? AND rev = ?", rows)
 
     async def last_no(self) -> int:
         given = await fetch(self._connection, "SELECT seq FROM sqlite_sequence WHERE name = 'change'")
@@ -113,6 +127,7 @@ class SqlLocalTransaction(SqlInboxTransaction):
 
     async def forget_changes(self, after_no: int, complaints: Collection[bytes]) -> None:
         await self._connection.execute(delete(_CHANGE).where(_CHANGE.c.no > after_no))
+        await fetch(self._connection, FORGET_ATTACHMENTS, (after_no,))
         for bunch in in_bunches(complaints):
             kept = select(_CHANGE.c.complaint_no).where(_CHANGE.c.complaint_no == _COMPLAINT.c.no).exists()
             others = select(_FOREIGN.c.complaint_no).where(_FOREIGN.c.complaint_no == _COMPLAINT.c.no).exists()
@@ -129,12 +144,19 @@ class SqlLocalTransaction(SqlInboxTransaction):
             await fetch(self._connection, "UPDATE change SET line = ? WHERE no = ?", (unannounced(line), no))
         return done.rowcount
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        ((newest_id,),) = await fetch(self._connection, "SELECT coalesce(max(id), 0) FROM change_set")
+        numbered = list(enumerate(sets, newest_id + 1))
+        rows = [(number, *_adopted_values(one)) for number, one in numbered]
         try:
-            added = await fetch(self._connection, INSERT_SET, set_values(signed, first_no, last_no))
-        except sqlite3.IntegrityError:
-            raise signed_before(signed.epoch, signed.seq) from None
-        await fetch(self._connection, INSERT_FRAMES, (added[0][0], signed.head_frame, signed.contents_frame))
+            await self._many(_INSERT_ADOPTED, rows)
+        except RowConflict:
+            raise signed_before(sets[0].signed.epoch, sets[0].signed.seq) from None
+        frames = [(number, one.signed.head_frame, one.signed.contents_frame) for number, one in numbered]
+        await self._many(INSERT_FRAMES, frames)
+        await self._many(UPSERT_RECEIPT, [(number, one.receipt.receipt) for number, one in numbered])
+        if sets:
+            await fetch(self._connection, SET_LAST_RECEIPT, (sets[-1].receipt.at_ms,))
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
         found = await fetch(self._connection, ACKNOWLEDGE, acknowledge_values(receipt))
@@ -182,6 +204,13 @@ class SqlLocalTransaction(SqlInboxTransaction):
             await driver.executemany(statement, rows)
         except sqlite3.IntegrityError as error:
             raise RowConflict(str(error)) from None
+
+
+def _adopted_values(adopted: AdoptedSet) -> tuple[Any, ...]:
+    """What _INSERT_ADOPTED takes after the id."""
+    receipt = adopted.receipt
+    values = set_values(adopted.signed, adopted.first_no, adopted.last_no)
+    return (*values, receipt.index, receipt.at_ms, receipt.hidden, receipt.erased)
 
 
 def set_values(signed: SignedSet, first_no: int, last_no: int) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
+from node.store.hub_records import KeptErasure
 from node.store.postgres import LOCK_SCHEMA, LOST, connect_again, connect_postgres, create_schema
 from node.store.postgres_url import in_words
 from sync_protocol.errors import Corrupt
@@ -40,7 +41,14 @@ _ADD: Final = (
 )
 _STATEMENTS: Final = "SELECT idx, entry FROM kept_statement"
 _KEPT_TO: Final = "SELECT coalesce(max(idx), -1) FROM kept_statement"
+_CREATE_ERASURES: Final = (
+    "CREATE TABLE IF NOT EXISTS kept_erasure (no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, idx bigint NOT NULL,"
+    " positions integer[] NOT NULL, leaves bytea[] NOT NULL)"
+)
+_ADD_ERASURE: Final = "INSERT INTO kept_erasure (idx, positions, leaves) VALUES ($1, $2, $3)"
+_ERASURES: Final = "SELECT idx, positions, leaves FROM kept_erasure ORDER BY no"
 _LET_GO: Final = "DELETE FROM kept WHERE name = 'proof'"
+_TABLES: Final = (("kept", _CREATE), ("kept_statement", _CREATE_STATEMENTS), ("kept_erasure", _CREATE_ERASURES))
 
 Result = TypeVar("Result")
 
@@ -139,7 +147,7 @@ class PostgresLockStore:
         await create_schema(url, LOCK_SCHEMA)
         connection = await connect_postgres(url, LOCK_SCHEMA)
         try:
-            for table, create in (("kept", _CREATE), ("kept_statement", _CREATE_STATEMENTS)):
+            for table, create in _TABLES:
                 if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", table):
                     await connection.execute(create)
         except asyncpg.PostgresError as error:
@@ -181,6 +189,14 @@ class PostgresLockStore:
 
     async def statements_kept_to(self) -> int:
         return int(await self._fetch(lambda driver: driver.fetchval(_KEPT_TO)))
+
+    async def keep_erasures(self, erasures: Sequence[KeptErasure]) -> None:
+        rows = [(one.index, list(one.positions), sorted(one.leaves)) for one in erasures]
+        await self._fetch(lambda driver: driver.executemany(_ADD_ERASURE, rows))
+
+    async def erasures(self) -> list[KeptErasure]:
+        rows = await self._fetch(lambda driver: driver.fetch(_ERASURES))
+        return [KeptErasure(row["idx"], tuple(row["positions"]), frozenset(row["leaves"])) for row in rows]
 
     async def swap(self, expected: bytes | None, note: bytes) -> None:
         if expected is None:

@@ -19,7 +19,7 @@ from node.store.postgres_pool import BY_INDEX, DriverPool, open_pools
 from node.store.projection_reading import ProjectionReading
 from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale, tracking_is_stale
 from node.store.projection_store import bring_projection_up_to_date
-from node.store.projection_sums import with_sums
+from node.store.projection_sums import DUTY, with_sums
 
 COMMITTERS: Final = 1  # one projector is at work at a time
 LOADERS: Final = 2  # it loads, and somebody asks how far it came
@@ -54,7 +54,10 @@ ticks AS (
   ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms),
 told AS (
   INSERT INTO inbox (agency, place, note, verdict, key)
-  SELECT new.* FROM moved, unnest($27::text[], $28::bigint[], $29::int[], $30::int[], $31::bytea[]) AS new)
+  SELECT new.* FROM moved, unnest($27::text[], $28::bigint[], $29::int[], $30::int[], $31::bytea[]) AS new),
+absences AS (
+  INSERT INTO gap (agency, from_ms, until_ms)
+  SELECT new.* FROM moved, unnest($32::text[], $33::bigint[], $34::bigint[]) AS new)
 SELECT size FROM moved
 """
 _TRACK: Final = """
@@ -64,7 +67,8 @@ added AS (
   ON CONFLICT DO NOTHING)
 SELECT count(*) FROM moved
 """
-_REWIND: Final = "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3"
+_REWIND: Final = "UPDATE cursor SET size = $1, state_hash = $2, updated_at_ms = $3, tables_mark = $4"
+_TIDY: Final = "DELETE FROM total WHERE figure = $1 AND count = 0"
 
 _Rows = Sequence[tuple[bytes, int, bytes, bytes]]
 
@@ -110,14 +114,16 @@ class PostgresProjectionStore(ProjectionReading):
         work = _write_at_once if len(step.born) < COPY_FROM_ROWS else _write_with_copy
         if not await self.committing.write(partial(work, step=step)):
             raise step_is_stale(step)
+        if step.has_tick:  # afterwards, on its own: rows of zero say nothing
+            await self.committing.write(lambda driver: driver.execute(_TIDY, DUTY))
 
     async def track(self, begins: int, size: int, numbers: Sequence[tuple[int, bytes]]) -> None:
         if not await self.committing.write(lambda driver: driver.fetchval(_TRACK, begins, size, *_columns(2, numbers))):
             raise tracking_is_stale(begins)
 
-    async def clear(self) -> None:
+    async def clear(self, tables_mark: bytes = b"") -> None:
         """A query that is under way may see the tables empty already."""
-        await self.committing.write(_clear)
+        await self.committing.write(partial(_clear, tables_mark=tables_mark))
 
 
 async def _bring_up_to_date(url: str) -> None:
@@ -141,13 +147,13 @@ async def _write_with_copy(driver: Any, step: ProjectionStep) -> bool:
     return has_moved
 
 
-async def _clear(driver: Any) -> None:
+async def _clear(driver: Any, tables_mark: bytes) -> None:
     empty = Cursor()
     async with driver.transaction():
         # A step locks its tables before it comes to the cursor's row: it shall wait before the first of them.
         await driver.execute("LOCK TABLE cursor IN SHARE ROW EXCLUSIVE MODE")
-        await driver.execute(_REWIND, empty.size, empty.state_hash, empty.updated_at_ms)
-        await driver.execute("TRUNCATE complaint, refused, inbox, total, last_heard, tracked")
+        await driver.execute(_REWIND, empty.size, empty.state_hash, empty.updated_at_ms, tables_mark)
+        await driver.execute("TRUNCATE complaint, refused, inbox, total, last_heard, gap, tracked")
         await driver.execute("UPDATE tracked_to SET size = 0")
 
 
@@ -170,6 +176,7 @@ def _arguments(step: ProjectionStep, born: Sequence[tuple[int, bytes, int, bytes
         *_columns(5, with_sums(step.totals)),
         *(list(step.last_heard), list(step.last_heard.values())),
         *_columns(5, step.inbox),
+        *_columns(3, step.gaps),
     ]
 
 

@@ -17,22 +17,29 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
     func,
     literal,
     literal_column,
     select,
+    text,
     union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from node.store.complaint_place import SLOT_BITS, SLOT_MAX, STATE_MAX, place_of
+from node.deadlines.clocks import Duty
+from node.deadlines.slot import SLOT_BITS, SLOT_MAX
+from node.store.complaint_place import STATE_MAX, place_of
 from node.store.hub_tables import table_of
 from node.store.projection_records import ComplaintRow, Cursor, InboxRow, RefusedChange, TotalRow, TotalsWanted
-from node.store.projection_sums import NATIONAL, OPEN, PLAIN
+from node.store.projection_sums import DUTY, NATIONAL, OPEN, PLAIN
 from node.store.projection_tables import (
+    IS_DUE,
+    SLOT_OF_PLACE,
     ComplaintTable,
     CursorTable,
+    GapTable,
     HeardTable,
     InboxTable,
     RefusedTable,
@@ -49,6 +56,7 @@ TOTAL: Final = table_of(TotalTable)
 TRACKED: Final = table_of(TrackedTable)
 TRACKED_TO: Final = table_of(TrackedToTable)
 HEARD: Final = table_of(HeardTable)
+GAP: Final = table_of(GapTable)
 CURSOR: Final = table_of(CursorTable)
 SAME_HASH_MAX: Final = 16  # a number that more complaints claim is somebody's mischief
 FEW_MAX: Final = 5_000  # complaints of one agency that are sorted sooner than a country's are walked
@@ -72,12 +80,19 @@ class ProjectionReading:
         return cursor, None if row is None else ComplaintRow(*row)
 
     async def complaints_of(
-        self, agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int
+        self,
+        agency: int,
+        states: Sequence[int],
+        after: tuple[int, int] | None,
+        limit: int,
+        slots: tuple[int, int] = (0, SLOT_MAX),
     ) -> tuple[Cursor, list[ComplaintRow]]:
         async with self.readers.connect() as connection:
             cursor = await read_cursor(connection)
             rows = (
-                await connection.execute(_page(len(states), after is not None), _bounds(agency, states, after, limit))
+                await connection.execute(
+                    _page(len(states), after is not None), _bounds(agency, states, after, limit, slots)
+                )
             ).all()
         return cursor, [ComplaintRow(*row) for row in rows]
 
@@ -92,6 +107,38 @@ class ProjectionReading:
                 query = await _of_agency(connection, query, agency)
             rows = (await connection.execute(query)).all()
         return cursor, [ComplaintRow(*row) for row in rows]
+
+    async def overdue(
+        self, last_slot: int, after: tuple[int, int] | None, limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        slot, number = (0, -1) if after is None else after
+        async with self.readers.connect() as connection:
+            cursor = await read_cursor(connection)
+            values = {"slot": slot, "number": number, "last": last_slot, "rows": limit}
+            rows = (await connection.execute(OVERDUE, values)).all()
+        return cursor, [ComplaintRow(*row) for row in rows]
+
+    async def duties(self, agencies: tuple[str, str], hour: str) -> tuple[Cursor, list[tuple[str, str, bool, int]]]:
+        agency, key, is_over = TOTAL.c.agency, TOTAL.c.key, case((TOTAL.c.class_ <= hour, 1), else_=0).label("is_over")
+        query = (
+            select(agency, key, is_over, func.sum(TOTAL.c["count"]))
+            .where(TOTAL.c.figure == DUTY, agency.between(*agencies))
+            .group_by(agency, key, is_over)
+            .order_by(agency, key, is_over)
+        )
+        async with self.readers.connect() as connection:
+            cursor = await read_cursor(connection)
+            rows = (await connection.execute(query)).all()
+        return cursor, [(row[0], row[1], bool(row[2]), int(row[3])) for row in rows]
+
+    async def gaps(self) -> list[tuple[str, int, int]]:
+        async with self.readers.connect() as connection:
+            rows = (await connection.execute(select(GAP).order_by(GAP.c.agency, GAP.c.from_ms))).all()
+        return [(row.agency, row.from_ms, row.until_ms) for row in rows]
+
+    async def tables_mark(self) -> bytes:
+        async with self.readers.connect() as connection:
+            return bytes((await connection.execute(select(CURSOR.c.tables_mark))).scalar_one() or b"")
 
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
         cursor, rows = await self.figures(TotalsWanted())
@@ -170,6 +217,23 @@ class ProjectionReading:
             return list((await connection.execute(query)).scalars())
 
 
+# Spelt as the index is: both databases find it by that. What closes by itself is nobody's duty to escalate. Two walks,
+# as below.
+OVERDUE: Final = text(
+    f"""
+    WITH found (slot, number) AS (
+      SELECT * FROM (SELECT {SLOT_OF_PLACE}, number FROM complaint WHERE {IS_DUE} AND {SLOT_OF_PLACE} = :slot
+        AND number > :number AND place & 3 <> {Duty.CLOSE:d} ORDER BY {SLOT_OF_PLACE}, number LIMIT :rows) AS equal
+      UNION ALL
+      SELECT * FROM (SELECT {SLOT_OF_PLACE}, number FROM complaint WHERE {IS_DUE} AND {SLOT_OF_PLACE} > :slot
+        AND {SLOT_OF_PLACE} <= :last AND place & 3 <> {Duty.CLOSE:d}
+        ORDER BY {SLOT_OF_PLACE}, number LIMIT :rows) AS later),
+    page AS (SELECT slot, number FROM found ORDER BY slot, number LIMIT :rows)
+    SELECT complaint.key, place, state, pointers FROM page
+    JOIN complaint ON complaint.number = page.number AND {SLOT_OF_PLACE} = page.slot AND {IS_DUE}
+    ORDER BY page.slot, page.number
+    """  # noqa: S608 - put together from constants
+)
 _ROWS: Final = select(COMPLAINT.c.key, COMPLAINT.c.place, COMPLAINT.c.state, COMPLAINT.c.pointers)
 
 
@@ -223,13 +287,15 @@ def _page(states: int, has_after: bool) -> Select[Any]:
     )
 
 
-def _bounds(agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int) -> dict[str, int]:
+def _bounds(
+    agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int, slots: tuple[int, int]
+) -> dict[str, int]:
     """The parameters of `_page`."""
-    slot, number = (0, 0) if after is None else after
+    slot, number = (slots[0], 0) if after is None else max(after, (slots[0], -1))
     bounds = {"rows": limit} if after is None else {"rows": limit, "number": number}
     for at, state in enumerate(states):
         bounds[f"begin{at}"] = place_of(agency, state, slot)
-        bounds[f"end{at}"] = place_of(agency, state, SLOT_MAX)
+        bounds[f"end{at}"] = place_of(agency, state, slots[1])
     return bounds
 
 

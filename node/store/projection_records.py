@@ -112,8 +112,10 @@ class ProjectionStep:
     """Everything that folding the leaves `begins` … `cursor.size - 1` changes.
 
     `born` are complaints that did not exist before, `changed` are others: whole new states, new pointers alone.
-    `totals` are differences by name (`figure/agency/key/class`). `erasures` are not written: whoever commits the step
-    carries them out first. `inbox` is what others than the signers are told, and every refusal to its signer.
+    `totals` are differences by name (`figure/agency/key/class`). `gaps` are absences of agencies (agency, from, until).
+    `erasures` are not written: whoever commits the step carries them out first. `inbox` is what others than the signers
+    are told, and every refusal to its signer. With `has_tick`, about once an hour, counts of duties that have become
+    zero are taken out.
     """
 
     begins: int
@@ -123,8 +125,10 @@ class ProjectionStep:
     refused: Sequence[RefusedChange] = ()
     totals: Mapping[str, int] = field(default_factory=dict)
     last_heard: Mapping[str, int | None] = field(default_factory=dict)
+    gaps: Sequence[tuple[str, int, int]] = ()
     erasures: Sequence[Erasure] = ()
     inbox: Sequence[InboxRow] = ()
+    has_tick: bool = False
 
 
 def step_is_stale(step: ProjectionStep) -> Unavailable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -20,6 +21,7 @@ from node.store.migration import check_revision, migrate, revision_of
 from node.store.projection_reading import (
     COMPLAINT,
     CURSOR,
+    GAP,
     HEARD,
     INBOX,
     REFUSED,
@@ -29,7 +31,7 @@ from node.store.projection_reading import (
     ProjectionReading,
 )
 from node.store.projection_records import POINTER_BYTES, Cursor, ProjectionStep, step_is_stale, tracking_is_stale
-from node.store.projection_sums import with_sums
+from node.store.projection_sums import DUTY, with_sums
 from node.store.projection_tables import PROJECTION_REVISION
 from node.store.sqlite import open_readers, open_writer, sqlite_url
 
@@ -71,6 +73,10 @@ _HEAR: Final = """
 INSERT INTO last_heard (agency, tick_ms) SELECT "key", value FROM json_each(?1) WHERE true
 ON CONFLICT (agency) DO UPDATE SET tick_ms = excluded.tick_ms
 """
+_MISS: Final = (
+    "INSERT INTO gap (agency, from_ms, until_ms) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?)"
+)
+TIDY: Final = delete(TOTAL).where(TOTAL.c.figure == DUTY, TOTAL.c["count"] == 0)
 
 _TRACKED_TO: Final = "UPDATE tracked_to SET size = ? WHERE size = ?"
 _TRACK: Final = "INSERT INTO tracked (hash, key) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -170,15 +176,13 @@ class SqlProjectionStore(ProjectionReading):
             if numbers:
                 await connection.exec_driver_sql(_TRACK, list(numbers))
 
-    async def clear(self) -> None:
+    async def clear(self, tables_mark: bytes = b"") -> None:
         async with self.writer.begin() as connection:
-            for table in (COMPLAINT, REFUSED, INBOX, TOTAL, HEARD, TRACKED):
+            for table in (COMPLAINT, REFUSED, INBOX, TOTAL, HEARD, GAP, TRACKED):
                 await connection.execute(delete(table))
             await connection.execute(update(TRACKED_TO).values(size=0))
-            empty = Cursor()
-            await connection.execute(
-                update(CURSOR).values(size=empty.size, state_hash=empty.state_hash, updated_at_ms=empty.updated_at_ms)
-            )
+            empty = asdict(Cursor()) | {"tables_mark": tables_mark}
+            await connection.execute(update(CURSOR).values(empty))
 
 
 async def bring_projection_up_to_date(engine: AsyncEngine) -> None:
@@ -212,7 +216,7 @@ async def _move_cursor(connection: AsyncConnection, step: ProjectionStep) -> Non
 
 
 async def _write_registers(connection: AsyncConnection, step: ProjectionStep) -> None:
-    """Refused changes, what agencies are told, totals and ticks."""
+    """Refused changes, what agencies are told, totals, ticks and absences."""
     if step.refused:
         refused = [(r.index, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in step.refused]
         await connection.exec_driver_sql(_REFUSE, (_json(refused),))
@@ -222,3 +226,7 @@ async def _write_registers(connection: AsyncConnection, step: ProjectionStep) ->
         await connection.exec_driver_sql(_ADD_TOTALS, (_json(with_sums(step.totals)),))
     if step.last_heard:
         await connection.exec_driver_sql(_HEAR, (_json(step.last_heard),))
+    if step.gaps:
+        await connection.exec_driver_sql(_MISS, (_json(step.gaps),))
+    if step.has_tick:
+        await connection.execute(TIDY)

@@ -17,6 +17,7 @@ OPEN: Final = "open"
 COMPLAINTS: Final = "complaints"
 OPEN_STATES: Final = frozenset(state.label for state in State if State.NONE < state <= State.ON_HOLD)
 PLAIN: Final = tuple(FIGURES)  # what protocol §9.6 knows
+DUTY: Final = "duty"  # node/deadlines/duties.py; its rows are added up where they are asked for
 
 #: (figure, agency, key, class, difference)
 TotalChange = tuple[str, str, str, str, int]
@@ -30,6 +31,8 @@ def with_sums(totals: Mapping[str, int]) -> list[TotalChange]:
     for name, count in totals.items():
         figure, agency, key, class_ = name.split("/")
         rows.append((figure, agency, key, class_, count))
+        if figure == DUTY:
+            continue
         national[figure, key, class_] = national.get((figure, key, class_), 0) + count
         if figure == COMPLAINTS and key in OPEN_STATES:
             open_[agency] = open_.get(agency, 0) + count

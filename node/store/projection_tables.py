@@ -2,16 +2,20 @@
 log. May be dropped and rebuilt.
 
 One narrow row for each complaint, and one index of 16 bytes beside its key: every wide index would halve the rate of
-the fold (docs/adr/0009-queries-of-the-projection.md).
+the fold (docs/adr/0009-queries-of-the-projection.md). The index of what is due holds open complaints only.
 """
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Text, text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
-PROJECTION_REVISION: Final = "0003"
+from node.deadlines.slot import NOTHING_DUE, SLOT_MAX
+
+PROJECTION_REVISION: Final = "0004"
+SLOT_OF_PLACE: Final = f"(place & {SLOT_MAX})"
+IS_DUE: Final = f"(place & {NOTHING_DUE}) = 0"
 _WORD: Final = Text()  # on PostgreSQL ordered byte by byte (migration 0002): words of the protocol are ASCII
 _BIG: Final = BigInteger().with_variant(Integer, "sqlite")
 
@@ -28,6 +32,8 @@ class ComplaintTable(ProjectionTable, table=True):
         Index("complaint_key", "key", unique=True),
         # SQLite adds the row's number to every index by itself.
         Index("complaint_place", "place"),
+        # What is due, of all agencies together: the slot of the place, of complaints that have something due.
+        Index("complaint_due", text(SLOT_OF_PLACE), sqlite_where=text(IS_DUE), postgresql_where=text(IS_DUE)),
     )
     number: int = Field(primary_key=True, sa_type=_BIG)
     key: bytes = Field(sa_type=LargeBinary)
@@ -96,6 +102,15 @@ class HeardTable(ProjectionTable, table=True):
     tick_ms: int | None = Field(default=None, sa_type=BigInteger)
 
 
+class GapTable(ProjectionTable, table=True):
+    """A time in which an agency's node was provably away (node/deadlines/outages.py)."""
+
+    __tablename__ = "gap"
+    agency: str = Field(primary_key=True, sa_type=_WORD)
+    from_ms: int = Field(primary_key=True, sa_type=_BIG)
+    until_ms: int = Field(sa_type=BigInteger)
+
+
 class CursorTable(ProjectionTable, table=True):
     """The one row that says how far the fold came. It is there from the first: two who move it at once meet in it."""
 
@@ -104,3 +119,6 @@ class CursorTable(ProjectionTable, table=True):
     size: int = Field(sa_type=BigInteger)
     state_hash: bytes = Field(sa_type=LargeBinary)
     updated_at_ms: int = Field(sa_type=BigInteger)
+    tables_mark: bytes | None = Field(
+        default=None, sa_type=LargeBinary
+    )  # of the deadline tables that measured everything here

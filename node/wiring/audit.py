@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from node.audit.command import Progress, run_audit
+from node.audit.deadlines import audit_deadlines as run_deadline_audit
 from node.audit.source import AuditSource, open_directory
+from node.deadlines.tables import deadlines_of_tables
 from sync_protocol.errors import Refused, too_large
 from sync_protocol.evidence import EVIDENCE_MAX_BYTES, OpenEvidence, open_evidence
 from sync_protocol.note import VerifierKey
@@ -53,6 +55,25 @@ async def audit(
     source = open_source(target, token, ca_file)
     try:
         return await run_audit(source, trusted=trusted, since=kept, progress=progress)
+    finally:
+        await source.close()
+
+
+async def audit_deadlines(
+    target: str,
+    *,
+    vkey: str | None,
+    token: str | None,
+    tables: Path | None,
+    ca_file: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """`simpul audit deadlines DIR_OR_URL`."""
+    trusted = trusted_key(vkey)
+    deadlines = await asyncio.to_thread(deadlines_of_tables, tables)
+    source = open_source(target, token, ca_file)
+    try:
+        return await run_deadline_audit(source, deadlines, trusted=trusted, progress=progress)
     finally:
         await source.close()
 

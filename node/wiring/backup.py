@@ -41,9 +41,11 @@ from node.hub.lock_file import LockFile
 from node.settings import HubSettings, NodeSettings
 from node.settings_file import load_settings, write_settings
 from node.store.hub_tables import HUB_REVISION
+from node.store.local_store import open_local_store
 from node.store.local_tables import LOCAL_REVISION
 from node.store.sqlite_copy import copy_database, find_damage, rows_of, schema_of
 from node.system import SystemClock
+from node.wiring.file_store import file_store
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.values import format_timestamp
@@ -90,7 +92,8 @@ async def restore_node(archive: Path, directory: Path, *, passphrase: str | None
     """`simpul node restore` into a new directory; `passphrase` opens the keys, None leaves them out."""
     document, settings = await _in_thread(lambda _: _restore(_Target(archive, directory, "node", passphrase)))
     steps = [] if document["keys"] else [_KEYS_BACK.format(directory=settings.keys_directory)]
-    steps += [_only_one("node"), f"simpul node serve {directory}", _REFILLS]
+    steps += [_FILES_BACK.format(folder=settings.file(settings.files_directory)), _only_one("node")]
+    steps += [f"simpul node serve {directory}", _REFILLS]
     return {**document, "next": document["next"] + steps}
 
 
@@ -106,6 +109,7 @@ async def restore_hub(
     assert isinstance(settings, HubSettings)
     steps = [] if document["keys"] else [_KEYS_BACK.format(directory=settings.keys_directory)]
     lock = None if settings.lock_url else _locked_size(settings)
+    steps.append(_FILES_BACK.format(folder=settings.file(settings.files_directory)))
     steps += [_only_one("hub"), *_lock_steps(settings, lock, document["log"]["size"]), f"simpul hub serve {directory}"]
     return {**document, "lock": {"size": lock}, "next": document["next"] + steps}
 
@@ -119,6 +123,10 @@ _REFILLS: Final = (
     " itself. What was recorded after the backup and never pushed is lost."
 )
 
+_FILES_BACK: Final = (
+    "Attached files are not in a backup: put your copy of them into {folder}. What is missing there comes back from the"
+    " other side, node or hub (docs/operations.md, 'Files')."
+)
 _BRING_LOCK: Final = (
     "Bring the lock folder of the machine where the hub ran last to {folder}: the newest one, never one from a backup."
     " Without it the hub does not start, because it cannot know what it signed after this backup (docs/operations.md,"
@@ -153,8 +161,16 @@ async def _backup(source: _Source, out: Path, passphrase: str | None, progress: 
         "keys": bool(manifest.key_files),
         "bytes": manifest.total_bytes,
         "files": msgspec.to_builtins(manifest.files),
+        "attachments": await asyncio.to_thread(_attachments_of, source.settings),
         **({} if manifest.log is None else {"log": {"size": manifest.log.size, "root": manifest.log.root}}),
     }
+
+
+def _attachments_of(settings: Settings) -> dict[str, Any]:
+    """Attached files, which are not in the archive: they never change, and are copied as they are."""
+    store = file_store(settings)
+    count, size = store.totals()
+    return {"directory": str(store.directory), "files": count, "bytes": size}
 
 
 def _write(source: _Source, out: Path, passphrase: str | None, progress: Progress) -> Manifest:
@@ -234,6 +250,8 @@ def _restore(target: _Target) -> tuple[dict[str, Any], Settings]:
                 copy_out(target.archive, file, folder / file.name)
         database = folder / manifest.database
         _verify_database(database, manifest)
+        if target.kind == "node":
+            _call_old(database)
         settings = _settle_settings(folder, target)
         steps: list[str] = []
         if manifest.key_files and target.passphrase is not None:
@@ -255,6 +273,19 @@ def _restore(target: _Target) -> tuple[dict[str, Any], Settings]:
     if manifest.log is not None:
         document["log"] = {"size": manifest.log.size, "root": manifest.log.root}
     return document, load_settings(target.directory, type(settings))
+
+
+def _call_old(database: Path) -> None:
+    """A restored node shows nobody what was said before it knows from the hub what was erased since."""
+
+    async def work() -> None:
+        store = await open_local_store(database)
+        try:
+            await store.set_behind(is_behind=True)
+        finally:
+            await store.close()
+
+    asyncio.run(work())
 
 
 def _verify_database(database: Path, manifest: Manifest) -> None:

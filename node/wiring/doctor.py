@@ -106,6 +106,7 @@ async def _of_node(parts: NodeParts) -> list[Finding]:
     findings = [
         *node_checks.check_pusher(status),
         node_checks.check_receipts(status, settings.stale_after_s),
+        node_checks.check_files(*await parts.store.files_waiting()),
     ]
     speaking = record.kid if record is not None else None
     kids = _pending(held, Role.AGENCY)

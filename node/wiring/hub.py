@@ -21,6 +21,7 @@ from node.settings import HubSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
 from node.wiring.hub_databases import reach_databases
+from node.wiring.hub_files import hub_files, tidied
 from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
 from sync_protocol.ledger import format_state_hash
@@ -121,15 +122,16 @@ async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
 
     hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
-        application = build_app(hub)
-        if settings.open311_services is not None:
-            from node.wiring.open311 import add_to_hub
+        async with tidied(hub_files(settings, hub)) as files:
+            application = build_app(hub, files)
+            if settings.open311_services is not None:
+                from node.wiring.open311 import add_to_hub
 
-            add_to_hub(application, hub, settings.file(settings.open311_services), settings.open311_post_url)
-        settle_memory()
-        await hub.ensure_rules(rules_draft(settings))
-        await hub.start()
-        yield application
+                add_to_hub(application, hub, settings.file(settings.open311_services), settings.open311_post_url)
+            settle_memory()
+            await hub.ensure_rules(rules_draft(settings))
+            await hub.start()
+            yield application
     finally:
         await hub.close()
 
@@ -183,8 +185,11 @@ async def grant(directory: Path, *, role: str, name: str, with_content: bool, re
 
 async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str, Any]:
     """`simpul hub export`."""
+    from node.hub.http_deadlines import figures_of
+
     async with opened(directory) as hub:
         if with_content:
+            await hub.erase_again()
             await hub.store.record_content_read("export", str(out), hub.clock.now_ms())
         async with hub.projector.settled() as cursor:
             claims = {
@@ -192,6 +197,7 @@ async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str,
                 "state_hash": format_state_hash(cursor.state_hash),
                 "totals": (await hub.projection.totals())[1],
             }
+            deadlines = await figures_of(hub, sorted(str(one.agency) for one in hub.log.roster.agencies))
         published = await hub.store.checkpoint_of(cursor.size) or hub.log.published
         description = hub.description()
         told = {
@@ -208,6 +214,7 @@ async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str,
             description=told | claims,
             out=out,
             with_content=with_content,
+            deadlines=deadlines,
         )
         return {"out": str(out), "size": result.size, "change_sets": result.change_sets, "content": with_content}
 

@@ -9,7 +9,8 @@ from node.hub.announcements import LocalAnnouncements
 from node.hub.file_turn import FileTurn
 from node.hub.lock import FileLockStore
 from node.hub.options import HubOptions
-from node.hub.ports import Announcements, HubStore, LockStore, ProjectionStore, Turn
+from node.hub.ports import Announcements, HubStore, LockStore, Turn
+from node.hub.projection_ports import ProjectionStore
 from node.ports import Clock
 from node.store.hub_store import SqlHubStore
 from node.store.projection_store import SqlProjectionStore

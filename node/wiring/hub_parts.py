@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from keys.key_directory import KeyDirectory
-from node.config_data import config_file
-from node.directory import load_directory
-from node.hub.deadlines import Deadlines, read_deadlines
+from node.deadlines.tables import deadlines_of_tables
 from node.hub.founding import found_hub
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
@@ -44,14 +42,6 @@ async def hub_ports(options: HubOptions, *, clock: Clock, randomness: Randomness
         )
         opened.pop_all()
         return ports
-
-
-def deadlines_of_tables() -> Deadlines:
-    """As `config/` has them. Raises Refused(configuration)."""
-    deadlines, calendar = (
-        config_file(name).read_text(encoding="utf-8") for name in ("deadlines.toml", "calendar.toml")
-    )
-    return read_deadlines(deadlines, calendar, load_directory())
 
 
 async def open_hub(options: HubOptions, *, clock: Clock, randomness: Randomness) -> Hub:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -14,41 +14,41 @@ import msgspec
 
 from keys.key_directory import KeyDirectory
 from node.config_data import config_file
+from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.directory import Agency, load_directory
 from node.link.hub_client import HubClient
 from node.link.transport import Transport
 from node.local.abroad import Abroad
-from node.local.api_answers import summary_of
 from node.local.enrolment import enrol_node
-from node.local.evidence import make_evidence
 from node.local.federation import Federation
 from node.local.hub_session import HubSession
-from node.local.import_service import Comparison, ImportRun, ImportTotals
-from node.local.importers.areas import area_finder
 from node.local.inbox import Inbox
 from node.local.lease import DirectoryLease
 from node.local.pusher import Pusher
 from node.local.recording import Minting
 from node.local.recovery import recover_node
+from node.local.returning import return_node
 from node.local.service import LocalService
 from node.local.signing import DirectoryKeys
 from node.local.status import node_status as status_of
 from node.local.suggestions import read_rules
+from node.local.sweeper import sweep_forever
 from node.logs import configure_logs
 from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
 from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
-from node.store.complaint_keys import complaint_of
-from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
 from node.wiring.node_channels import channels
+from node.wiring.node_files import files_at_work
+from node.wiring.node_store import check_database, is_database_gone
 from sync_protocol.errors import Refused, Unavailable
-from sync_protocol.values import AgencyId, format_timestamp
+from sync_protocol.values import AgencyId
 
 RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
 SHOWN_MAX: Final = 200  # offers and refusals on one screen
+FIRST_LOOK_S: Final = 3.0  # to learn that this directory is an old one, before anybody is shown what is in it
 WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
 
 
@@ -80,7 +80,15 @@ class NodeParts:
         """What identifiers of this node are made from."""
         prefix = self.listed.prefix if self.listed else _prefix_of(self.agency)
         federation = self.federation
-        return Minting(self.agency, prefix, self.clock, self.randomness, federation, federation.is_agency)
+        return Minting(
+            *(self.agency, prefix, self.clock, self.randomness, federation, federation.is_agency),
+            deadlines=self.deadlines,
+        )
+
+    @cached_property
+    def deadlines(self) -> Deadlines:
+        """By the tables of config/."""
+        return deadlines_of_tables()
 
     def link(self) -> HubClient:
         """The way to the hub; opens nothing before it is used."""
@@ -124,6 +132,7 @@ class NodeParts:
 async def opened(directory: Path) -> AsyncIterator[NodeParts]:
     """The node of a directory. Raises Refused(configuration) if there is none."""
     settings = load_settings(directory, NodeSettings)
+    await check_database(settings)
     store = await open_local_store(settings.database)
     try:
         parts = NodeParts(settings, store)
@@ -135,28 +144,22 @@ async def opened(directory: Path) -> AsyncIterator[NodeParts]:
         await store.close()
 
 
-def _prefix_of(agency: AgencyId) -> str:
-    """Of tracking numbers, for an agency that is not in the directory."""
-    return "".join(character for character in agency.upper() if character.isalnum())[:8]
+async def bring_back(directory: Path) -> None:
+    """Where the database is gone and the key is there: makes it anew, and reads from the log who this node is.
 
-
-async def enrol(
-    directory: Path, *, hub: str, vkey: str, agency: str, token: str, ca_file: Path | None, allow_plain_http: bool
-) -> dict[str, Any]:
-    """`simpul node enrol`: keys first, then the hub; settings are written when both know each other."""
-    changes: dict[str, Any] = {"agency": agency, "hub_url": hub, "vkey": vkey}
-    if ca_file is not None:
-        changes["ca_file"] = str(await asyncio.to_thread(ca_file.absolute))
-    if allow_plain_http:
-        changes["allow_plain_http"] = True
-    settings = amend_settings(directory, NodeSettings, changes, final=("agency",))
-    await asyncio.to_thread(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+    Raises what `return_node` raises; Refused(configuration) where the key is gone as well.
+    """
+    settings = load_settings(directory, NodeSettings)
+    if not await asyncio.to_thread(is_database_gone, settings):
+        return
+    if not (settings.keys_directory / "agency.pem").is_file():
+        await check_database(settings)
     store = await open_local_store(settings.database, create=True)
     try:
         parts = NodeParts(settings, store)
         link = parts.link()
         try:
-            index = await enrol_node(
+            await return_node(
                 store,
                 link,
                 parts.key_directory,
@@ -164,8 +167,53 @@ async def enrol(
                 parts.randomness,
                 agency=parts.agency,
                 vkey=settings.vkey,
-                token=token,
             )
+        finally:
+            await link.close()
+    finally:
+        await store.close()
+
+
+def _prefix_of(agency: AgencyId) -> str:
+    """Of tracking numbers, for an agency that is not in the directory."""
+    return "".join(character for character in agency.upper() if character.isalnum())[:8]
+
+
+async def enrol(
+    directory: Path,
+    *,
+    hub: str,
+    vkey: str,
+    agency: str,
+    token: str | None,
+    ca_file: Path | None,
+    allow_plain_http: bool,
+) -> dict[str, Any]:
+    """`simpul node enrol`: keys first, then the hub; settings are written when both know each other.
+
+    Without a token the key that is there already is looked up in the hub's log.
+    """
+    changes: dict[str, Any] = {"agency": agency, "hub_url": hub, "vkey": vkey}
+    if ca_file is not None:
+        changes["ca_file"] = str(await asyncio.to_thread(ca_file.absolute))
+    if allow_plain_http:
+        changes["allow_plain_http"] = True
+    settings = amend_settings(directory, NodeSettings, changes, final=("agency",))
+    if token is None and not (settings.keys_directory / "agency.pem").is_file():
+        step = "Give the invitation's --token; or put the key files of your key backup there first."
+        detail = f"there is no key of this node in {settings.keys_directory}"
+        raise Refused("configuration", detail, where="token", members={"next": step})
+    await asyncio.to_thread(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+    store = await open_local_store(settings.database, create=True)
+    try:
+        parts = NodeParts(settings, store)
+        link = parts.link()
+        here = (store, link, parts.key_directory, parts.clock, parts.randomness)
+        try:
+            if token is None:
+                index = await return_node(*here, agency=parts.agency, vkey=settings.vkey)
+            else:
+                index = await enrol_node(*here, agency=parts.agency, vkey=settings.vkey, token=token)
         finally:
             await link.close()
     finally:
@@ -178,6 +226,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
     """`simpul node serve`: intake and pusher, until SIGTERM."""
     from node.local.http import build_app
 
+    await bring_back(directory)
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(opened(directory))
         settings = parts.settings
@@ -190,11 +239,19 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop = asyncio.Event()
         pushing = asyncio.create_task(pusher.run(stop), name="pusher")
         stack.push_async_callback(_end, pushing, stop)
+        files = await stack.enter_async_context(
+            files_at_work(settings, parts.store, link, parts.clock, parts.randomness)
+        )
         inbox = parts.inbox(link)
         await parts.federation.read_rules(parts.store)
         reading = asyncio.create_task(inbox.run(stop), name="inbox")
         stack.push_async_callback(_cancel, reading)
         abroad = Abroad(inbox, parts.federation, link)
+        sweeping = asyncio.create_task(
+            sweep_forever(*(parts.store, service, parts.clock, parts.deadlines, stop), closes=settings.close_by_itself),
+            name="sweeper",
+        )
+        stack.push_async_callback(_end, sweeping, stop)
         application = build_app(
             service,
             parts.store,
@@ -202,6 +259,8 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             parts.randomness,
             stale_after_s=settings.stale_after_s,
             refused_after_s=settings.refused_after_s,
+            files=files,
+            is_pusher_failing=lambda: pusher.is_failing,
             abroad=abroad,
             routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         )
@@ -209,6 +268,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             channels(application, service, parts.store, settings, parts.clock, abroad)
         )
         settle_objects()
+        await pusher.first_look(FIRST_LOOK_S)
         bound_port = settings.port if port is None else port
         tls = server_tls(settings.tls)
         url = await stack.enter_async_context(
@@ -219,13 +279,13 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         stop.set()  # the pusher ends its step while the intake answers what is under way
 
 
-async def _end(pushing: asyncio.Task[None], stop: asyncio.Event) -> None:
+async def _end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     """A step under way is finished, if it takes less than three seconds; it may be repeated at the next start."""
     stop.set()
-    _, unfinished = await asyncio.wait([pushing], timeout=3)
-    for task in unfinished:
-        task.cancel()
-    await asyncio.gather(pushing, return_exceptions=True)
+    _, unfinished = await asyncio.wait([task], timeout=3)
+    for one in unfinished:
+        one.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -234,46 +294,9 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def import_file(
-    directory: Path,
-    file: Path,
-    *,
-    format_name: str | None,
-    map_file: Path | None,
-    dry_run: bool,
-    progress: Callable[[ImportTotals], None],
-) -> dict[str, Any]:
-    """`simpul node import`."""
-    async with opened(directory) as parts, parts.service() as service:
-        run = ImportRun(service, parts.zone, area_finder(), progress)
-        totals = await run.run(file, format_name=format_name, map_file=map_file, dry_run=dry_run)
-        return totals.document()
-
-
-async def compare_file(
-    directory: Path,
-    file: Path,
-    *,
-    format_name: str | None,
-    map_file: Path | None,
-    progress: Callable[[ImportTotals], None],
-) -> dict[str, Any]:
-    """`simpul node compare`."""
-    async with opened(directory) as parts, parts.service() as service:
-        comparison = Comparison(service)
-        run = ImportRun(comparison, parts.zone, area_finder(), progress)
-        totals = await run.run(file, format_name=format_name, map_file=map_file)
-        return {
-            "read": totals.read,
-            "here": totals.already_there,
-            "only_there_count": comparison.count,
-            "only_there": [asdict(one) for one in comparison.missing],
-            "unreadable": [{"line": row.line, "reason": row.reason} for row in totals.refused],
-        }
-
-
 async def push(directory: Path, *, until_drained: bool, timeout_s: float) -> dict[str, Any]:
     """`simpul node push`: without serving; `reached` says whether the hub answered at all."""
+    await bring_back(directory)
     async with opened(directory) as parts:
         parts.keys.current()
         link = parts.link()
@@ -294,32 +317,9 @@ async def _take_in(parts: NodeParts, link: HubClient) -> int:
         return 0
 
 
-async def read_inbox(directory: Path) -> dict[str, Any]:
-    """`simpul node inbox`."""
-    async with opened(directory) as parts:
-        link = parts.link()
-        try:
-            told = await parts.inbox(link).drain()
-        finally:
-            await link.close()
-        offered = await parts.store.complaints(ComplaintFilter(offered_to=str(parts.agency), limit=SHOWN_MAX))
-        return {
-            "told": told,
-            "offered": [msgspec.to_builtins(summary_of(held)) for held in offered],
-            "refused": [
-                {
-                    "complaint": None if one.key is None else str(complaint_of(one.key)),
-                    "change": one.change_id,
-                    "verdict": one.verdict,
-                    "at": format_timestamp(one.at_ms),
-                }
-                for one in await parts.store.refusals(SHOWN_MAX)
-            ],
-        }
-
-
 async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
     """`simpul node recover`: clears a halt if this copy is to stay, then compares and refills."""
+    await bring_back(directory)
     async with opened(directory) as parts:
         parts.keys.current()
         link = parts.link()
@@ -330,21 +330,5 @@ async def recover(directory: Path, *, take_over: bool) -> dict[str, Any]:
             )
         finally:
             await link.close()
-        return asdict(recovered)
-
-
-async def write_excerpt(directory: Path, complaint: str, out: Path, *, with_content: bool) -> dict[str, Any]:
-    """`simpul node receipt` and `excerpt`. Never overwrites a file."""
-    async with opened(directory) as parts:
-        data, evidence = await make_evidence(parts.store, complaint, with_content=with_content)
-    try:
-        await asyncio.to_thread(_write_new, out, data)
-    except FileExistsError:
-        step = "Choose another name."
-        raise Refused("configuration", f"{out} exists already", members={"next": step}) from None
-    return {"complaint": str(evidence.complaint), "lines": len(evidence.changes), "file": str(out)}
-
-
-def _write_new(out: Path, data: bytes) -> None:
-    with out.open("xb") as file:
-        file.write(data)
+        document: dict[str, Any] = msgspec.to_builtins(recovered)
+        return document

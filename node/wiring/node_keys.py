@@ -9,7 +9,7 @@ from keys.ceremony import revoke, rotate_sealing
 from node.local.hub_session import HubSession
 from node.local.pusher import Drained
 from node.store.local_store import SqlLocalStore
-from node.wiring.local import opened
+from node.wiring.local import NodeParts, opened
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.statement import Role
 from sync_protocol.values import b64u_encode
@@ -18,28 +18,46 @@ ROTATION_TIMEOUT_S: Final = 120.0  # for what is unsent to go out first
 
 
 async def rotate_node_key(directory: Path, role: Role) -> dict[str, Any]:
-    """`simpul keys rotate`: the new key is stored, every set signed by the old one goes out, then they change."""
+    """`simpul keys rotate`: the new key is stored, every set signed by the old one goes out, then they change.
+
+    A key that an earlier rotation left, and that the log has seen spent since, is given up for a fresh one.
+    """
     if role is Role.SEALING:
         return await rotate_sealing_key(directory)
     async with opened(directory) as parts:
         old = parts.keys.current().kid
-        if parts.key_directory.pending(role) is None:
-            parts.key_directory.prepare_next(role, parts.randomness.bytes(32))
-        link = parts.link()
-        try:
-            drained = await parts.pusher(link).drain(ROTATION_TIMEOUT_S)
-        finally:
-            await link.close()
+        drained = await _drain_into_next(parts)
+        if parts.keys.current().kid == old and parts.keys.pending() is None and not drained.halted:
+            drained = await _drain_into_next(parts)
         new = parts.keys.current().kid
         if new == old:
-            _explain_no_rotation(drained)
+            _explain_no_rotation(drained, is_waiting=parts.keys.pending() is not None)
         return {"role": role.value, "old": old, "new": new, "index": await _newest_statement(parts.store)}
 
 
-def _explain_no_rotation(drained: Drained) -> NoReturn:
-    """The new key waits on disk; nothing is lost."""
+async def _drain_into_next(parts: NodeParts) -> Drained:
+    """One attempt, with the key that waits, or a fresh one."""
+    parts.key_directory.prepare_next(Role.AGENCY, parts.randomness.bytes(32))
+    link = parts.link()
+    try:
+        return await parts.pusher(link).drain(ROTATION_TIMEOUT_S)
+    finally:
+        await link.close()
+
+
+def _explain_no_rotation(drained: Drained, *, is_waiting: bool) -> NoReturn:
+    """Why the old key is still the one in use. Nothing is lost."""
     if drained.halted:
         raise Refused("halted", "the pusher is halted", members={"next": "simpul node status says why and what next"})
+    if not is_waiting:
+        detail = "the key that waited was spent: the log has seen it before, from another copy of this directory"
+        step = "Run the same command again: it makes a fresh key. See that no other copy of this node is in use."
+        raise Refused("void-statement", detail, members={"next": step})
+    if drained.reached:
+        raise Unavailable(
+            "the hub answered, but not everything went out in time, which comes first; the new key waits: run the same"
+            " command again (`simpul node status` says what is left)"
+        )
     raise Unavailable("the hub did not answer in time; the new key waits, run the same command again")
 
 

@@ -14,6 +14,7 @@ from node.channels.open311.hub_desk import HubDesk
 from node.channels.open311.node_desk import NodeDesk
 from node.channels.open311.reports import FORM_MAX_BYTES
 from node.channels.open311.services import TABLE_MAX_BYTES, Services, ServiceTable, read_services
+from node.deadlines.tables import deadlines_of_tables
 from node.directory import load_directory
 from node.hub.hub import Hub
 from node.local.http import BODY_TIMEOUT_S
@@ -22,7 +23,6 @@ from node.local.http_problems import answer_to
 from node.local.http_requests import read_body
 from node.local.service import LocalService
 from node.ports import Clock
-from node.wiring.hub_parts import deadlines_of_tables
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.values import AgencyId
 

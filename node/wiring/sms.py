@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from node.config_data import config_file
+from node.deadlines.clocks import Clocks, follow
+from node.deadlines.tables import deadlines_of_tables
 from node.directory import load_directory
-from node.hub.deadlines import MARKS, Clocks, begin, hour_of, read_deadlines
 from node.local.abroad import Abroad
 from node.local.http import RUNNER_OPTIONS
 from node.local.ports import LocalStore
@@ -82,16 +82,12 @@ async def telling_reporters(store: SqlLocalStore, settings: NodeSettings, clock:
 
 def next_due() -> NextDue:
     """Deadlines by the tables that came with the program."""
-    duties, calendar = (config_file(name).read_text(encoding="utf-8") for name in ("deadlines.toml", "calendar.toml"))
-    deadlines = read_deadlines(duties, calendar, load_directory())
+    deadlines = deadlines_of_tables()
 
     def due_hour(state: ComplaintState, lines: Sequence[bytes]) -> int | None:
         clocks: Clocks | None = None
         for change in map(parse_change, lines):
-            if clocks is None:
-                clocks = begin(change)
-            elif change.type in MARKS:
-                MARKS[change.type](clocks, hour_of(change.at))
+            clocks = follow(clocks, change)
         due = None if clocks is None else deadlines.due(state, clocks)
         return None if due is None else due.hour
 

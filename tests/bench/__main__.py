@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from tests.bench.idle_bench import idle_node_mib
 from tests.bench.load import Drawing, check_load
 from tests.bench.machine import leaf_hash_us, machine, note
 from tests.bench.node_bench import NodeFigures, bench_node
+from tests.bench.refill import CHANGES, TARGET_S, RefillFigures, bench_refill
 from tests.bench.systems import PEER, System, logical_replication, nats, ours, ratios
 from tests.bench.tables import Claim, claims_table, console, systems_table
 
@@ -43,6 +44,7 @@ class Run:
     node: NodeFigures | None = None
     audit: AuditFigures | None = None
     idle_mib: float | None = None
+    refills: list[RefillFigures] | None = None
     leaf_hash_us: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -79,6 +81,8 @@ async def measure(folder: Path, chosen: argparse.Namespace) -> Run:
     run.node = await run.part("the local node", node)
     run.audit = await run.part("the audit", bench_audit(rounds=rounds, sets=sets))
     run.idle_mib = await run.part("memory at rest", idle_node_mib())
+    refilled = bench_refill(changes=CHANGES // 5 if chosen.quick else CHANGES)
+    run.refills = await run.part("an empty disk refilled", refilled)
     return run
 
 
@@ -109,6 +113,10 @@ def claims(run: Run) -> list[Claim]:
         Claim("idle local node, resident", "MiB", 120, run.idle_mib, at_least=False),
         Claim("idle hub, resident", "MiB", 140, accepting.fact("idle_mib"), at_least=False),
         Claim("hub under load, resident at most", "MiB", 400, projecting.fact("peak_mib"), at_least=False),
+        *(
+            Claim(f"refill: {one.changes} changes in {one.sets} sets", "s", TARGET_S, one.seconds, at_least=False)
+            for one in run.refills or ()
+        ),
         Claim("PostgreSQL: accepted ÷ logical replication", "×", 1.5, on_postgres["accepted_vs_pg_logical"]),
         Claim("PostgreSQL: visible ÷ logical replication", "×", 0.6, on_postgres["visible_vs_pg_logical"]),
     ]
@@ -127,6 +135,7 @@ def document(run: Run) -> dict[str, Any]:
         "systems": systems,
         "pg_logical_fresh_per_s": [round(rate) for rate in (first, *fresh) if rate is not None],
         "bytes_a_pair": check_load(),
+        "refills": [asdict(one) for one in run.refills or ()],
         "leaf_hash_us": run.leaf_hash_us,
         "hub_cpu_us_a_change": sqlite["cpu_us_a_change"],
         "rounds": {

@@ -39,11 +39,20 @@ class ServingProcess:
 
     @classmethod
     def start(
-        cls, directory: Path, *, role: str = "hub", words: Sequence[str] = (), env: dict[str, str] | None = None
+        cls,
+        directory: Path,
+        *,
+        role: str = "hub",
+        words: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> Self:
-        """Serve on a free port; the address is the last word of the line that announces it. `words` go to `serve`."""
+        """Serve on a free port; the address is the last word of the line that announces it. `words` go to `serve`.
+
+        `prefix` is a command that becomes this one, such as `ip netns exec NAME`.
+        """
         process = subprocess.Popen(
-            [*SIMPUL, role, "serve", str(directory), "--port", "0", *words],
+            [*prefix, *SIMPUL, role, "serve", str(directory), "--port", "0", *words],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,

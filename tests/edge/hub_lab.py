@@ -6,8 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,19 @@ from aiohttp import web
 
 from keys import ceremony
 from keys.signer import Ed25519Signer
+from node.deadlines.tables import Deadlines
+from node.files.limits import FileLimits
+from node.files.store import FileStore
+from node.hub.file_turn import FileTurn
+from node.hub.files import HubFiles
 from node.hub.http import RUNNER_OPTIONS, build_app
 from node.hub.hub import Hub
 from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.serving import listening
+from node.wiring.hub import table_digest
 from node.wiring.hub_databases import hub_exists
-from node.wiring.hub_parts import create_hub, open_hub
+from node.wiring.hub_parts import create_hub, hub_ports, open_hub
 from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_set
 from sync_protocol.checkpoint import OpenCheckpoint, open_checkpoint
 from sync_protocol.compression import compress_frames
@@ -34,10 +39,11 @@ from sync_protocol.values import AgencyId, Digest, format_timestamp, format_trac
 
 ORIGIN = "hub.example/log"
 START_MS = 1_770_000_000_000
+FILE_LIMITS = FileLimits(file_max=1024 * 1024, store_max=8 * 1024 * 1024, free_min=0)
 RULES = RulesDraft(
     desk=AgencyId("kementerian-panrb"),
-    deadlines=Digest(sha256(b"deadlines").digest()),
-    calendar=Digest(sha256(b"calendar").digest()),
+    deadlines=table_digest("deadlines.toml"),
+    calendar=table_digest("calendar.toml"),
 )
 
 
@@ -99,6 +105,7 @@ class Lab:
     hub: Hub
     url: str
     session: aiohttp.ClientSession
+    files: HubFiles
     agencies: dict[str, Agency] = field(default_factory=dict)
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
@@ -250,25 +257,37 @@ async def running_hub(
     clock: LabClock | None = None,
     seed: int = 1,
     prepare: Callable[[web.Application, Hub], None] = lambda _app, _hub: None,
+    file_limits: FileLimits = FILE_LIMITS,
+    deadlines: Deadlines | None = None,
     **changed: Any,
 ) -> AsyncIterator[Lab]:
-    """A hub in `directory`, made if it is not there, serving on a free port; `prepare` is called before it runs."""
+    """A hub in `directory`, made if it is not there, serving on a free port; with other deadlines if they are given.
+
+    `prepare` is called before it runs.
+    """
     clock, randomness = clock or LabClock(), LabRandomness(seed)
     options = options_for(directory, **changed)
     if not await hub_exists(options):
         await create_hub(options, origin=ORIGIN, rules=RULES, clock=clock, randomness=randomness)
-    hub = await open_hub(options, clock=clock, randomness=randomness)
+    if deadlines is None:
+        hub = await open_hub(options, clock=clock, randomness=randomness)
+    else:
+        ports = await hub_ports(options, clock=clock, randomness=randomness, create=False)
+        hub = await Hub.open(options, replace(ports, deadlines=deadlines))
+    folder = directory / "hub" / "files"
+    files = HubFiles(hub, FileStore(folder, file_limits), FileTurn(folder / "turn.lock"))
     try:
         await hub.start()
-        application = build_app(hub)
+        application = build_app(hub, files)
         prepare(application, hub)
         async with (
             listening(application, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
             aiohttp.ClientSession(auto_decompress=False) as session,
         ):
             vkey = hub.log.roster.vkey if hub.log.size else vkey_for(ORIGIN, hub.signer(Role.LOG).public_key)
-            yield Lab(directory, clock, randomness, vkey, hub, url, session)
+            yield Lab(directory, clock, randomness, vkey, hub, url, session, files)
     finally:
+        files.close()
         await hub.close()
 
 

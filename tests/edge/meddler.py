@@ -32,6 +32,7 @@ class Meddler:
     is_down: bool = False
     met: int = 0
     order: list[int] = field(default_factory=list)
+    before_get: Callable[[str], None] = lambda _path: None
     url: str = ""
 
     def do(self, harm: Callable[[Handler], None], times: int) -> None:
@@ -63,6 +64,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self) -> None:
+        self.meddler.before_get(self.path)
         self.answer(*self.forward(b""))
 
     def do_POST(self) -> None:

@@ -11,6 +11,10 @@ from typing import Any, cast
 import aiohttp
 from aiohttp import web
 
+from node.deadlines.tables import Deadlines
+from node.files.limits import FileLimits
+from node.files.store import FileStore
+from node.local.files import NodeFiles
 from node.local.http import RUNNER_OPTIONS, build_app
 from node.local.ports import LocalStore
 from node.local.recording import Minting
@@ -22,9 +26,11 @@ from node.store.local_store import SqlLocalStore
 from node.system import SystemClock, SystemRandomness
 from sync_protocol.backoff import Schedule
 from sync_protocol.values import AgencyId, Digest
+from tests.edge.file_samples import jpeg
 
 AGENCY = AgencyId("33.75")
 PROBLEM = "urn:simpul:problem:"
+FILE_LIMITS = FileLimits(file_max=1024 * 1024, store_max=8 * 1024 * 1024, free_min=0)
 COMPLAINT: Mapping[str, Any] = {
     "channel": "web",
     "title": "Lampu jalan padam",
@@ -50,14 +56,15 @@ class MovableClock(SystemClock):
 
 
 class FaultyStore:
-    """The real store, until `error` is set: then every call fails with it before it does anything."""
+    """The real store, until `error` is set: then every call, or `only` one, fails with it before it does anything."""
 
     def __init__(self, real: LocalStore) -> None:
         self._real = real
         self.error: Exception | None = None
+        self.only: str | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if self.error is not None:
+        if self.error is not None and self.only in (None, name):
             raise self.error
         return getattr(self._real, name)
 
@@ -94,6 +101,8 @@ class Api:
     faults: FaultyStore
     clock: MovableClock
     file: Path
+    files: NodeFiles
+    service: LocalService
 
     async def call(
         self, method: str, path: str, *, json: Any = None, data: Any = None, headers: Mapping[str, str] | None = None
@@ -152,9 +161,17 @@ class Api:
 
 @asynccontextmanager
 async def serving(
-    place: Path, prepare: Callable[[web.Application, LocalService], None] = lambda _app, _service: None, **options: Any
+    place: Path,
+    prepare: Callable[[web.Application, LocalService], None] = lambda _app, _service: None,
+    deadlines: Deadlines | None = None,
+    *,
+    file_limits: FileLimits = FILE_LIMITS,
+    **options: Any,
 ) -> AsyncIterator[Api]:
-    """An enrolled node that serves; `options` are those of build_app, `prepare` is called before it runs."""
+    """An enrolled node that serves; `options` are those of build_app, `prepare` is called before it runs.
+
+    With `deadlines` it measures what it records.
+    """
     clock, randomness = MovableClock(), SystemRandomness()
     file = place / "node.db"
     real = await SqlLocalStore.create(file)
@@ -164,13 +181,21 @@ async def serving(
         token = await create_token(real, clock, randomness, "loket-1")
         faults = FaultyStore(real)
         store = cast("LocalStore", faults)
-        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness)) as service:
-            app = build_app(service, store, clock, randomness, **options)
+        async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness, deadlines=deadlines)) as service:
+            files = NodeFiles(FileStore(place / "files", file_limits), real, clock, randomness)
+            app = build_app(service, store, clock, randomness, files=files, **options)
             prepare(app, service)
             async with (
                 listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,
                 aiohttp.ClientSession() as session,
             ):
-                yield Api(url, token, session, real, faults, clock, file)
+                yield Api(url, token, session, real, faults, clock, file, files, service)
     finally:
         await real.close()
+
+
+def photograph(api: Api, data: bytes | None = None) -> dict[str, Any]:
+    """A photograph that is at the node, as an `attached` change names it."""
+    stored = api.files.store.add([jpeg() if data is None else data])
+    assert stored is not None
+    return {"bytes": stored.bytes, "media_type": "image/jpeg", "file": stored.digest.b64u}

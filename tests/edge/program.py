@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,13 +25,8 @@ from typing import Any, Final
 PROGRAM: Final = Path(sys.executable).with_name("simpul")
 START_S: Final = 60.0  # until a server has announced itself; well under a second where the machine is free
 COMMAND_S: Final = 100.0
-_LOADED: Final = (
-    *("node.cli.main", "node.cli.demo", "node.wiring.hub", "node.wiring.local", "node.wiring.audit"),
-    *("node.wiring.keys", "node.local.http", "node.audit.url_source", "node.local.importers.sp4n", "openpyxl"),
-)
-
 _forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(list(_LOADED))
+_forking.set_forkserver_preload(["tests.edge.loaded"])
 
 Word = str | Path
 
@@ -109,6 +105,16 @@ class Running:
         """SIGKILL: no good-bye."""
         self.process.kill()
         self.process.join(10)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it stands still, with everything that it holds, until it thaws."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self, within_s: float = 10.0) -> int:
         """SIGTERM; the exit code."""

@@ -17,6 +17,8 @@ import pytest
 
 from keys.key_directory import KeyDirectory
 from keys.pem import format_pem
+from node.files.limits import FileLimits
+from node.files.store import FileStore
 from sync_protocol.manifest import parse_manifest
 from sync_protocol.statement import Role
 from sync_protocol.values import Digest
@@ -254,3 +256,17 @@ def test_a_database_that_lay_elsewhere_is_restored_into_the_new_directory_and_th
     elsewhere.unlink()
     assert told("node", "status", tmp_path / "again")["agency"] == "64.72"
     assert not elsewhere.exists()
+
+
+def test_a_backup_and_a_restore_say_that_attached_files_are_copied_apart(place: SavedNode, tmp_path: Path) -> None:
+    store = FileStore(place.node.directory / "files", FileLimits(free_min=0))
+    stored = store.add([b"a photograph"])
+    assert stored is not None
+    told_apart = told("node", "backup", place.node.directory, tmp_path / "archive")
+    assert told_apart["attachments"] == {"directory": str(store.directory), "files": 1, "bytes": 12}
+    assert "1 attached files (12 bytes) are not in it" in " ".join(
+        simpul("node", "backup", place.node.directory, tmp_path / "other").out.split()
+    )
+    restored = told("node", "restore", tmp_path / "archive", tmp_path / "again")
+    assert any(str(tmp_path / "again" / "files") in step for step in restored["next"])
+    store.remove(stored.digest)

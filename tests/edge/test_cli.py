@@ -96,6 +96,7 @@ def test_the_installed_script_speaks_json_on_stdout_alone_and_words_without_it(p
         ["node", "import", "x", "no-such-file.csv"],
         ["audit"],
         ["audit", "receipt", "--json"],
+        ["audit", "deadlines"],
         ["hub", "grant", "x", "king", "budi"],
         ["demo", "--agencies", "0"],
     ],

@@ -160,7 +160,9 @@ def test_an_old_receipt_a_halt_and_changes_set_aside_are_found(node: Path) -> No
     document = node_document(node, 1)
     assert (levels(document)["receipts"], "27.0 hours" in details(document, "receipts")) == ("fail", True)
     execute(node / "node.db", "UPDATE node SET halt_reason = 'copy-alive', halt_detail = 'seq 9', halted_at_ms = 1")
-    insert = "INSERT INTO set_aside (at_ms, complaint, change_id, reason, line) VALUES (1, 'c', 'i', 'wrong_rev', 'x')"
+    insert = (
+        "INSERT INTO set_aside (at_ms, complaint, change_id, reason, line) VALUES (1, 'c', 'i', 'wrong_rev', x'78')"
+    )
     execute(node / "node.db", insert)
     document = node_document(node, 1)
     assert "recover --take-over" in details(document, "pusher")

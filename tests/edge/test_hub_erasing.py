@@ -161,7 +161,7 @@ async def test_a_crash_between_erasing_and_committing_is_made_good(tmp_path: Pat
             frozenset([leaf_hash(contents[0])]),
             (index << 16).to_bytes(8, "big"),
         )
-        assert await carry_out(lab.hub.store, erased, b"") == 1  # and here the process died
+        assert await carry_out(lab.hub.store, lab.hub.lock, erased, b"") == 1  # and here the process died
         await lab.hub.projector.catch_up()
 
         stored = await lab.hub.store.set_at(index)

@@ -19,6 +19,7 @@ from node.hub.lock import FileLockStore
 from node.store.hub_records import GrownLeaf
 from sync_protocol.checkpoint import open_checkpoint
 from sync_protocol.errors import Corrupt, Unavailable
+from sync_protocol.values import AgencyId
 from tests.edge.hub_lab import ORIGIN, RULES, Agency, Answer, Lab, LabClock, projected, running_hub
 from tests.edge.hub_requests import signed
 
@@ -159,6 +160,30 @@ async def test_what_is_committed_and_not_published_is_shown_by_no_process(
         answer = await (await at(agency, other)).push(change_set)
         assert (answer.status, answer.json["index"]) == (200, size)
         assert other.hub.log.published == newest
+
+
+async def test_an_enrolment_that_is_committed_and_not_published_is_published_before_it_is_answered(
+    tmp_path: Path, where: dict[str, Any]
+) -> None:
+    async with two_of_one_hub(tmp_path, **where) as (one, other):
+        await one.enrol("33.75")
+        await other.hub.log.follow()
+        quiet(one, other)
+        size, token = other.hub.log.size, await one.hub.invite(AgencyId("35.71"))
+        agency = Agency(one, AgencyId("35.71"), one.new_key())
+        body = agency.request(token)
+        one.hub.log.lock = SlowPublisher(one.hub.options.lock_folder)
+        assert (await one.call("POST", "/v1/enrolments", data=body)).status == 503
+        one.hub.log.lock.close()
+        one.hub.log.lock = one.hub.lock
+        answer = await other.call("POST", "/v1/enrolments", data=body)
+        assert (answer.status, answer.json["index"]) == (200, size)
+        newest = await other.hub.store.newest_checkpoint()
+        assert newest is not None
+        assert other.hub.log.published == newest
+        assert answer.json["checkpoint"].encode() == newest.note == await other.hub.lock.read()
+        (await at(agency, other)).restart_chain()
+        assert (await agency.push(agency.cut(1))).status == 201
 
 
 async def test_following_waits_for_nobody_who_appends(tmp_path: Path, where: Where) -> None:

@@ -1,6 +1,6 @@
 """`simpul hub serve --processes N` on a real PostgreSQL: signals, deaths, exit codes (ADR 0010).
 
-The long form of the kills, 50 of them: `python -m tests.edge.process_kills`.
+The long form of the kills: `make kills ARGS="--only postgresql"`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.process_kills import children_of, process_kills
+from tests.edge.kill_figures import Asked
+from tests.edge.kill_run import kill_run
+from tests.edge.processes import children_of
 from tests.edge.program import simpul, wait_for
 from tests.edge.whole_way import ORIGIN, HubDirectory, NodeDirectory, end
 
@@ -134,6 +136,7 @@ def test_sqlite_is_served_by_one_process_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_after_kills_of_any_process_everything_is_there_once(tmp_path: Path, postgres_url: str) -> None:
     seed = secrets.randbelow(1_000_000)
-    print(f"repeat with: python -m tests.edge.process_kills --kills 5 --changes 600 --seed {seed}")
-    figures = process_kills(tmp_path, postgres_url, kills=5, processes=3, nodes=3, changes=600, seed=seed)
-    assert (figures.in_log, figures.in_projection) == (600, 600)
+    print(f"repeat with: make kills ARGS='--only postgresql --seed {seed}'")
+    asked = Asked(kills=5, changes=600, seed=seed, nodes=3, processes=3, database_url=postgres_url)
+    found = kill_run(tmp_path, asked)
+    assert (found.in_log, found.in_projection) == (found.changes, found.changes)

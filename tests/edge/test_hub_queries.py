@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from node.deadlines.slot import SLOT_MAX
 from node.hub.complaint_lists import format_after, parse_after
-from node.store.complaint_place import NUMBER_MAX, SLOT_MAX
+from node.store.complaint_place import NUMBER_MAX
 from node.store.migration import migrate
 from node.store.sqlite import open_writer, sqlite_url
 from sync_protocol.errors import Refused

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pytest
 
 from node.local.recording import Command
 from node.local.status import node_status
+from sync_protocol.backoff import HOUR_MS
 from sync_protocol.compression import decompress_part
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.statement import Role
@@ -17,6 +19,8 @@ from sync_protocol.values import AgencyId, b64u_encode
 from sync_protocol.wire import RecoveryRequest, SeqRange, StatementLine
 from tests.edge.hub_lab import Agency, Lab
 from tests.edge.refill_lab import AGENCIES, AWAY_MS, Disaster, audited, checkpoints_of, roots_of, state_of, take_steps
+
+ROUNDS_MAX: Final = 12  # in an hour: some within the first minutes, then one every eight to fifteen
 
 
 @pytest.fixture
@@ -68,6 +72,25 @@ async def test_a_hub_restored_to_half_its_log_gets_back_the_identical_log_from_i
         await audited(lab, tmp_path / "export")
     async with disaster.hub() as lab:
         assert (await lab.hub.status())["troubles"] == []
+
+
+async def test_a_hub_that_waits_for_others_is_not_shown_the_same_every_few_seconds(disaster: Disaster) -> None:
+    await half_lost(disaster)
+    disaster.restore("hub.db")
+    async with disaster.hub() as lab, disaster.nodes(lab, AGENCIES[0]) as (node,):
+        until_ms = disaster.clock.at_ms + HOUR_MS
+        while disaster.clock.at_ms < until_ms:
+            await take_steps(node)
+            disaster.clock.at_ms += 10_000
+        metrics = (await lab.call("GET", "/metrics")).body.decode()
+        asked = {call: _count_of(metrics, call) for call in ("POST /v1/recovery", "GET /v1/agencies/{agency}/head")}
+        assert lab.hub.log.recovering is not None
+        assert all(3 <= count <= ROUNDS_MAX for count in asked.values()), asked
+
+
+def _count_of(metrics: str, call: str) -> float:
+    lines = [line for line in metrics.splitlines() if call in line and "requests_total" in line]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
 async def test_two_nodes_that_hand_over_at_the_same_moment_are_both_heard(disaster: Disaster) -> None:
@@ -191,7 +214,9 @@ async def test_a_key_of_the_log_that_was_rotated_after_the_backup_still_proves_w
         assert lab.hub.log.size > len(roots)
 
 
-async def test_words_erased_after_the_backup_do_not_come_back_with_it(disaster: Disaster) -> None:
+async def test_words_erased_after_the_backup_go_again_with_the_fold_where_no_ledger_names_them(
+    disaster: Disaster,
+) -> None:
     async with disaster.hub() as lab, disaster.nodes(lab, AGENCIES[0]) as (node,):
         complaint = await node.received()
         await node.drain()
@@ -210,6 +235,7 @@ async def test_words_erased_after_the_backup_do_not_come_back_with_it(disaster: 
         assert b"Sampah" not in decompress_part((await lab.hub.store.set_parts(index) or (b"", b""))[1])
         roots = await roots_of(lab)
     disaster.restore("hub.db")
+    (disaster.root / "lock" / "erasures.jsonl").unlink()  # the program that ran then kept none
     async with disaster.hub() as lab, disaster.nodes(lab, AGENCIES[0]) as (node,):
         assert b"Sampah" in decompress_part((await lab.hub.store.set_parts(index) or (b"", b""))[1])
         await disaster.knock(node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.edge.import_support import sp4n_row, write_csv
-from tests.edge.program import simpul, told
+from tests.edge.program import simpul, spawn, told
+from tests.edge.watcher import roots_of
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end, serving_hub
+
+KILLS = 6
+LONGEST_LIFE_S = 0.5  # a recovery of this size takes about as long where nothing else runs
 
 
 @pytest.mark.slow
@@ -59,6 +65,34 @@ def test_a_serving_hub_without_its_database_is_refilled_by_a_node_that_only_push
         node.import_(write_csv(tmp_path / "more.csv", [sp4n_row(31)]))
         node.push()
         assert hub.audit_export(tmp_path / "export")["findings"] == []
+
+
+@pytest.mark.slow
+def test_a_recovery_from_a_copy_that_is_killed_again_and_again_ends_with_the_identical_log(tmp_path: Path) -> None:
+    chance = random.Random(seed := secrets.randbelow(1_000_000))
+    print(f"seed {seed}")
+    with serving_hub(tmp_path) as hub:
+        node = NodeDirectory(tmp_path / "node")
+        node.enrol(hub)
+        node.import_(write_csv(tmp_path / "rows.csv", [sp4n_row(number) for number in range(1, 41)]))
+        node.push(env={"SIMPUL_SET_CHANGES_MAX": "1"})
+        hub.export(tmp_path / "copy", "--with-content")
+        before, roots = hub.status(), roots_of(hub)
+        end(hub.server)
+        lose_database(hub)
+        words = ("hub", "recover", hub.directory, "--from", tmp_path / "copy", "--json")
+        for _ in range(KILLS):
+            recovering = spawn(*words)
+            time.sleep(chance.uniform(0.0, LONGEST_LIFE_S))
+            recovering.kill()
+        done = simpul(*words).document
+        assert (done["recovered"], done["size"], done["missing_sets"]) == (True, before["log"]["size"], [])
+        assert (hub.status()["log"], roots_of(hub)) == (before["log"], roots)
+        hub.restart()
+        node.import_(write_csv(tmp_path / "more.csv", [sp4n_row(number) for number in range(41, 46)]))
+        node.push()
+        report = hub.audit_export(tmp_path / "export")
+        assert (report["changes"], report["findings"]) == (45, [])
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:

@@ -267,7 +267,7 @@ async def test_a_set_without_lines_is_not_found_and_lines_of_another_set_do_not_
         missing = [one for one in (await lab.hub.status())["missing_sets"] if one["agency"] == AGENCIES[0]]
         seq = missing[0]["seq"]
         with pytest.raises(Refused, match="lines of this set were lost"):
-            await node.pusher.link.fetch_set(seq)
+            await node.pusher.link.fetch_sets(seq)
         held = await node.store.live_set(seq)
         other = await node.store.live_set(seq + 1)
         assert held is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from sync_protocol.line import parse_change, parse_content
-from tests.edge.node_api import COMPLAINT, Api, serving
+from tests.edge.node_api import COMPLAINT, Api, photograph, serving
 
 WORDS = ("title", "text", "place", "occurred_at", "reporter")
 
@@ -69,7 +69,7 @@ async def test_a_complaint_goes_its_whole_way_and_the_reporter_speaks_where_the_
         ("started", {}),
         ("held", {"reason": "waiting-for-parts", "note": "menunggu"}),
         ("resumed", {}),
-        ("attached", {"bytes": 1200, "media_type": "image/jpeg", "file": "0" * 64, "name": "lampu.jpg"}),
+        ("attached", {**photograph(api), "name": "lampu.jpg"}),
         ("answered", {"text": "Sudah diganti."}),
         ("replied", {"text": "Masih padam."}),
         ("noted", {"note": "dicek ulang"}),

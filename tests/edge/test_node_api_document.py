@@ -36,6 +36,11 @@ def operations() -> Iterator[tuple[str, str, Mapping[str, Any]]]:
             yield path, method.upper(), operation
 
 
+def at_nowhere(path: str) -> str:
+    names = {"complaint": NOWHERE, "number": NOWHERE, "upload": "0" * 32, "file": "A" * 43}
+    return path.format(**names)
+
+
 def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
     return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
 
@@ -113,6 +118,8 @@ async def test_the_document_is_valid_and_is_what_the_server_serves(api: Api) -> 
 async def test_every_documented_answer_of_every_call_is_given_as_documented(api: Api) -> None:
     names = set()
     for path, method, operation in operations():
+        if operation.get("tags") == ["files"]:  # test_node_files.py
+            continue
         names.add(operation["operationId"])
         made = await api.create()
         real = path.replace("{complaint}", made["complaint"]).replace("{number}", made["tracking"])
@@ -122,7 +129,7 @@ async def test_every_documented_answer_of_every_call_is_given_as_documented(api:
             check_answer(operation, answer)
             if status >= 400:
                 assert answer.kind in LOCAL_PROBLEMS
-    assert len(names) == sum(1 for _ in operations())
+    assert len(names) == sum(1 for _, _, operation in operations() if operation.get("tags") != ["files"])
 
 
 async def cause(api: Api, method: str, path: str, operation: str, status: int) -> Answer:
@@ -140,7 +147,7 @@ async def cause(api: Api, method: str, path: str, operation: str, status: int) -
 async def test_the_server_knows_no_call_that_is_not_documented(api: Api) -> None:
     documented = {(method, path) for path, method, _ in operations()}
     for path in {path for _, path in documented}:
-        real = path.replace("{complaint}", NOWHERE).replace("{number}", NOWHERE)
+        real = at_nowhere(path)
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
             answer = await api.call(method, real)
             assert (answer.status != 405) == ((method, path) in documented), (method, path)
@@ -148,7 +155,7 @@ async def test_the_server_knows_no_call_that_is_not_documented(api: Api) -> None
 
 async def test_who_needs_no_token_is_what_the_document_says(api: Api) -> None:
     for path, method, operation in operations():
-        answer = await api.call(method, path.replace("{complaint}", NOWHERE), headers={"Authorization": ""})
+        answer = await api.call(method, at_nowhere(path), headers={"Authorization": ""})
         assert (answer.status == 401) == (operation.get("security") != []), path
 
 

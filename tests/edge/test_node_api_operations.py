@@ -107,6 +107,23 @@ async def test_a_full_disk_is_said_with_the_next_step_and_the_same_request_goes_
     assert len(await api.stored_changes()) == 1
 
 
+async def test_health_tells_that_nothing_can_be_recorded_until_something_is_or_nobody_knows_any_more(api: Api) -> None:
+    await api.create()
+    await api.acknowledge_everything()
+    api.faults.error, api.faults.only = OSError(28, "No space left on device"), "record"
+    assert (await api.post("/v1/complaints", COMPLAINT)).status == 503
+    api.faults.error = None
+    answer = await api.get("/healthz", Authorization="")
+    assert (answer.status, answer.kind) == (503, "stale")
+    assert answer.body["detail"] == "what was to be recorded could not be written"
+    api.clock.later_ms = 16 * 60 * 1_000
+    assert (await api.get("/healthz")).status == 200
+    api.clock.later_ms = 0
+    assert (await api.get("/healthz")).status == 503
+    await api.create()
+    assert (await api.get("/healthz")).status == 200
+
+
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [

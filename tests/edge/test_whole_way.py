@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from node.config_data import config_file
 from tests.edge.import_support import COLUMNS_26, sp4n_row, write_csv, write_xlsx
 from tests.edge.program import simpul, told
 from tests.edge.whole_way import HubDirectory, NodeDirectory, serving_hub
@@ -76,6 +77,23 @@ def test_totals_by_state_of_the_audit_are_the_files_own(federation: Federation) 
     check_audit(report)
     assert report["complete"]
     assert report["state_hash"] == json.loads((export / "hub.json").read_text())["state_hash"]
+
+
+def test_the_audit_of_deadlines_comes_to_the_hubs_own_figures_on_an_export_and_live(federation: Federation) -> None:
+    hub = federation.hub
+    export = hub.export(federation.place / "export-of-deadlines")
+    token = hub.grant("deadlines")
+    for target in ((export,), (hub.url, "--token", token)):
+        report = hub.audit("deadlines", *target)
+        assert (report["ok"], report["findings"], report["complete"]) == (True, [], True)
+        assert not [one for one in report["unproven"] if "figures" in one]
+        assert report["agencies"]["64.72"]["duties"].keys() == {"verify", "first_answer", "settle", "close"}
+    tables = federation.place / "other-tables"
+    tables.mkdir()
+    for name in ("deadlines.toml", "calendar.toml"):
+        (tables / name).write_bytes(config_file(name).read_bytes() + b"\n")
+    refused = hub.audit("deadlines", export, "--tables", tables, code=1)
+    assert "deadlines.toml" in str(refused)
 
 
 def test_the_same_rows_again_as_csv_or_as_xlsx_add_nothing(federation: Federation, tmp_path: Path) -> None:

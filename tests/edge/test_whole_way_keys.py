@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from keys.key_directory import KeyDirectory
+from sync_protocol.ed25519 import kid_of as kid_of_public
+from sync_protocol.statement import Role
 from tests.edge.import_support import sp4n_row, write_csv
 from tests.edge.program import simpul, told, wait_for
 from tests.edge.whole_way import SAMARINDA, HubDirectory, NodeDirectory, end, serving_hub
+from tests.fakes.node_lab import copy_of
 
 
 @dataclass
@@ -70,6 +74,23 @@ def test_a_nodes_key_is_followed_by_another_and_nothing_that_waited_is_left_behi
     assert report["change_sets"] == 3
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (pair.node.directory / "keys").iterdir()}
     assert modes == {0o600}
+
+
+def test_a_key_that_waited_and_was_spent_by_a_copy_is_given_up_for_a_fresh_one_in_the_same_command(
+    pair: Pair,
+) -> None:
+    waiting = KeyDirectory(pair.node.directory / "keys").prepare_next(Role.AGENCY, b"n" * 32)
+    copy = copy_of(pair.node.directory, pair.place / "copy")
+    spent = told("keys", "rotate", copy)["new"]  # the copy uses it; then the original is enrolled anew
+    assert spent == kid_of_public(waiting.public_key)
+    pair.node.enrol(pair.hub)
+    before = kid_of(pair.node.directory, "agency")
+    rotated = told("keys", "rotate", pair.node.directory)
+    assert rotated["old"] == before
+    assert rotated["new"] not in (before, spent)
+    pair.record(1)
+    pair.push()
+    pair.audit()
 
 
 def test_a_key_rotates_while_the_node_serves_and_it_goes_on_with_the_new_one(pair: Pair) -> None:

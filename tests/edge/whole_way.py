@@ -28,6 +28,7 @@ class HubDirectory:
     vkey: str
     server: Server | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    database_url: str | None = None
 
     @classmethod
     def make(
@@ -36,7 +37,7 @@ class HubDirectory:
         words = ("--database-url", database_url) if database_url else ()
         settings = {"SIMPUL_LOCK_URL": lock_url} if lock_url else {}
         document = told("hub", "init", directory, "--origin", ORIGIN, *words, env=settings)
-        return cls(directory, document["vkey"], None, env)
+        return cls(directory, document["vkey"], None, env, database_url)
 
     @property
     def url(self) -> str:

@@ -24,7 +24,7 @@ from sync_protocol.change_set import (
     verify_lines,
 )
 from sync_protocol.checkpoint import Checkpoint, sign_checkpoint
-from sync_protocol.compression import Parts, decode_body
+from sync_protocol.compression import compress_frames, decode_body
 from sync_protocol.errors import Refused
 from sync_protocol.intake import (
     Accept,
@@ -44,6 +44,7 @@ from sync_protocol.note import vkey_for
 from sync_protocol.problems import Recovering
 from sync_protocol.receipt import Receipt, format_receipt
 from sync_protocol.roster import Roster
+from sync_protocol.set_pages import PagedSet
 from sync_protocol.statement import Rules, sign_statement
 from sync_protocol.values import AgencyId, Digest, b64_encode, b64u_decode
 from sync_protocol.wire import (
@@ -59,6 +60,7 @@ from sync_protocol.wire import (
 )
 
 ORIGIN = "hub.test/log"
+PAGE_SETS = 4  # far fewer than a real hub gives at once
 AT_MS = 1_770_000_000_000
 
 
@@ -256,15 +258,15 @@ class FakeLink:
     async def hand_over(self, seq: int, body: bytes) -> None:
         self._call("push", lambda: self.hub.push(self.agency, seq, body))
 
-    async def fetch_set(self, seq: int) -> Parts:
-        def work() -> Parts:
-            held = self._held(seq).change_set
-            return Parts(held.head, held.contents)
+    async def fetch_sets(self, from_seq: int) -> list[PagedSet]:
+        def work() -> list[PagedSet]:
+            page: list[PagedSet] = []
+            while len(page) < PAGE_SETS and (held := self.hub.sets.get((self.agency, from_seq + len(page)))):
+                body = b"".join(compress_frames(held.change_set.head, held.change_set.contents))
+                page.append(PagedSet(self.hub.receipt(held.index), body))
+            return page
 
-        return self._call("fetch_set", work)
-
-    async def fetch_receipt(self, seq: int) -> bytes:
-        return self._call("fetch_receipt", lambda: self.hub.receipt(self._held(seq).index))
+        return self._call("fetch_sets", work)
 
     async def consistency(self, from_size: int, to_size: int) -> list[bytes]:
         return self._call("consistency", lambda: self.hub.growth(from_size, to_size))
@@ -338,12 +340,6 @@ class FakeLink:
             kid=record.kid,
             receipt=None if stored is None else self.hub.receipt(stored.index).decode(),
         )
-
-    def _held(self, seq: int) -> StoredSet:
-        stored = self.hub.sets.get((self.agency, seq))
-        if stored is None:
-            raise Refused("not-found", f"no set {seq}")
-        return stored
 
 
 def _stripped(change_set: ChangeSet) -> ChangeSet:

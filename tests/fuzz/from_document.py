@@ -68,6 +68,8 @@ class Document:
         """That the answer is one that the document names, and of its form; a problem comes back."""
         documented = operation["responses"].get(str(status)) or operation["responses"].get("default")
         assert documented is not None, f"{status} is not documented"
+        if "content" not in documented or not raw:  # headers alone
+            return None
         named = {name.split(";")[0]: content for name, content in documented["content"].items()}
         kind = media_type.split(";", maxsplit=1)[0]
         assert kind in named, f"{status} comes as {kind}, documented are {sorted(named)}"

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from tests.fuzz import (
+    targets_attachments,
     targets_channels,
     targets_files,
     targets_open311,
@@ -30,6 +31,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             targets_files,
             targets_open311,
             targets_channels,
+            targets_attachments,
         )
         for target in room.targets()
     }

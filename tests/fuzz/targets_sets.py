@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from node.config_data import config_file
-from node.directory import load_directory
-from node.hub.deadlines import Deadlines, read_deadlines
+from node.deadlines.outages import Outages
+from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.hub.folding import fold_batch, open_batch
 from node.store.hub_records import LogLeaf
 from node.store.projection_records import Cursor, ProjectionStep
@@ -42,6 +41,7 @@ from sync_protocol.line import Change, encode_change, parse_change, parse_conten
 from sync_protocol.line_columns import parse_changes
 from sync_protocol.manifest import sign_manifest
 from sync_protocol.merkle import tree_root
+from sync_protocol.set_pages import PAGE_MAX_BYTES, PagedSet, format_page, parse_page
 from sync_protocol.strict_json import format_object, parse_object
 from sync_protocol.values import Digest
 from tests.fuzz.target import KIB, Target, must
@@ -130,10 +130,7 @@ def _folded(data: bytes) -> FoldedLeaf:
 
 @lru_cache(maxsize=1)
 def _deadlines() -> Deadlines:
-    deadlines, calendar = (
-        config_file(name).read_text(encoding="utf-8") for name in ("deadlines.toml", "calendar.toml")
-    )
-    return read_deadlines(deadlines, calendar, load_directory())
+    return deadlines_of_tables()
 
 
 def _projected(data: bytes) -> ProjectionStep:
@@ -141,7 +138,7 @@ def _projected(data: bytes) -> ProjectionStep:
     at = federation()
     jws, _, head = _signed_leaf(data)
     batch = open_batch([LogLeaf(at.size, jws.text.encode(), compress_part(head))])
-    step = fold_batch(batch, {}, at.roster, Cursor(at.size), {}, 0, _deadlines())
+    step = fold_batch(batch, {}, at.roster, Cursor(at.size), {}, 0, _deadlines(), Outages())
     must(step.cursor.state_hash == _folded(data).state_hash, "two folds of one set differ")
     return step
 
@@ -246,6 +243,12 @@ def _peek(encoding: str) -> Callable[[bytes], bytes]:
     return read
 
 
+def _pages() -> Sequence[bytes]:
+    """Of no set, of one, of two."""
+    sets = [PagedSet(b"receipt %d" % number, body) for number, body in enumerate(_zstd_bodies()[:2])]
+    return [format_page(sets[:count]) for count in range(len(sets) + 1)]
+
+
 def targets() -> Sequence[Target]:
     """All of this module."""
     return (
@@ -264,6 +267,7 @@ def targets() -> Sequence[Target]:
             64 * KIB,
         ),
         Target("body-zstd", _body("zstd"), _zstd_bodies, None, SET_MAX_BYTES, _largest_in_zstd),
+        Target("set-page", parse_page, _pages, format_page, PAGE_MAX_BYTES),
         Target("body-gzip", _body("gzip"), _gzip_bodies, None, SET_MAX_BYTES, _largest_in_gzip),
         Target("body-identity", _body("identity"), _sets, lambda v: v.text, SET_MAX_BYTES, _largest),
         Target("peek-zstd", _peek("zstd"), _zstd_bodies, None, SET_MAX_BYTES, _bombs),

@@ -304,7 +304,7 @@ def _changes() -> list[bytes]:
         if name in _SAID:
             body[_SAID[name]] = "Jalan rusak."
         if name == "attached":
-            body["file"] = "0" * 64
+            body["file"] = "A" * 43
         made.append(json.dumps(body).encode())
     return made
 
@@ -318,7 +318,7 @@ def _complaints() -> list[bytes]:
 def _filter(data: bytes) -> object:
     pairs = [part.partition("=") for part in text_of(data).split("&")]
     query = MultiDict((name, value) for name, _, value in pairs)
-    return read_filter(cast("Any", SimpleNamespace(query=query)), "33.75")
+    return read_filter(cast("Any", SimpleNamespace(query=query)), "33.75", 0)
 
 
 def _claims(data: bytes) -> object:
@@ -374,7 +374,7 @@ def targets() -> Sequence[Target]:
         Target(
             "intake-filter",
             _filter,
-            lambda: [b"state=received&limit=9", b"source_system=sp4n&source_id=7", b"unit=dinas-pu"],
+            lambda: [b"state=received&limit=9", b"source_system=sp4n&source_id=7", b"due=soon&after=" + b"A" * 16],
             None,
             8 * KIB,
         ),

@@ -73,12 +73,12 @@ def spent_s(target: Target, data: bytes) -> float:
     return time.process_time() - begun_s
 
 
-def held_bytes(target: Target, data: bytes) -> int:
-    """The most that was held at a time."""
+def held_bytes(target: Target, data: bytes) -> tuple[float, int]:
+    """Processor time, which being watched makes longer and never shorter, and the most that was held at a time."""
     tracemalloc.start()
     try:
-        spent_s(target, data)
-        return tracemalloc.get_traced_memory()[1]
+        took_s = spent_s(target, data)
+        return took_s, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
@@ -92,13 +92,15 @@ def test_what_is_made_to_cost_much_costs_no_more_than_the_bound(name: str) -> No
     bound_s = target.costs * BOUND_S * SLACK * unit_s() / UNIT_S
     hostile = list(target.hostile())
     for data in (*costly(target), *hostile):
-        took_s = spent_s(target, data)
-        if took_s > bound_s:  # once may be the cache that others emptied
-            took_s = min(spent_s(target, data) for _ in range(3))
-        assert took_s <= bound_s, f"{took_s:.3f} s for {len(data)} bytes that begin {data[:60]!r}"
         if len(data) >= MIB or data in hostile:
-            held = held_bytes(target, data)
+            took_s, held = held_bytes(target, data)
             assert held <= target.costs * MEMORY_MAX_BYTES, f"{held // MIB} MiB for {len(data)} bytes: {data[:60]!r}"
+        else:
+            took_s = spent_s(target, data)
+        again = 3
+        while took_s > bound_s and again:  # because it was watched, or for the cache that others emptied
+            took_s, again = spent_s(target, data), again - 1
+        assert took_s <= bound_s, f"{took_s:.3f} s for {len(data)} bytes that begin {data[:60]!r}"
 
 
 def test_a_reader_that_costs_too_much_is_found() -> None:
@@ -106,4 +108,4 @@ def test_a_reader_that_costs_too_much_is_found() -> None:
     slow = Target("slow", lambda data: sum(1 for a in data for b in data if a == b), lambda: [b"x"], limit=4_000)
     assert any(spent_s(slow, data) > unit_s() for data in costly(slow))
     hoard = Target("hoard", lambda data: [bytes(data) + b"x" for _ in range(80)], lambda: [b"x"])
-    assert held_bytes(hoard, bytes(MIB)) > MEMORY_MAX_BYTES
+    assert held_bytes(hoard, bytes(MIB))[1] > MEMORY_MAX_BYTES

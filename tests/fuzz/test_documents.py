@@ -60,7 +60,7 @@ async def test_a_hub_answers_whatever_its_document_allows_as_documented(tmp_path
                 answer = await send_to_hub(lab, agency, request, chance)
                 seen[answer.status] += 1
                 assert answer.status < 500 or answer.status in AVAILABLE, (request, answer.body)
-                problem = document.check(operation, answer.status, answer.headers["Content-Type"], answer.body)
+                problem = document.check(operation, answer.status, answer.headers.get("Content-Type", ""), answer.body)
                 if answer.status >= 400:
                     known_problem(problem, set(PROBLEMS), answer.status)
         change_set = agency.cut(1)
@@ -92,7 +92,7 @@ async def test_a_node_answers_whatever_its_document_allows_as_documented(tmp_pat
                 answer = await send_to_node(api, request, complaint, chance)
                 seen[answer.status] += 1
                 assert answer.status < 500 or answer.status in AVAILABLE, (request, answer.raw)
-                problem = document.check(operation, answer.status, answer.headers["Content-Type"], answer.raw)
-                if answer.status >= 400:
+                problem = document.check(operation, answer.status, answer.headers.get("Content-Type", ""), answer.raw)
+                if answer.status >= 400 and method != "HEAD":
                     known_problem(problem, set(LOCAL_PROBLEMS), answer.status)
     assert {200, 201, 401, 404, 409, 422} <= set(seen)

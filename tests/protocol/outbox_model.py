@@ -15,6 +15,8 @@ from sync_protocol.backoff import Schedule
 from sync_protocol.errors import Refused
 from sync_protocol.halts import Halt, HaltReason, halt_for_push
 from sync_protocol.heads import Adoption, HubHead, OwnChain, Session, SetRef, judge_adoption
+from sync_protocol.manifest import Manifest, sign_manifest
+from sync_protocol.merkle import EMPTY_ROOT
 from sync_protocol.outbox import (
     EPOCH_DRAW,
     SILENCE_MAX_MS,
@@ -31,8 +33,10 @@ from sync_protocol.outbox import (
     Step,
     next_step,
 )
-from sync_protocol.values import Digest, sha256_digest
+from sync_protocol.values import AgencyId, Digest, sha256_digest
+from tests.protocol.log_samples import FixedSigner
 
+AGENCY = AgencyId("33.75")
 ENROLMENT = sha256_digest(b"the enrolment")
 
 
@@ -63,10 +67,18 @@ class Signed:
     prev: Digest
     digest: Digest
     changes: tuple[int, ...]
+    at_ms: int = 0
 
     @property
     def ref(self) -> SetRef:
         return SetRef(self.epoch, self.seq, self.digest)
+
+    def forked(self) -> Refused:
+        """What the hub says of another set at this one's place."""
+        root = Digest(EMPTY_ROOT)
+        manifest = Manifest(AGENCY, self.epoch, self.seq, self.prev, root, 0, 0, 0, 0, root, bytes(64))
+        text = sign_manifest(manifest, FixedSigner(AGENCY)).jws.text
+        return Refused("forked", "another history", members={"manifest": text})
 
 
 @dataclass
@@ -79,7 +91,8 @@ class Hub:
     def head(self) -> HubHead:
         if not self.sets:
             return HubHead(1, 0, ENROLMENT, is_ours=True)
-        return HubHead(self.sets[-1].epoch, self.sets[-1].seq, self.sets[-1].digest, is_ours=True)
+        newest = self.sets[-1]
+        return HubHead(newest.epoch, newest.seq, newest.digest, is_ours=True, at_ms=newest.at_ms)
 
     def put(self, pushed: Signed) -> None:
         """Return for accepted and repeated, raise Refused for the rest."""
@@ -89,13 +102,13 @@ class Hub:
             return
         if held is not None and held.epoch == pushed.epoch:
             self.forks.append((held, pushed))
-            raise Refused("forked", "evidence")
+            raise held.forked()
         if pushed.epoch < head.epoch:
             raise Refused("superseded", "a later epoch")
         if pushed.seq > head.seq + 1:
             raise Refused("behind", "a gap")
         if held is not None or pushed.prev != head.digest:
-            raise Refused("forked", "another history")
+            raise (held or self.sets[-1]).forked()
         self.sets.append(pushed)
 
 
@@ -257,7 +270,7 @@ class Node:
         changes = tuple(disk.unsent[:3]) if isinstance(step, Cut) else ()
         prev = disk.sets[-1].digest if disk.sets else ENROLMENT
         digest = sha256_digest(f"{len(self.world.signings)} {step.epoch} {step.seq} {changes}".encode())
-        signed = Signed(step.epoch, step.seq, prev, digest, changes)
+        signed = Signed(step.epoch, step.seq, prev, digest, changes, now_ms)
         self.world.signings.append(signed)
         disk.sets.append(signed)
         del disk.unsent[: len(changes)]
@@ -270,7 +283,7 @@ class Node:
             self.world.hub.put(pushed)
         except Refused as refused:
             self._answer(fault)
-            self.disk.halt = halt_for_push(refused)
+            self.disk.halt = halt_for_push(refused, pushed.epoch)
             self.session = self.session.doubted()
             return
         self._answer(fault)
@@ -284,9 +297,10 @@ class Node:
         del self.disk.sets[from_seq - 1 :]
 
     def _adopt(self, step: Adopt, fault: Fault) -> None:
-        assert not self.has_signed, "adopted after this process had signed"
-        disk = self.disk
-        for theirs in self.world.hub.sets[step.from_seq - 1 : step.to_seq]:
+        disk, adopted = self.disk, self.world.hub.sets[step.from_seq - 1 : step.to_seq]
+        are_earlier = all(theirs.epoch < disk.epoch for theirs in adopted)
+        assert are_earlier or not self.has_signed, "adopted from a later life after this process had signed"
+        for theirs in adopted:
             self._attempt(fault)
             self._answer(fault)
             own = disk.pending

@@ -10,6 +10,7 @@ from sync_protocol.backoff import DAY_MS, Schedule
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.halts import NEXT_STEPS, Halt, HaltReason, halt_for_answer, halt_for_push, halt_for_request
 from sync_protocol.heads import (
+    ON_ITS_WAY_MAX_MS,
     Adoption,
     Finding,
     HubHead,
@@ -38,6 +39,7 @@ from sync_protocol.outbox import (
     next_step,
 )
 from sync_protocol.values import sha256_digest
+from tests.protocol.outbox_model import Signed
 
 NOW = 1_767_225_600_000
 OURS, THEIRS = sha256_digest(b"ours"), sha256_digest(b"theirs")
@@ -89,6 +91,47 @@ def test_a_process_that_joins_others_of_its_directory_does_not_adopt() -> None:
     """They have signed: what is ahead of them is alive."""
     joined = Session().compared(HUB, OwnChain(1, 3, 3, None, is_claimed=True), NOW)
     assert joined.finding is Finding.COPY_ALIVE
+
+
+@pytest.mark.parametrize(
+    ("epoch", "at_ms", "claimed", "finding"),
+    [
+        (8, NOW - 1, 9, Finding.HUB_AHEAD),
+        (8, NOW - 1, None, Finding.HUB_AHEAD),
+        (9, NOW - 1, None, Finding.HUB_AHEAD),
+        (9, NOW - 1, 9, Finding.COPY_ALIVE),
+        (10, NOW - 1, 9, Finding.COPY_ALIVE),
+        (8, NOW, 9, Finding.COPY_ALIVE),
+        (8, None, None, Finding.COPY_ALIVE),
+    ],
+)
+def test_what_was_signed_before_this_process_began_was_on_its_way_and_what_is_newer_is_alive(
+    epoch: int, at_ms: int | None, claimed: int | None, finding: Finding
+) -> None:
+    own = OwnChain(claimed or 9, 4, 4, None, is_claimed=claimed is not None)
+    session = IN_STEP.compared(replace(HUB, epoch=epoch, at_ms=at_ms), own, NOW + 60_000)
+    assert session.finding is finding
+    view = replace(DRAINED, epoch=9, signed_seq=4, acknowledged_seq=4, adopted_at_ms=NOW, session=session)
+    assert isinstance(next_step(view, NOW + 60_000), Adopt if finding is Finding.HUB_AHEAD else Halted)
+
+
+def test_attack_a_set_of_a_stolen_key_dated_back_halts_a_node_that_has_been_running() -> None:
+    idle = OwnChain(9, 4, 4, None)
+    stolen = replace(HUB, epoch=2**30, at_ms=NOW - 1)
+    assert IN_STEP.compared(stolen, idle, NOW + ON_ITS_WAY_MAX_MS - 1).finding is Finding.HUB_AHEAD
+    assert IN_STEP.compared(stolen, idle, NOW + ON_ITS_WAY_MAX_MS).finding is Finding.COPY_ALIVE
+    assert IN_STEP.compared(stolen, idle, NOW - 1).finding is Finding.COPY_ALIVE  # a clock that went back
+    assert IN_STEP.compared(stolen, replace(idle, is_claimed=True), NOW + 1).finding is Finding.COPY_ALIVE
+
+
+@pytest.mark.parametrize(("of_epoch", "is_halt"), [(1, False), (2, True), (3, True)])
+def test_a_set_of_an_earlier_epoch_at_our_place_is_no_halt_before_heads_were_compared(
+    of_epoch: int, *, is_halt: bool
+) -> None:
+    there = Signed(of_epoch, 5, OURS, THEIRS, ()).forked()
+    assert (halt_for_push(there, 2) is not None) is is_halt
+    for words in (None, "", "x.y.z"):
+        assert halt_for_push(Refused("forked", "so", members={"manifest": words}), 2) is not None
 
 
 def test_after_another_process_raised_the_epoch_a_session_starts_anew() -> None:
@@ -284,7 +327,7 @@ def test_every_halt_tells_its_operator_what_to_do() -> None:
     ],
 )
 def test_a_refused_push_halts_with_its_reason(kind: str, reason: HaltReason) -> None:
-    halt = halt_for_push(Refused(kind, "so"))
+    halt = halt_for_push(Refused(kind, "so"), 1)
     assert halt is not None
     assert halt.reason is reason
 
@@ -311,5 +354,5 @@ def test_a_key_that_is_over_halts_also_outside_of_a_push(kind: str, reason: Halt
 
 
 def test_behind_is_no_halt_and_a_false_receipt_is_one() -> None:
-    assert halt_for_push(Refused("behind", "expected 3")) is None
+    assert halt_for_push(Refused("behind", "expected 3"), 1) is None
     assert halt_for_answer(Refused("bad-proof", "no")).reason is HaltReason.HUB_CONTRADICTS

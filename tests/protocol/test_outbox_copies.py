@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from sync_protocol.backoff import MINUTE_MS
+from sync_protocol.errors import Refused
 from sync_protocol.halts import HaltReason
 from sync_protocol.outbox import SILENCE_MAX_MS, Halted, Idle
 from tests.protocol.outbox_model import Disk, Fault, Node, World
@@ -115,6 +117,51 @@ def test_after_a_take_over_the_unsent_work_of_the_halted_copy_is_not_lost() -> N
     copy.take_over()
     assert isinstance(copy.settle(), Idle)
     assert [change for each in world.hub.sets for change in each.changes] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("moment", range(12))
+@pytest.mark.parametrize("lost_before", [0, 2])
+def test_what_an_earlier_life_had_on_its_way_may_arrive_at_any_moment(moment: int, lost_before: int) -> None:
+    """The machine is gone and its last push is not: whoever was put in its place goes on all the same."""
+    world = World()
+    node = Node(world, Disk(unsent=[1]))
+    node.settle()
+    backup = deepcopy(node.disk)
+    for change in range(10, 10 + lost_before):
+        node.disk.unsent.append(change)
+        node.settle()
+    node.disk.unsent.append(2)
+    while node.disk.pending is None:
+        node.run()
+    world.now_ms += 1
+    restored = Node(world, backup)
+    restored.disk.unsent.append(3)
+    for _ in range(moment):
+        restored.run()
+    with suppress(Refused):  # it came too late: a later epoch stands there
+        world.hub.put(node.disk.pending)
+    restored.disk.unsent.append(4)
+    assert isinstance(restored.settle(), Idle)
+    arrived = [change for each in world.hub.sets for change in each.changes]
+    assert sorted(set(arrived) - {2}) == [1, 3, 4, *range(10, 10 + lost_before)]
+    assert len(arrived) == len(set(arrived))
+    assert not world.hub.forks
+    world.assert_one_manifest_for_each_place()
+
+
+def test_what_was_signed_after_a_copy_began_is_alive_although_its_epoch_is_the_lower_one() -> None:
+    world = World()
+    node = Node(world, Disk(unsent=[1]))
+    node.settle()
+    copy = node.clone()
+    copy.run()
+    world.now_ms += 1
+    node.disk.unsent.append(2)
+    node.settle()
+    copy.disk.unsent.append(3)
+    step = copy.settle()
+    assert isinstance(step, Halted)
+    assert step.halt.reason is HaltReason.COPY_ALIVE
 
 
 def test_what_a_lost_life_signed_is_never_signed_again() -> None:

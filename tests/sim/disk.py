@@ -7,6 +7,7 @@ loses what was not put, and a backup is a reference to a state that nobody chang
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, Protocol, Self, TypeVar
@@ -34,6 +35,12 @@ class Disk(Generic[S]):
         self.state = state
         self.on_commit = on_commit
         self.turn = asyncio.Lock()
+        self.life = 0
+
+    def put_back(self, state: S) -> None:
+        """An earlier state stands there now. Whoever was writing has lost its connection."""
+        self.state = state
+        self.life += 1
 
     def put(self, what: str, state: S) -> None:
         """Commits."""
@@ -59,13 +66,22 @@ class Mount(Generic[S]):
         self.process.check()
         return self.disk.state
 
+    async def wait(self) -> None:
+        """As long as a write takes."""
+        await self.process.runs()
+        await asyncio.sleep(self._faults.write_s())
+        self.process.check()
+
     @asynccontextmanager
     async def writing(self, what: str) -> AsyncIterator[S]:
-        """A copy to change; put at the end unless something is raised."""
-        self.process.check()
+        """A copy to change; put at the end unless something is raised. It takes as long as the disk does."""
+        await self.process.runs()
         async with self.disk.turn:
-            await asyncio.sleep(0)
+            life = self.disk.life
+            await asyncio.sleep(self._faults.write_s())
             self.process.check()
+            if self.disk.life != life:
+                raise self._faults.failed(errno.ECONNRESET, "the database went away")
             draft = self.disk.state.copy()
             yield draft
             self.commit(what, draft)

@@ -16,7 +16,11 @@ from tests.sim.process import Killed, Process
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Chances at each boundary. `crash` is split between before and after a write."""
+    """Chances at each boundary, and what takes its time. A crash comes before a write or after it.
+
+    `lost_turn`: of whoever holds a lock, that the lock's server gives it to the next one. `lost_word`: of an
+    announcement among the hub's processes.
+    """
 
     node_crash: float = 0.0
     hub_crash: float = 0.0
@@ -26,6 +30,9 @@ class Rates:
     repeated: float = 0.0
     stale_reply: float = 0.0
     delay_s: float = 0.2
+    write_s: float = 0.0
+    lost_turn: float = 0.0
+    lost_word: float = 0.0
 
 
 class Faults:
@@ -37,10 +44,16 @@ class Faults:
         self.tell = tell
         self.is_calm = False
         self.full: dict[str, None] = {}  # names of machines whose disk is full
+        self.failed_writes = 0
 
     def happens(self, chance: float) -> bool:
         """By the seed; never when all is calm."""
         return not self.is_calm and chance > 0 and self.random.random() < chance
+
+    def write_s(self) -> float:
+        """How long a disk takes."""
+        most_s = 0.0 if self.is_calm else self.rates.write_s
+        return self.random.random() * most_s if most_s else 0.0
 
     def crash_chance(self, process: Process) -> float:
         """At each boundary of that process."""
@@ -52,7 +65,12 @@ class Faults:
             self._kill(process, f"before {what}")
         if machine_of(process) in self.full:
             self.tell(f"{process.name} disk full: {what}")
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise self.failed(errno.ENOSPC, "No space left on device")
+
+    def failed(self, number: int, words: str) -> OSError:
+        """What whoever writes hears of a disk or a database that is away; for now it is nobody's defect."""
+        self.failed_writes += 1
+        return OSError(number, words)
 
     def after_write(self, process: Process, what: str) -> None:
         """Everything was written, and the process may die before it hears."""

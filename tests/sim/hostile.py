@@ -13,12 +13,13 @@ from keys.ceremony import request_enrolment, revoke
 from keys.signer import Ed25519Signer
 from sync_protocol.change_set import ChangeSet, build_change_set, draft_change_set
 from sync_protocol.checkpoint import open_checkpoint
-from sync_protocol.compression import compress_frames
+from sync_protocol.compression import compress_frames, decode_body
+from sync_protocol.errors import Refused
 from sync_protocol.line import format_change, format_content
 from sync_protocol.values import AgencyId, Digest, format_timestamp, format_tracking, make_uuid7
 from tests.sim.chance import START_MS
 from tests.sim.door import Reply, Request
-from tests.sim.machines import HubMachine
+from tests.sim.hub_machine import HubMachine
 from tests.sim.network import HUB_URL, Network
 from tests.sim.parts import ORIGIN
 from tests.sim.witness import Witness
@@ -56,6 +57,9 @@ class Hostile:
             self.skip,
             self.revoke_a_victim,
             self.garbage_statements,
+            self.false_lines,
+            self.false_lines,
+            self.false_receipts,
         )
 
     async def enrol(self) -> bool:
@@ -72,7 +76,7 @@ class Hostile:
         return self._is_enrolled()
 
     def _is_enrolled(self) -> bool:
-        record = self.witness.roster.agency(CODE)
+        record = self.witness.log.roster.agency(CODE)
         if record is not None:
             self.prev = record.enrolment
         return record is not None
@@ -81,7 +85,8 @@ class Hostile:
         """One, by the seed."""
         if self.prev is None and not await self.enrol():
             return
-        attack = self.random.choice(self.attacks)
+        is_weak = self.witness.held < self.witness.published or self.hub.log.state.missing
+        attack = self.false_lines if is_weak and self.random.random() < 0.5 else self.random.choice(self.attacks)
         self.tell(f"hostile: {attack.__name__}")
         await attack()
 
@@ -100,9 +105,40 @@ class Hostile:
             body[self.random.randrange(len(body))] ^= 1 << self.random.randrange(8)
             await self.network.deliver(replace(request, body=bytes(body)))
 
+    async def false_lines(self) -> None:
+        """A victim's own manifest over a line that was never signed: a restored hub may be waiting for that set."""
+        pushed = [one for one in self.network.captured if one.method == "PUT" and one.address != "bad"]
+        if not pushed:
+            return
+        request = self.random.choice(pushed)
+        try:
+            parts = decode_body(request.body, request.headers.get("Content-Encoding"))
+        except Refused:  # one that we had flipped ourselves
+            return
+        manifest, *changes = parts.head.split(b"\n")
+        altered = b"\n".join([manifest, *(line.replace(b"a", b"e", 1) for line in changes)])
+        if altered == parts.head:
+            return
+        body = b"".join(compress_frames(altered, parts.contents))
+        reply = await self.network.deliver(replace(request, body=body, address="bad"))
+        if reply is not None and reply.status in (201, 202):  # 200: what is held is told of again, and stays as it is
+            self.witness.violated(f"lines that were never signed were answered {reply.status}")
+
+    async def false_receipts(self) -> None:
+        """What a victim handed to a restored hub, each manifest with the receipt of another."""
+        handed = [one for one in self.network.captured if one.url.endswith("/v1/recovery")]
+        if handed:
+            request = self.random.choice(handed)
+            asked = msgspec.json.decode(request.body)
+            receipts = [line["receipt"] for line in asked["sets"]]
+            self.random.shuffle(receipts)
+            for line, receipt in zip(asked["sets"], receipts, strict=True):
+                line["receipt"] = receipt
+            await self.network.deliver(replace(request, body=msgspec.json.encode(asked), address="bad"))
+
     async def in_anothers_name(self) -> None:
         victim = self.random.choice(self.victims)
-        end = self.witness.ends.get(str(victim))
+        end = self.witness.log.ends.get(str(victim))
         if end is not None:
             forged = self._cut(agency=victim, seq=end.seq + 1, prev=end.digest, epoch=end.epoch)
             await self._push(forged, victim, end.seq + 1, may=())
@@ -115,7 +151,7 @@ class Hostile:
         """In due form; what it says is about others' complaints."""
         made = self._cut()
         reply = await self._push(made, CODE, self.seq + 1, may=(200, 201))
-        end = self.witness.ends.get(str(CODE))
+        end = self.witness.log.ends.get(str(CODE))
         if end is not None and end.digest == made.manifest.digest:
             self.seq, self.prev = end.seq, end.digest
             self.earlier.append(made)
@@ -124,8 +160,10 @@ class Hostile:
 
     async def fork(self) -> None:
         """Another set at a place that is taken, in the same epoch."""
-        if self.earlier:
-            old = self.random.choice(self.earlier).manifest.manifest
+        end = self.witness.log.ends.get(str(CODE))
+        taken = [one for one in self.earlier if end is not None and one.manifest.manifest.seq <= end.seq]
+        if taken:
+            old = self.random.choice(taken).manifest.manifest
             other = self._cut(seq=old.seq, prev=old.prev, epoch=old.epoch)
             await self._push(other, CODE, old.seq, may=())
 
@@ -133,11 +171,11 @@ class Hostile:
         await self._push(self._cut(seq=self.seq + 2), CODE, self.seq + 2, may=())
 
     async def revoke_a_victim(self) -> None:
-        record = self.witness.roster.agency(self.random.choice(self.victims))
+        record = self.witness.log.roster.agency(self.random.choice(self.victims))
         if record is not None and record.kid is not None:
             statement = revoke(
                 self.signer,
-                log=self.witness.roster.genesis_digest,
+                log=self.witness.log.roster.genesis_digest,
                 agency=record.agency,
                 prev=record.last_statement,
                 kid=record.kid,
@@ -164,7 +202,7 @@ class Hostile:
         ]
         note = self.hub.lock.state.note
         assert note is not None
-        seen = open_checkpoint(note, self.witness.roster.log_keys_for(note), ORIGIN)
+        seen = open_checkpoint(note, self.witness.log.roster.log_keys_for(note), ORIGIN)
         assert self.prev is not None
         return build_change_set(
             draft_change_set(lines, contents),
@@ -181,11 +219,11 @@ class Hostile:
 
     def _change(self) -> bytes:
         """To somebody else's complaint, if there is one; to one of our own otherwise."""
-        held = sorted(self.witness.ledger.complaints)
+        held = sorted(self.witness.log.ledger.complaints)
         at = format_timestamp(START_MS)
         if held and self.random.random() < 0.7:
             name = self.random.choice(held)
-            rev = self.witness.ledger.complaints[name].rev + 1
+            rev = self.witness.log.ledger.complaints[name].rev + 1
             type_, data = self.random.choice(
                 [
                     ("noted", {}),

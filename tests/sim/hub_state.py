@@ -10,6 +10,7 @@ from node.store.hub_records import (
     Grant,
     Invitation,
     MissingSet,
+    NamedFile,
     RecoveredLeaf,
     StoredCheckpoint,
     StoredHead,
@@ -45,6 +46,7 @@ class HubState:
     recovered: dict[int, RecoveredLeaf] = field(default_factory=dict)
     notes: dict[int, bytes] = field(default_factory=dict)
     missing: dict[int, MissingSet] = field(default_factory=dict)
+    files: dict[tuple[int, bytes], NamedFile] = field(default_factory=dict)
 
     def copy(self) -> HubState:
         return HubState(
@@ -66,6 +68,7 @@ class HubState:
             dict(self.recovered),
             dict(self.notes),
             dict(self.missing),
+            dict(self.files),
         )
 
     @property

@@ -15,14 +15,11 @@ from node.store.local_records import (
     Answer,
     ApiToken,
     ChainEnd,
-    ForeignSet,
     HeldChange,
     HeldComplaint,
     HeldSet,
     HeldStatement,
     NodeIdentity,
-    OwnLine,
-    Refusal,
     RowConflict,
     Seen,
     SetAside,
@@ -32,6 +29,7 @@ from node.store.local_records import (
     WrittenComplaint,
 )
 from node.store.local_transaction import not_enrolled, signed_before
+from node.store.shared_records import ForeignSet, OwnLine, Refusal
 from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView
@@ -48,12 +46,14 @@ class NodeRow:
     epoch: int = 1
     is_claimed: bool = False
     adopted_at_ms: int | None = None
+    is_behind: bool = False
     schedule: Schedule = field(default_factory=Schedule)
     halt: Halt | None = None
     trouble: str | None = None
     hub_seen_at_ms: int | None = None
     last_receipt_at_ms: int | None = None
     inbox_place: int = -1
+    tables_mark: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,9 @@ class LocalState:
             if known is None:
                 self.last_complaint_no += 1
             no = self.last_complaint_no if known is None else known.no
-            self.complaints[written.key] = HeldComplaint(no, written.key, written.state, written.changed_at_ms)
+            self.complaints[written.key] = HeldComplaint(
+                no, written.key, written.state, written.changed_at_ms, written.clocks, written.slot
+            )
         for change in changes:
             if change.key is not None and change.key not in self.complaints:
                 raise RowConflict("a change to a complaint that is not there")

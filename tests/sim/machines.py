@@ -1,4 +1,4 @@
-"""A hub and nodes as machines: disks that stay, and processes on them that come and go.
+"""Machines: disks that stay, and processes on them that come and go; and nodes as such (hub_machine.py: a hub).
 
 What runs in a process is the program's own code, put together as node/wiring does, on the simulation's ports.
 """
@@ -8,17 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from aiohttp import web
-
-from node.hub.announcements import LocalAnnouncements
-from node.hub.founding import found_hub
-from node.hub.http import build_app
-from node.hub.hub import Hub
-from node.hub.options import HubOptions
-from node.hub.ports import HubPorts
 from node.link.hub_client import HubClient
 from node.local.enrolment import enrol_node
 from node.local.hub_session import HubSession
@@ -31,15 +22,11 @@ from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId
 from tests.sim.chance import SeededRandomness, SimClock, Wall
 from tests.sim.disk import Disk, Mount
-from tests.sim.door import Reply, Request, answer
 from tests.sim.faults import Faults
-from tests.sim.hub_state import HubState
 from tests.sim.local_state import LocalState
 from tests.sim.memory_keys import KeyState, MemoryKeys, MemorySigningKeys
-from tests.sim.memory_locks import LockState, MemoryLockStore, MemoryTurn
-from tests.sim.memory_projection import ProjectionState
-from tests.sim.network import HUB_URL, Network, SimTransport
-from tests.sim.parts import ORIGIN, RULES, Parts
+from tests.sim.network import Network, SimTransport
+from tests.sim.parts import Parts
 from tests.sim.process import Process, look_at
 from tests.sim.witness import Witness
 
@@ -143,88 +130,6 @@ class Machine:
 
     def _randomness(self, process: Process) -> SeededRandomness:
         return SeededRandomness(f"{self.world.seed}/{process.name}")
-
-
-class HubMachine(Machine):
-    """One hub process at a time, as on SQLite."""
-
-    def __init__(self, world: World, *, tick_interval_s: float) -> None:
-        super().__init__(world, "hub")
-        make, witness = world.parts.disk, world.witness
-        self.log: Disk[HubState] = make("log", HubState(), witness.log_committed)
-        self.projection: Disk[ProjectionState] = make("projection", ProjectionState(), witness.projected)
-        self.lock: Disk[LockState] = make("lock", LockState(), witness.lock_swapped)
-        self.keys: Disk[KeyState] = make("keys", KeyState())
-        self.hub: Hub | None = None
-        self._app: web.Application | None = None
-        self._serving: Process | None = None
-        self._places = [asyncio.Lock() for _ in range(3)]
-        self._options = HubOptions(Path("hub"), public_url=HUB_URL, tick_interval_s=tick_interval_s)
-
-    def power_cut(self) -> None:
-        for disk in (self.log, self.projection, self.lock, self.keys):
-            disk.power_cut()
-
-    async def ports(self, process: Process, *, create: bool = False) -> HubPorts:
-        """All that a hub is handed."""
-        append, leading, projecting = self._places
-        parts, log = self.world.parts, self._mount(self.log, process)
-        return HubPorts(
-            store=await (parts.hub_store.create if create else parts.hub_store.open)(log),
-            projection=parts.projection(self._mount(self.projection, process)),
-            lock=MemoryLockStore(self._mount(self.lock, process), append),
-            leading=MemoryTurn(leading, process),
-            projecting=MemoryTurn(projecting, process),
-            announcements=LocalAnnouncements(),
-            keys=MemoryKeys(self._mount(self.keys, process)),
-            deadlines=parts.deadlines,
-            clock=SimClock(process, self.wall),
-            randomness=self._randomness(process),
-        )
-
-    async def found(self) -> None:
-        """`simpul hub init`."""
-
-        async def work(process: Process) -> None:
-            hub = await self.world.parts.hub.open(self._options, await self.ports(process, create=True))
-            await found_hub(hub, origin=ORIGIN, rules=RULES)
-
-        outcome = await self.command("init", work)
-        assert outcome is None, outcome
-
-    async def serve(self, process: Process) -> None:
-        hub = await self.world.parts.hub.open(self._options, await self.ports(process))
-        app = build_app(hub)
-        app.freeze()
-        await hub.ensure_rules(RULES)
-        await hub.start()
-        self.hub, self._app, self._serving = hub, app, process
-        self.world.faults.tell(f"{process.name} serves at size {hub.log.size}")
-        await asyncio.get_running_loop().create_future()
-
-    async def stop(self) -> None:
-        """An orderly end: what was accepted for work is worked off."""
-        process, hub = self.serving, self.hub
-        if process is not None and hub is not None:
-            await self._outcome(process, process.spawn(hub.close()), ends_with_it=True, timeout_s=30)
-
-    def admit(self, request: Request) -> asyncio.Task[Reply] | None:
-        """See network.Server."""
-        process = self.serving
-        return None if process is None or self._app is None else process.spawn(answer(self._app, request))
-
-    @property
-    def serving(self) -> Process | None:
-        """The process that takes requests, if there is one."""
-        process = self._serving
-        return process if process is not None and process.is_alive else None
-
-    async def ask(self, work: Callable[[Hub], Coroutine[Any, Any, T]]) -> T | Exception | None:
-        """An operator's command, in the serving process."""
-        process, hub = self.serving, self.hub
-        if process is None or hub is None:
-            return None
-        return await self._outcome(process, process.spawn(work(hub)), timeout_s=RECORD_S)
 
 
 @dataclass

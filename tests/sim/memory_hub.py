@@ -100,6 +100,19 @@ class MemoryHubStore(MemoryRecovery):
         held = [one for one in (await self._mount.read()).sets.values() if one.agency == agency and one.seq >= from_seq]
         return sorted(held, key=lambda one: one.seq)[:limit]
 
+    async def sets_from(
+        self, agency: str, from_seq: int, sets_max: int, bytes_max: int
+    ) -> list[tuple[StoredSet, tuple[bytes, bytes] | None]]:
+        state = await self._mount.read()
+        found: list[tuple[StoredSet, tuple[bytes, bytes] | None]] = []
+        for one in (await self.sets_of(agency, from_seq, sets_max)) if sets_max else ():
+            parts = (state.changes[one.index], state.contents[one.index]) if one.index in state.changes else None
+            found.append((one, parts))
+            bytes_max -= sum(map(len, parts or ()))
+            if bytes_max <= 0:
+                break
+        return found
+
     async def sets_after(self, size: int) -> dict[str, int]:
         counts: dict[str, int] = {}
         for index, held in (await self._mount.read()).sets.items():
@@ -128,6 +141,10 @@ class MemoryHubStore(MemoryRecovery):
 
     async def erased_leaves(self, index: int) -> set[bytes]:
         return set((await self._mount.read()).erased.get(index, ()))
+
+    async def erased_lines(self) -> set[tuple[int, bytes]]:
+        erased = (await self._mount.read()).erased
+        return {(index, leaf) for index, leaves in erased.items() for leaf in leaves}
 
     async def leaves(self, start: int, end: int, bytes_max: int) -> list[LogLeaf]:
         state = await self._mount.read()

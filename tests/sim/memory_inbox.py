@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from node.store.local_records import ForeignSet, Refusal, SharedComplaint
+from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
 from sync_protocol.excerpt import parse_excerpt
 from tests.sim.local_state import LocalState
 

@@ -9,36 +9,39 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from node.deadlines.clocks import Duty
+from node.deadlines.slot import NOTHING_DUE
 from node.store.local_records import (
     Acknowledgement,
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
     ComplaintFilter,
     Cuttable,
-    ForeignSet,
     Found,
     HeldChange,
     HeldComplaint,
     HeldSet,
     HeldStatement,
+    Measured,
     Named,
     NodeIdentity,
     Outgoing,
-    Refusal,
     RowConflict,
     Seen,
     SetAside,
     SetStatus,
-    SignedSet,
     Signing,
     WrittenChange,
     WrittenComplaint,
     WrittenRows,
 )
 from node.store.local_transaction import frames_gone
+from node.store.shared_records import ForeignSet, Refusal
 from sync_protocol.backoff import Schedule
 from sync_protocol.change_set import hide_contents, parse_change_set
+from sync_protocol.complaint import State
 from sync_protocol.compression import compress_part, decompress_part
 from sync_protocol.errors import Refused
 from sync_protocol.excerpt import hide_in_excerpt
@@ -59,6 +62,13 @@ class MemoryTransaction(MemoryInboxTransaction):
 
     async def record(self, complaints: Sequence[WrittenComplaint], changes: Sequence[WrittenChange]) -> None:
         self._draft.record(complaints, changes)
+
+    async def measure(self, measured: Sequence[Measured]) -> None:
+        revs = {(one.no, one.rev): one for one in measured}
+        for held in list(self._draft.complaints.values()):
+            found = revs.get((held.no, held.state.rev))
+            if found is not None:
+                self._draft.complaints[held.key] = replace(held, clocks=found.clocks, slot=found.slot)
 
     async def last_no(self) -> int:
         return self._draft.last_no
@@ -81,8 +91,10 @@ class MemoryTransaction(MemoryInboxTransaction):
     async def withdraw_sets(self, from_seq: int) -> int:
         return self._draft.withdraw_sets(from_seq)
 
-    async def add_set(self, signed: SignedSet, first_no: int, last_no: int) -> None:
-        self._draft.add_set(signed, first_no, last_no)
+    async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:
+        for one in sets:
+            self._draft.add_set(one.signed, one.first_no, one.last_no)
+            assert self._draft.acknowledge(one.receipt)
 
     async def acknowledge(self, receipt: Acknowledgement) -> bool:
         return self._draft.acknowledge(receipt)
@@ -258,6 +270,13 @@ class MemoryLocalStore:
         async with self._mount.writing("clear halt") as draft:
             draft.amend(halt=None, adopted_at_ms=None, schedule=Schedule(), trouble=None)
 
+    async def is_behind(self) -> bool:
+        return (await self._mount.read()).row.is_behind
+
+    async def set_behind(self, *, is_behind: bool) -> None:
+        async with self._mount.writing("behind") as draft:
+            draft.amend(is_behind=is_behind)
+
     async def signing_kids(self) -> set[str]:
         return {held.kid for held in (await self._mount.read()).sets.values()}
 
@@ -288,8 +307,28 @@ class MemoryLocalStore:
         return (await self._mount.read()).complaints.get(key)
 
     async def complaints(self, wanted: ComplaintFilter) -> list[HeldComplaint]:
-        held = sorted((await self._mount.read()).complaints.values(), key=lambda one: -one.no)
-        return [one for one in held if _is_wanted(one, wanted)][: wanted.limit]
+        complaints = (await self._mount.read()).complaints.values()
+        order = _by_number if wanted.slots is None else _by_slot
+        return [one for one in sorted(complaints, key=order) if _is_wanted(one, wanted)][: wanted.limit]
+
+    async def unmeasured(self, limit: int) -> list[HeldComplaint]:
+        complaints = (await self._mount.read()).complaints.values()
+        return sorted((one for one in complaints if one.slot is None), key=lambda one: one.no)[:limit]
+
+    async def closing(self, last_slot: int, after: tuple[int, int] | None, limit: int) -> list[HeldComplaint]:
+        wanted = ComplaintFilter([State.ANSWERED], slots=(0, last_slot), after=after, limit=1_000_000)
+        found = await self.complaints(wanted)
+        return [one for one in found if one.slot is not None and one.slot & 3 == Duty.CLOSE][:limit]
+
+    async def measure_by(self, tables_mark: bytes) -> bool:
+        if (await self._mount.read()).row.tables_mark == tables_mark:
+            return False
+        async with self._mount.writing("measure by") as draft:
+            for held in list(draft.complaints.values()):
+                if held.state.state < State.CLOSED:
+                    draft.complaints[held.key] = replace(held, slot=None)
+            draft.amend(tables_mark=tables_mark)
+        return True
 
     async def complaint_changes(self, complaint_no: int) -> list[HeldChange]:
         state = await self._mount.read()
@@ -390,6 +429,22 @@ def _cuttable(state: LocalState, limit: int) -> Cuttable:
     return Cuttable(row.epoch, end, row.seen, lines[:limit])
 
 
+def _by_number(held: HeldComplaint) -> tuple[int, int]:
+    return -held.no, 0
+
+
+def _by_slot(held: HeldComplaint) -> tuple[int, int]:
+    return -1 if held.slot is None else held.slot, held.no
+
+
+def _is_due(held: HeldComplaint, wanted: ComplaintFilter) -> bool:
+    if wanted.slots is None:
+        return True
+    slot, (first, last) = held.slot, wanted.slots
+    is_between = slot is not None and slot < NOTHING_DUE and first <= slot <= last
+    return is_between and (wanted.after is None or _by_slot(held) > wanted.after)
+
+
 def _is_wanted(held: HeldComplaint, wanted: ComplaintFilter) -> bool:
     state, source = held.state, held.state.source
     told = {
@@ -407,6 +462,7 @@ def _is_wanted(held: HeldComplaint, wanted: ComplaintFilter) -> bool:
         and (wanted.changed_from_ms is None or held.changed_at_ms >= wanted.changed_from_ms)
         and (wanted.received_from_ms is None or parse_timestamp(state.received_at) >= wanted.received_from_ms)
         and (wanted.received_to_ms is None or parse_timestamp(state.received_at) <= wanted.received_to_ms)
+        and _is_due(held, wanted)
         and all(getattr(wanted, name) in (None, value) for name, value in told.items())
     )
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from node.store.complaint_place import SLOT_MAX, place_of, slot_at, state_at
+from node.deadlines.clocks import Duty
+from node.deadlines.slot import SLOT_MAX
+from node.store.complaint_place import place_of, slot_at, state_at
 from node.store.projection_reading import SAME_HASH_MAX, SUMMED
 from node.store.projection_records import (
     ComplaintRow,
@@ -23,7 +25,7 @@ from node.store.projection_records import (
     step_is_stale,
     tracking_is_stale,
 )
-from node.store.projection_sums import COMPLAINTS, OPEN_STATES, PLAIN
+from node.store.projection_sums import COMPLAINTS, DUTY, OPEN_STATES, PLAIN
 from sync_protocol.inbox import Note
 from tests.sim.disk import Mount
 from tests.sim.hub_state import UniqueViolation
@@ -41,10 +43,12 @@ class ProjectionState:
     inbox: dict[tuple[str, int], InboxRow] = field(default_factory=dict)
     tracked: dict[tuple[int, bytes], None] = field(default_factory=dict)
     tracked_to: int = 0
+    gaps: list[tuple[str, int, int]] = field(default_factory=list)
+    mark: bytes = b""
 
     def copy(self) -> ProjectionState:
         rows = (dict(self.complaints), list(self.refused), dict(self.totals), dict(self.heard), dict(self.inbox))
-        return ProjectionState(self.cursor, *rows, dict(self.tracked), self.tracked_to)
+        return ProjectionState(self.cursor, *rows, dict(self.tracked), self.tracked_to, list(self.gaps), self.mark)
 
     def add_rows(self, step: ProjectionStep) -> None:
         """Everything of a step but the cursor."""
@@ -63,6 +67,7 @@ class ProjectionState:
             if (told.agency, told.place) in self.inbox:
                 raise UniqueViolation("unique: an agency is told twice of one change")
             self.inbox[told.agency, told.place] = told
+        self.gaps += step.gaps
 
 
 class MemoryProjectionStore:
@@ -90,15 +95,39 @@ class MemoryProjectionStore:
         return state.cursor, state.complaints.get(key)
 
     async def complaints_of(
-        self, agency: int, states: Sequence[int], after: tuple[int, int] | None, limit: int
+        self,
+        agency: int,
+        states: Sequence[int],
+        after: tuple[int, int] | None,
+        limit: int,
+        slots: tuple[int, int] = (0, SLOT_MAX),
     ) -> tuple[Cursor, list[ComplaintRow]]:
         state = await self._mount.read()
-        ranges = [(place_of(agency, one, 0), place_of(agency, one, SLOT_MAX)) for one in states]
+        ranges = [(place_of(agency, one, slots[0]), place_of(agency, one, slots[1])) for one in states]
         rows = [row for row in state.complaints.values() if any(a <= row.place <= b for a, b in ranges)]
-        ordered = sorted(rows, key=lambda row: (slot_at(row.place), row.number))
-        return state.cursor, [row for row in ordered if after is None or (slot_at(row.place), row.number) > after][
-            :limit
-        ]
+        return state.cursor, _page(rows, after, limit)
+
+    async def overdue(
+        self, last_slot: int, after: tuple[int, int] | None, limit: int
+    ) -> tuple[Cursor, list[ComplaintRow]]:
+        state = await self._mount.read()
+        rows = [row for row in state.complaints.values() if slot_at(row.place) <= last_slot]
+        return state.cursor, _page([row for row in rows if row.place & 3 != Duty.CLOSE], after, limit)
+
+    async def duties(self, agencies: tuple[str, str], hour: str) -> tuple[Cursor, list[tuple[str, str, bool, int]]]:
+        state = await self._mount.read()
+        sums: dict[tuple[str, str, bool], int] = {}
+        for name, count in state.totals.items():
+            figure, agency, key, at = name.split("/")
+            if figure == DUTY and agencies[0] <= agency <= agencies[1]:
+                sums[agency, key, at <= hour] = sums.get((agency, key, at <= hour), 0) + count
+        return state.cursor, [(*words, sums[words]) for words in sorted(sums)]
+
+    async def gaps(self) -> list[tuple[str, int, int]]:
+        return sorted((await self._mount.read()).gaps)
+
+    async def tables_mark(self) -> bytes:
+        return (await self._mount.read()).mark
 
     async def complaints_minted(
         self, first: bytes, end: bytes, agency: int | None, states: Sequence[int], limit: int
@@ -151,8 +180,8 @@ class MemoryProjectionStore:
         return state.cursor, dict(state.heard)
 
     async def totals(self) -> tuple[Cursor, dict[str, int]]:
-        state = await self._mount.read()
-        return state.cursor, dict(state.totals)
+        cursor, rows = await self.figures(TotalsWanted())
+        return cursor, {row.name: row.total for row in rows}
 
     async def last_heard(self) -> dict[str, int | None]:
         return dict((await self._mount.read()).heard)
@@ -192,12 +221,18 @@ class MemoryProjectionStore:
     async def tracked(self, number_hash: int) -> list[bytes]:
         return [key for number, key in (await self._mount.read()).tracked if number == number_hash][:SAME_HASH_MAX]
 
-    async def clear(self) -> None:
+    async def clear(self, tables_mark: bytes = b"") -> None:
         async with self._mount.writing("clear") as draft:
             empty = ProjectionState()
             draft.cursor, draft.complaints, draft.refused = empty.cursor, empty.complaints, empty.refused
             draft.totals, draft.heard, draft.inbox = empty.totals, empty.heard, empty.inbox
             draft.tracked, draft.tracked_to = empty.tracked, empty.tracked_to
+            draft.gaps, draft.mark = empty.gaps, tables_mark
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _page(rows: list[ComplaintRow], after: tuple[int, int] | None, limit: int) -> list[ComplaintRow]:
+    ordered = sorted(rows, key=lambda row: (slot_at(row.place), row.number))
+    return [row for row in ordered if after is None or (slot_at(row.place), row.number) > after][:limit]

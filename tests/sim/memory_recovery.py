@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from node.store.hub_records import MissingSet, RecoveredLeaf, StoredSet
-from tests.sim.disk import Mount
-from tests.sim.hub_state import HubState
+from tests.sim.memory_files import MemoryFiles
 
 
-class MemoryRecovery:
+class MemoryRecovery(MemoryFiles):
     """A part of MemoryHubStore."""
-
-    def __init__(self, mount: Mount[HubState]) -> None:
-        self._mount = mount
 
     async def keep_leaves(self, leaves: Sequence[RecoveredLeaf], *, instead: bool = False) -> None:
         async with self._mount.writing("keep leaves") as draft:

@@ -25,7 +25,7 @@ from tests.sim.process import Process, look_at
 
 HUB_URL: Final = "http://127.0.0.1:8700"
 SILENCE_S: Final = 60.0  # after that a caller gives up (node/link/transport.py)
-CAPTURED_MAX: Final = 60  # what an eavesdropper keeps
+CAPTURED_MAX: Final = 200  # what an eavesdropper keeps
 
 
 class Server(Protocol):
@@ -41,7 +41,7 @@ class Listener(Protocol):
 
     def sent(self, process: Process, request: Request) -> None: ...
 
-    def answered(self, request: Request, reply: Reply) -> None: ...
+    def answered(self, request: Request, reply: Reply, *, may_fail: bool) -> None: ...
 
 
 @dataclass
@@ -86,6 +86,7 @@ class Network:
 
     async def deliver(self, request: Request) -> Reply | None:
         """To the hub, if one listens and lives until it has answered."""
+        failed = self.faults.failed_writes
         task = self.server.admit(request)
         if task is None:
             return None
@@ -93,7 +94,7 @@ class Network:
         await asyncio.wait([task], timeout=SILENCE_S)
         if not task.done() or task.cancelled() or task.exception() is not None:
             return None
-        self.listener.answered(request, task.result())
+        self.listener.answered(request, task.result(), may_fail=self.faults.failed_writes != failed)
         return task.result()
 
     def _deliver_late(self, request: Request, after_s: float) -> None:

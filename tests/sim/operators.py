@@ -10,11 +10,13 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from node.hub.hub import Hub
 from node.local.hub_evidence import Contradiction
 from sync_protocol.errors import Refused
 from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.values import AgencyId
-from tests.sim.machines import HubMachine, NodeMachine
+from tests.sim.hub_machine import HubMachine
+from tests.sim.machines import NodeMachine
 from tests.sim.witness import Witness
 
 _COPIES: Final = frozenset({HaltReason.COPY_ALIVE, HaltReason.FORKED})
@@ -53,7 +55,7 @@ class Operators:
     def waive(self, machine: NodeMachine, kept: dict[str, None]) -> None:
         """What its disk had beyond `kept` and the hub has not is lost with it, by no fault of the program."""
         self.waived |= {
-            change for change in machine.promised if change not in kept and change not in self.witness.where
+            change for change in machine.promised if change not in kept and change not in self.witness.log.where
         }
 
     async def enrol(self, machine: NodeMachine) -> bool:
@@ -62,12 +64,11 @@ class Operators:
         vkey = ""
         while machine.is_on:
             if token is None:
-                invited = await self.hub.ask(lambda hub: hub.invite(machine.agency))
-                serving = self.hub.hub
-                if not isinstance(invited, str) or serving is None:
+                invited = await self.hub.ask(lambda hub: _invite(hub, machine.agency))
+                if not isinstance(invited, tuple):
                     await asyncio.sleep(PATIENCE_S)
                     continue
-                token, vkey = invited, serving.log.roster.vkey.format()
+                token, vkey = invited
             outcome = await machine.enrol(vkey, token)
             if isinstance(outcome, int):
                 return True
@@ -111,3 +112,8 @@ class Operators:
         outcome = await self.hub.ask(lambda hub: hub.revoke(agency))
         self.tell(f"{agency} revoked: {type(outcome).__name__}")
         return isinstance(outcome, tuple)
+
+
+async def _invite(hub: Hub, agency: AgencyId) -> tuple[str, str]:
+    """`simpul hub invite` (node/wiring/hub.py): token and vkey."""
+    return await hub.invite(agency), hub.log.roster.vkey.format()

@@ -7,15 +7,15 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
-from node.hub.deadlines import Deadlines
+from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.hub.hub import Hub
 from node.hub.statements import RulesDraft
 from node.local.pusher import Pusher
-from node.wiring.hub_parts import deadlines_of_tables
 from sync_protocol.values import AgencyId, Digest
 from tests.sim.disk import Disk
 from tests.sim.memory_hub import MemoryHubStore
 from tests.sim.memory_local import MemoryLocalStore
+from tests.sim.memory_locks import MemoryLockStore
 from tests.sim.memory_projection import MemoryProjectionStore
 from tests.sim.process import Process
 
@@ -58,6 +58,7 @@ class Parts:
     local_store: type[MemoryLocalStore] = MemoryLocalStore
     hub_store: type[MemoryHubStore] = MemoryHubStore
     projection: type[MemoryProjectionStore] = MemoryProjectionStore
+    lock: type[MemoryLockStore] = MemoryLockStore
     lease: type[MemoryLease] = MemoryLease
     pusher: type[Pusher] = Pusher
     hub: type[Hub] = Hub

@@ -28,6 +28,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_alive = True
+        self._stopped_until_s = 0.0
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._at_death: list[Callable[[], None]] = []
         self._at_crash: list[Callable[[], None]] = []
@@ -39,6 +40,16 @@ class Process:
         """Raises Killed once it is dead."""
         if not self.is_alive:
             raise Killed(self.name)
+
+    def stop_for(self, seconds: float) -> None:
+        """As a machine that is suspended: it writes nothing, and does not know how long."""
+        self._stopped_until_s = asyncio.get_running_loop().time() + seconds
+
+    async def runs(self) -> None:
+        """Once it is not stopped any more. Others get a turn first. Raises Killed."""
+        self.check()
+        await asyncio.sleep(self._stopped_until_s - asyncio.get_running_loop().time())
+        self.check()
 
     def at_death(self, let_go: Callable[[], None]) -> None:
         """What the kernel does for whoever ends."""

@@ -11,6 +11,7 @@ from sync_protocol.statement import Role
 from tests.sim.faults import Rates
 from tests.sim.hostile import Hostile
 from tests.sim.machines import Machine, NodeMachine
+from tests.sim.mirror import Shown
 from tests.sim.reporters import some_commands
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DAY_S: Final = 86_400.0
 ASKED_MAX: Final = 4
+DEED_S: Final = 4 * 3600.0  # an enrolment waits until the hub signs again
 Deed = Callable[[], Awaitable[None]]
 
 
@@ -44,7 +46,12 @@ class Schedule:
             repeated=self._perhaps(0.2),
             stale_reply=self._perhaps(0.05),
             delay_s=draw.choice((0.05, 0.5, 5.0)),
+            write_s=draw.choice((0.02, 0.1) if world.has_several else (0.0, 0.0, 0.0, 0.1)),
+            lost_turn=self._perhaps(0.1) if world.has_several else 0.0,
+            lost_word=self._perhaps(0.5),
         )
+        world.hub_operators.may_lose_turns = world.faults.rates.lost_turn > 0
+        self._loses_hubs = draw.random() < 0.35
         self._has_clones = draw.random() < 0.35
         self._has_keys = draw.random() < 0.4
         self._is_attacked = draw.random() < 0.4
@@ -66,6 +73,8 @@ class Schedule:
             (1, self.set_a_clock),
             (0.7, self.long_silence),
         ]
+        if self._loses_hubs:
+            deeds += [(3, self.back_up_the_hub), (1, self.put_the_hub_back), (1, self.bring_a_copy)]
         if self._has_clones:
             deeds += [(4, self.back_up), (3, self.put_back), (3, self.copy)]
         if self._has_keys:
@@ -87,7 +96,9 @@ class Schedule:
             task.add_done_callback(self._tasks.discard)
             await asyncio.sleep(self.random.expovariate(1 / pace_s))
         if self._tasks:
-            await asyncio.wait(list(self._tasks))
+            await asyncio.wait(list(self._tasks), timeout=DEED_S)
+        if self._tasks and not self.world.witness.violations:
+            self.world.witness.violated(f"{len(self._tasks)} deeds never ended")
 
     async def _do(self, deed: Deed) -> None:
         await deed()
@@ -99,7 +110,7 @@ class Schedule:
         return self.random.choice([machine for machine in self.world.nodes if machine.is_on])
 
     def _machine(self) -> Machine:
-        return self.random.choice([self.world.hub, *self.world.nodes])
+        return self.random.choice([*self.world.hub.children, *self.world.nodes])
 
     async def record(self) -> None:
         await self._record(self.random.randrange(1, 4))
@@ -122,12 +133,16 @@ class Schedule:
         machine.kill()
 
     async def kill_the_hub(self) -> None:
-        self.world.tell("hub is killed")
-        self.world.hub.kill()
+        """One of its processes, or all."""
+        children = self.world.hub.children
+        for child in children if self.random.random() < 0.3 else [self.random.choice(children)]:
+            self.world.tell(f"{child.name} is killed")
+            child.kill()
 
     async def restart_the_hub(self) -> None:
-        self.world.tell("hub is restarted")
-        await self.world.hub.stop()
+        child = self.random.choice(self.world.hub.children)
+        self.world.tell(f"{child.name} is restarted")
+        await child.stop()
 
     async def cut_a_line(self) -> None:
         name = self._node().name
@@ -205,6 +220,17 @@ class Schedule:
         role = self.random.choice((Role.LOG, Role.REGISTRAR))
         self.world.tell(f"hub rotates its {role} key")
         await self.world.hub.ask(lambda hub: hub.rotate(role))
+
+    async def back_up_the_hub(self) -> None:
+        self.world.hub.back_up()
+
+    async def put_the_hub_back(self) -> None:
+        await self.world.hub_operators.put_back()
+
+    async def bring_a_copy(self) -> None:
+        """Somebody does at once what could wait for the nodes."""
+        if self.world.hub_operators.is_behind:
+            await self.world.hub_operators.bring_a_copy(self.random.choice(list(Shown)))
 
     async def attack(self) -> None:
         await self.hostile.attack()

@@ -14,9 +14,13 @@ from tests.sim.world import run_seed
 
 FOUND: Final = {
     20: "an operator's take-over after the key was revoked: a fresh token comes first (operators.py)",
+    42: "an enrolment that nobody had published was answered all the same (tests/edge/test_hub_processes.py)",
     57: "an erasure in a set with fewer words than it announces stopped the projector (tests/edge/test_hub_poison.py)",
     64: "a pending key that a copy had used was asked for, for ever (tests/edge/test_spent_keys.py)",
+    71: "a rotation that arrived late halted its node (tests/edge/test_spent_keys.py)",
     76: "words erased in a set that was then withdrawn were announced again (tests/store/test_local_epochs.py)",
+    245: "erased words stayed in what a refill had gathered, when its process died at the end (node/hub/restoring.py)",
+    307: "a recovering hub was shown everything again every few seconds (tests/edge/test_hub_refill.py)",
 }
 
 

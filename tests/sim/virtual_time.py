@@ -10,13 +10,14 @@ import asyncio
 import contextvars
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+TURNS_MAX: Final = 100_000  # of the loop at one moment; the most that a world of 25 nodes does at once is a hundredth
 
 
 class Stuck(AssertionError):
-    """Everybody waits for somebody, and nothing will ever happen."""
+    """Everybody waits for somebody, and nothing will ever happen; or something happens for ever, and time stands."""
 
 
 class _Leaps:
@@ -24,12 +25,18 @@ class _Leaps:
 
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None) -> list[Any]:
         if timeout is None:
             raise Stuck("nothing is scheduled, and the simulation has not ended")
+        self._turns += 1
         if timeout > 0:
+            self._turns = 0
             self._loop.leap(timeout)
+        elif self._turns > TURNS_MAX:
+            tasks = [task for task in asyncio.all_tasks(self._loop) if not task.done()]
+            raise Stuck(f"time stands still at {self._loop.time()}: {tasks}")
         return []
 
 

@@ -74,6 +74,8 @@ async def place(where: Path | str) -> AsyncIterator[Place]:
         await engine.dispose()
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index complaint_due")
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
 @pytest.mark.parametrize(("tree", "revision", "metadata", "schema"), TREES, ids=[tree for tree, *_ in TREES])
 async def test_migrating_makes_the_tables_that_the_program_uses(
     tree: str, revision: str, metadata: MetaData, schema: str, place: Place
@@ -81,9 +83,11 @@ async def test_migrating_makes_the_tables_that_the_program_uses(
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         found = compare_metadata(context, metadata)
+        # Expressions cannot be read back: that queries find this index is seen in their plans.
+        incomparable = {"complaint_due"}
         if connection.dialect.name == "postgresql":  # there the index has the column that SQLite adds by itself
-            found = [difference for difference in found if getattr(difference[1], "name", "") != "complaint_place"]
-        return list(found)
+            incomparable.add("complaint_place")
+        return [difference for difference in found if getattr(difference[1], "name", "") not in incomparable]
 
     engine = await place.engine(schema)
     await migrate(engine, tree)
@@ -105,6 +109,7 @@ def spelled(metadata: MetaData, path: Path) -> dict[str, list[str]]:
     return tables
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index complaint_due")
 @pytest.mark.parametrize(("tree", "metadata"), [(tree, metadata) for tree, _, metadata, _ in TREES])
 async def test_the_tables_in_sqlite_are_spelled_as_the_program_spells_them(
     tree: str, metadata: MetaData, tmp_path: Path

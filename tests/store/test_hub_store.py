@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.hub.ports import HubStore
-from node.store.hub_records import Fork, Grant, GrownLeaf, Invitation, LogLeaf
+from node.store.hub_records import Fork, Grant, GrownLeaf, Invitation, LogLeaf, NamedFile
 from node.store.hub_store import SqlHubStore
 from node.store.postgres_hub import PostgresHubStore
 from sync_protocol.errors import Corrupt, Unavailable
@@ -164,6 +164,20 @@ async def test_large_frames_go_in_with_everything_else_or_not_at_all(store: HubS
     assert await store.set_parts(2) is None
 
 
+async def test_sets_come_with_their_frames_in_order_until_there_are_bytes_enough(store: HubStore) -> None:
+    bare = replace(a_set(2, "33.75", 3, hidden=3), changes_frame=b"", contents_frame=b"")
+    sets = [a_set(0, "33.75", 1), a_set(1, "33.75", 2), bare, a_set(3, "33.75", 4), a_set(4, "35.71", 1)]
+    await store.append(replace(commit_of(0, *sets), is_restored=True))
+    frames = [(one.stored, (one.changes_frame, one.contents_frame)) for one in sets]
+    frames[2] = (bare.stored, None)  # type: ignore[assignment]
+    assert await store.sets_from("33.75", 1, 9, 1_000) == frames[:4]
+    assert await store.sets_from("33.75", 3, 9, 1_000) == frames[2:4]
+    assert await store.sets_from("33.75", 1, 2, 1_000) == frames[:2]
+    assert await store.sets_from("33.75", 1, 9, 20) == frames[:2]
+    assert await store.sets_from("33.75", 1, 9, 1) == frames[:1]
+    assert await store.sets_from("33.75", 5, 9, 1_000) == []
+
+
 async def test_only_heads_that_moved_since_a_place_are_asked_for(store: HubStore) -> None:
     await store.append(commit_of(0, a_set(0, "33.75", 1), a_set(1, "35.71", 1)))
     await store.append(commit_of(2, a_set(2, "33.75", 2)))
@@ -209,6 +223,7 @@ async def test_contents_are_replaced_only_if_nobody_else_did(store: HubStore) ->
     assert not await store.replace_contents(new.stored, completed, b"stale", [])
     assert await store.set_parts(0) == (b"changes 0", b"more")
     assert await store.erased_leaves(0) == {b"L" * 32}
+    assert await store.erased_lines() == {(0, b"L" * 32)}
     found = await store.set_at(0)
     assert found is not None
     assert (found.hidden, found.erased) == (1, 1)
@@ -262,3 +277,39 @@ async def test_everything_survives_reopening(opener: tuple[Opener, Opener]) -> N
 async def test_a_database_without_schema_is_not_opened(opener: tuple[Opener, Opener]) -> None:
     with pytest.raises(Corrupt, match="schema none"):
         await opener[1]()
+
+
+def a_named_file(
+    index: int, leaf: bytes, *, agency: str = "33.75", file: bytes = b"f" * 32, size: int = 7
+) -> NamedFile:
+    return NamedFile(index, leaf, agency, b"complaint", file, size)
+
+
+async def test_files_are_found_by_the_lines_that_name_them_until_these_are_erased(store: HubStore) -> None:
+    await store.append(commit_of(0, a_set(0, "33.75", 1, hidden=0), a_set(1, "35.71", 1)))
+    first, second = a_named_file(0, b"one"), a_named_file(1, b"two", agency="35.71")
+    assert await store.add_file(second)
+    assert await store.add_file(first)
+    assert await store.add_file(first)
+    assert await store.lines_naming(b"f" * 32) == [first, second]
+    assert await store.files_to_erase(10) == []
+    held = await store.set_at(0)
+    assert held is not None
+    assert await store.replace_contents(held, replace(held, erased=held.erased + 1), b"frame", [b"one"])
+
+    assert await store.lines_naming(b"f" * 32) == [second]
+    assert await store.files_to_erase(10) == [first]
+    assert await store.named_among([b"f" * 32, b"g" * 32]) == {b"f" * 32}
+    await store.forget_file(first)
+    assert await store.files_to_erase(10) == []
+    assert not await store.add_file(first)
+    assert await store.lines_naming(b"f" * 32) == [second]
+
+
+async def test_a_file_that_two_lines_name_takes_its_room_once(store: HubStore) -> None:
+    await store.add_file(a_named_file(0, b"one", size=7))
+    await store.add_file(a_named_file(1, b"two", size=7))
+    await store.add_file(a_named_file(1, b"three", file=b"g" * 32, size=5))
+    await store.add_file(a_named_file(2, b"four", agency="35.71", file=b"h" * 32, size=90))
+    assert await store.file_bytes_of("33.75") == 12
+    assert await store.file_bytes_of("13.71") == 0

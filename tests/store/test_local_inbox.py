@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from node.local.ports import LocalStore
-from node.store.local_records import ComplaintFilter, ForeignSet, Refusal, WrittenChange
+from node.store.local_records import ComplaintFilter, WrittenChange
+from node.store.shared_records import ForeignSet, Refusal
 from tests.store.conftest import LocalOpener
 from tests.store.local_samples import AGENCY, IDENTITY, SEEN, cut, key_of, receipt, record
 

@@ -10,6 +10,7 @@ import pytest
 from node.local.ports import LocalStore
 from node.store.complaint_keys import complaint_of
 from node.store.local_records import (
+    AdoptedSet,
     Answer,
     ApiToken,
     ChainEnd,
@@ -247,6 +248,37 @@ async def test_a_halt_stays_until_it_is_cleared_and_the_first_reason_counts(stor
     assert (await store.outbox()).halt == Halt(HaltReason.COPY_ALIVE, "first")
     await store.clear_halt()
     assert (await store.outbox()).halt is None
+
+
+async def test_adopted_sets_stand_in_the_chain_with_their_receipts_and_bytes(store: LocalStore) -> None:
+    await record(store, 1, 2, 3)
+    async with store.transaction() as transaction:
+        await transaction.add_adopted([])
+        await transaction.add_adopted(
+            [
+                AdoptedSet(signed(4, 1, 2), 1, 2, receipt(1, epoch=4)),
+                AdoptedSet(signed(9, 2, 0), 3, 2, receipt(2, epoch=9)),
+            ]
+        )
+    view = await store.outbox()
+    assert (view.signed_seq, view.acknowledged_seq, view.unsent, view.pending_epoch) == (2, 2, 1, None)
+    assert await store.last_receipt_at_ms() == 5_002
+    for seq, epoch in ((1, 4), (2, 9)):
+        held = await store.live_set(seq)
+        assert held is not None
+        assert (held.epoch, held.status, held.index, held.attempts) == (epoch, SetStatus.ACKNOWLEDGED, 10 + seq, 0)
+        assert await store.set_frames(held.id) == (b"head", b"contents")
+        assert await store.set_receipt(held.id) == b"receipt %d" % seq
+    with pytest.raises(Corrupt, match="signed before"):
+        async with store.transaction() as transaction:
+            await transaction.add_adopted([AdoptedSet(signed(9, 2), 3, 3, receipt(2, epoch=9))])
+
+
+async def test_that_a_node_is_behind_is_remembered_until_it_is_not(store: LocalStore) -> None:
+    assert not await store.is_behind()
+    for is_behind in (True, True, False):
+        await store.set_behind(is_behind=is_behind)
+        assert await store.is_behind() is is_behind
 
 
 async def test_sets_of_which_the_hub_lacks_lines_are_named_until_they_were_shown_often_enough(

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from node.hub.file_turn import FileTurn
 from node.hub.lock import FileLockStore
 from node.hub.ports import LockStore, Turn
+from node.store.hub_records import KeptErasure
 from node.store.postgres_lock import APPENDING, LEADING, PROJECTING, PostgresLockStore, PostgresTurn
 from sync_protocol.errors import Corrupt
 from tests.postgres import driver_dsn
@@ -158,6 +159,17 @@ async def test_statements_are_kept_by_place_and_a_later_one_counts(lock: LockSto
     assert await lock.statements_kept_to() == 7
     with pytest.raises(AssertionError):
         await lock.keep_statements([(8, b"m.n.o")])
+
+
+async def test_erasures_are_kept_in_order_for_everybody_and_nothing_is_held_for_it(
+    lock: LockStore, other: LockStore
+) -> None:
+    assert await lock.erasures() == []
+    first, second = KeptErasure(7, (0, 3), frozenset({b"a" * 32, b"b" * 32})), KeptErasure(2, (), frozenset())
+    await lock.keep_erasures([first])
+    async with other.hold():
+        await lock.keep_erasures([second, first])
+    assert await other.erasures() == [first, second, first]
 
 
 async def test_holders_take_turns_among_tasks_and_openings(lock: LockStore, other: LockStore) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from node.store import projection_postgres
+from node.store import projection_postgres, projection_reading
 from node.store.postgres import LOST, PROJECTION_SCHEMA
 from node.store.projection_postgres import COPY_FROM_ROWS, PostgresProjectionStore
 from node.store.projection_records import ComplaintRow, Cursor, ProjectionStep, RefusedChange
@@ -163,11 +164,25 @@ async def test_a_step_whose_connection_breaks_while_it_waits_is_not_repeated_and
     assert await store.cursor() == whole_step(1, 1).cursor
 
 
+async def test_what_is_overdue_is_found_by_the_index_of_what_is_due(
+    two: tuple[PostgresProjectionStore, Any], server: Any
+) -> None:
+    store = two[0]
+    await store.commit(replace(whole_step(1, 0), born=[row(5_000 + n) for n in range(2_000)]))
+    await server.execute("ANALYZE")
+    values = {"slot": 5, "number": 1, "last": 5_100, "rows": 51}
+    async with store.readers.connect() as connection:
+        lines = (await connection.execute(text(f"EXPLAIN {projection_reading.OVERDUE.text}"), values)).all()
+    shown = "\n".join(line[0] for line in lines)
+    assert shown.count("Index Scan using complaint_due") == 3, "two walks, and the rows that they found"
+    assert "Seq Scan" not in shown
+
+
 async def test_a_step_finds_every_row_by_an_index(two: tuple[PostgresProjectionStore, Any], server: Any) -> None:
     store = two[0]
     await store.commit(replace(whole_step(1, 0), born=[row(5_000 + n) for n in range(2_000)]))
     await server.execute("ANALYZE")
-    arrays = ", ".join(["'{}'"] * 27)
+    arrays = ", ".join(["'{}'"] * 30)
 
     async def plan(driver: Any) -> str:
         await driver.execute(f"PREPARE step AS {projection_postgres._STEP}")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from node.hub.ports import ProjectionStore
+from node.hub.projection_ports import ProjectionStore
 from node.store.complaint_keys import complaint_key
 from node.store.migration import migrate, revision_of
 from node.store.postgres import PROJECTION_SCHEMA, create_schema, open_for_migration

@@ -9,11 +9,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from node.hub.ports import ProjectionStore
+from node.deadlines.clocks import Duty
+from node.deadlines.slot import HOUR_MS, Due, slot_of, slots_due
+from node.hub.projection_ports import ProjectionStore
 from node.store import projection_reading
 from node.store.complaint_keys import complaint_key, complaint_of
-from node.store.complaint_place import place_of
+from node.store.complaint_place import place_of, slot_at
 from node.store.projection_postgres import COPY_FROM_ROWS, PostgresProjectionStore
 from node.store.projection_records import (
     ComplaintRow,
@@ -280,3 +283,87 @@ async def test_what_was_committed_is_there_after_opening_again(store: Projection
     again = await opener()
     assert await again.load([FIRST]) == {FIRST: b"x"}
     await again.close()
+
+
+def overdue_row(number: int, agency: int, state: State, slot: int) -> ComplaintRow:
+    key = number.to_bytes(16, "big") + b"33.75"
+    return ComplaintRow(key, place_of(agency, state, slot), b"s", pointer(1, number))
+
+
+async def test_what_is_overdue_comes_from_all_agencies_in_pages_and_without_what_closes_itself(
+    store: ProjectionStore,
+) -> None:
+    settle, close = Duty.SETTLE, Duty.CLOSE
+    rows = [
+        overdue_row(1, 3, State.ASSIGNED, slot_of(Due(50, settle), 0)),
+        overdue_row(2, 9, State.RECEIVED, slot_of(Due(40, Duty.VERIFY), 0)),
+        overdue_row(3, 9, State.ANSWERED, slot_of(Due(30, close), 0)),
+        overdue_row(4, 3, State.CLOSED, slot_of(None, 1)),
+        overdue_row(5, 4, State.ASSIGNED, slot_of(Due(50, settle), 0)),
+        overdue_row(6, 3, State.ASSIGNED, slot_of(Due(51, settle), 0)),
+    ]
+    await store.commit(replace(step_to(1), born=rows))
+    last = slots_due("overdue", 50 * HOUR_MS)[1]
+    cursor, found = await store.overdue(last, None, 10)
+    assert (cursor.size, [row.number & 0xFFFF for row in found]) == (1, [2, 1, 5])
+    for seen in range(3):
+        place = (slot_at(found[seen].place), found[seen].number)
+        assert (await store.overdue(last, place, 10))[1] == found[seen + 1 :]
+    assert (await store.overdue(last, None, 2))[1] == found[:2]
+
+
+async def test_what_is_overdue_is_found_by_the_index_of_what_is_due(tmp_path: Path) -> None:
+    """Both walks of it, in SQLite; PostgreSQL has the same index, spelt alike."""
+    store = await SqlProjectionStore.create_or_open(tmp_path / "projection.db")
+    try:
+        async with store.readers.connect() as connection:
+            values = {"slot": 1, "number": 1, "last": 9, "rows": 5}
+            query = text(f"EXPLAIN QUERY PLAN {projection_reading.OVERDUE.text}")
+            plan = [row[3] for row in (await connection.execute(query, values)).all()]
+    finally:
+        await store.close()
+    walks = [line for line in plan if "complaint_due" in line]
+    assert len(walks) == 2, plan
+    assert not [line for line in plan if line == "SCAN complaint"], plan
+
+
+async def test_an_agencys_list_may_be_of_some_slots_alone(store: ProjectionStore) -> None:
+    rows = [overdue_row(n, 3, State.ASSIGNED, slot_of(Due(n, Duty.SETTLE), 0)) for n in range(1, 6)]
+    await store.commit(replace(step_to(1), born=rows))
+    slots = (slot_of(Due(2, 0), 0), slot_of(Due(4, 3), 0))
+    _, found = await store.complaints_of(3, [State.ASSIGNED], None, 10, slots)
+    assert found == rows[1:4]
+    after = (slot_at(found[0].place), found[0].number)
+    assert (await store.complaints_of(3, [State.ASSIGNED], after, 1, slots))[1] == rows[2:3]
+
+
+async def test_duties_are_added_up_by_whether_their_hour_is_over(store: ProjectionStore) -> None:
+    totals = {
+        "duty/33.75/verify.late/": 2,
+        "duty/33.75/settle.open/00000040": 3,
+        "duty/33.75/settle.open/00000050": 4,
+        "duty/33.75/settle.open/00000051": 5,
+        "duty/64.72/settle.open/00000040": 1,
+        "applied/33.75//": 9,
+    }
+    await store.commit(replace(step_to(1), totals=totals))
+    assert await store.totals() == (step_to(1).cursor, {"applied/33.75//": 9})
+    _, rows = await store.duties(("33.75", "33.75"), "00000050")
+    assert [row for row in rows if "open" in row[1]] == [
+        ("33.75", "settle.open", False, 5),
+        ("33.75", "settle.open", True, 7),
+    ]
+    assert len((await store.duties(("33.75", "64.72"), ""))[1]) == 3
+    gone = {"duty/64.72/settle.open/00000040": -1}
+    await store.commit(replace(step_to(2, 1), totals=gone, has_tick=True))
+    assert [row for row in (await store.duties(("64.72", "64.72"), "9"))[1] if row[3]] == []
+
+
+async def test_absences_and_the_mark_of_the_tables_are_kept_until_everything_is_cleared(store: ProjectionStore) -> None:
+    assert await store.tables_mark() == b""
+    await store.clear(b"tables")
+    await store.commit(replace(step_to(1), gaps=[("64.72", 5, 9), ("33.75", 7, 8)]))
+    assert await store.gaps() == [("33.75", 7, 8), ("64.72", 5, 9)]
+    assert await store.tables_mark() == b"tables"
+    await store.clear(b"others")
+    assert (await store.gaps(), await store.tables_mark(), await store.cursor()) == ([], b"others", Cursor())

@@ -15,12 +15,12 @@ from node.channels.open311.mapping import Facts, Update, is_listed, service_requ
 from node.channels.open311.queries import RequestsWanted
 from node.channels.open311.reports import Reply, Report
 from node.channels.open311.services import Services
-from node.hub.complaint_lists import HOUR_MS
-from node.hub.deadlines import Duty
+from node.deadlines.clocks import Duty
+from node.deadlines.slot import HOUR_MS, due_of
 from node.hub.folding import PackedState, unpack_state
 from node.hub.hub import Hub
 from node.store.complaint_keys import complaint_key, complaint_of
-from node.store.complaint_place import due_of, slot_at
+from node.store.complaint_place import slot_at
 from node.store.projection_records import ComplaintRow
 from sync_protocol.errors import Refused, malformed
 from sync_protocol.transitions import State

@@ -19,7 +19,7 @@ from node.channels.open311.queries import RequestsWanted
 from node.channels.open311.reports import Reply, Report
 from node.channels.open311.services import Services
 from node.channels.open311.told import Lines, due_ms, is_looked_at, read_history, said_in, updates_in
-from node.hub.deadlines import Deadlines
+from node.deadlines.tables import Deadlines
 from node.local.evidence import find_complaint
 from node.local.ports import LocalStore
 from node.local.service import LocalService

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from node.channels.open311.mapping import PUBLIC_WORDS, UPDATE_WORDS, Said, Update, said_of
-from node.hub.deadlines import MARKS, Deadlines, Duty, begin, hour_of
+from node.deadlines.clocks import STARTS, Clocks, Duty, follow
+from node.deadlines.slot import HOUR_MS
+from node.deadlines.tables import Deadlines
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.line import Change, parse_change, parse_content
@@ -21,7 +23,6 @@ from sync_protocol.values import b64u_encode
 Lines: TypeAlias = Sequence[tuple[bytes, bytes | None]]
 History: TypeAlias = Sequence[tuple[Change, bytes | None]]
 
-HOUR_MS: Final = 3_600_000
 _FIRST: Final = frozenset({"received", "imported"})
 _WORDED: Final = frozenset({*_FIRST, "amended"})
 _TAKEN_UP: Final = frozenset({"verified", "assigned", "answered"})
@@ -61,12 +62,10 @@ def said_in(history: History) -> Said:
 
 def due_ms(state: ComplaintState, history: History, deadlines: Deadlines) -> int | None:
     """When the next step of the agency is due; that a complaint closes itself is nothing to be expected."""
-    clocks = None
+    clocks: Clocks | None = None
     for change, _ in history:
-        if clocks is None:
-            clocks = begin(change) if change.type in _FIRST else None
-        elif change.type in MARKS:
-            MARKS[change.type](clocks, hour_of(change.at))
+        if clocks is not None or change.type in STARTS:
+            clocks = follow(clocks, change)
     due = None if clocks is None else deadlines.due(state, clocks)
     return None if due is None or due.duty == Duty.CLOSE else due.hour * HOUR_MS
 

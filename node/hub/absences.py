@@ -1,0 +1,27 @@
+"""When hub and nodes were away, as of a size of the log: for the answers of the projection (docs/deadlines.md)."""
+
+from __future__ import annotations
+
+from node.deadlines.outages import Outages
+from node.hub.log import HubLog
+from node.hub.projection_ports import ProjectionStore
+
+
+class Absences:
+    """The hub's own are kept from one question to the next; ticks of a year are nine thousand."""
+
+    def __init__(self, log: HubLog, projection: ProjectionStore) -> None:
+        self._log = log
+        self._projection = projection
+        self._seen = Outages()
+
+    async def as_of(self, size: int) -> Outages:
+        """Up to the newest tick before that size; for reading."""
+        ticks = self._log.roster.ticks_before(size)
+        if len(ticks) < self._seen.ticks:  # the projection is folded again
+            self._seen = Outages()
+        for at_ms in ticks[self._seen.ticks :]:
+            self._seen.tick(at_ms)
+        seen = self._seen.copy()
+        seen.add(await self._projection.gaps())
+        return seen
