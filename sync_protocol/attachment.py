@@ -79,8 +79,8 @@ def announcements(change_set: ChangeSet, file: Digest) -> Iterator[Announcement]
     """
     manifest = change_set.manifest.manifest
     text = file.b64u.encode("ascii")
-    if text not in change_set.contents:
-        return
+    if text not in change_set.contents or change_set.contents.count(b"\n") > manifest.size - manifest.changes:
+        return  # no line names it; or more lines than were signed, so that the set cannot be a verified one
     change_lines = split_block(change_set.change_block)
     pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
     shown = [piece for piece in pieces if piece.line is not None and text in piece.line]

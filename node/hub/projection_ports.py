@@ -123,10 +123,6 @@ class ProjectionStore(Protocol):
         """The agencies that are told something from that place on."""
         ...
 
-    async def history_told(self, agency: str, key: bytes, before: int) -> int | None:
-        """Up to which place the agency was told a complaint's whole history last, before a place; None: never."""
-        ...
-
     async def holders(self, key: bytes) -> set[str]:
         """The agencies that were ever told of a complaint; a refusal of their own changes alone does not count."""
         ...

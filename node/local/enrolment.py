@@ -51,7 +51,7 @@ async def enrol_node(
         if refused.kind != "void-statement":
             raise
         # A key enters the log once, ever: this one was revoked or replaced, and the token asks for a new one.
-        keys.retire(Role.AGENCY)
+        asking.retire_refused()
         entered = await asking.once()
     evidence = Evidence.by_key(link, log_key)
     statements, roster = _prove(entered, evidence)
@@ -71,7 +71,7 @@ async def enrol_node(
     return entered.index
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asking:
     """One enrolment request, with whatever keys are in use when it is made."""
 
@@ -81,19 +81,27 @@ class _Asking:
     agency: AgencyId
     origin: str
     token: str
+    _kid: str = ""
 
     async def once(self) -> Entered:
         for role in (Role.AGENCY, Role.SEALING):
             if not self.keys.has(role):
                 self.keys.create(role, self.randomness.bytes(32))
+        signer = self.keys.signer(Role.AGENCY)
+        self._kid = signer.kid
         request = request_enrolment(
             origin=self.origin,
             agency=self.agency,
             token=self.token,
-            signer=self.keys.signer(Role.AGENCY),
+            signer=signer,
             sealing_public_key=self.keys.sealing_key().public_key,
         )
         return await self.link.enrol(request)
+
+    def retire_refused(self) -> None:
+        """The key that was asked with goes; not one that another process, enrolling here too, made meanwhile."""
+        if self.keys.has(Role.AGENCY) and self.keys.signer(Role.AGENCY).kid == self._kid:
+            self.keys.retire(Role.AGENCY)
 
 
 async def _begin_anew(store: LocalStore, seen: Seen) -> None:

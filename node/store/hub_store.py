@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,6 +17,7 @@ from node.store.hub_tables import HUB_REVISION, CheckpointRow, table_of
 from node.store.migration import bring_up_to_date, migrate
 from node.store.plain_connection import PlainConnection
 from node.store.sqlite import open_readers, open_writer, sqlite_url
+from node.store.sqlite_copy import rows_of
 from sync_protocol.errors import Unavailable
 
 HUB_DATABASE: Final = "hub's log database"
@@ -54,6 +56,16 @@ class SqlHubStore(SqlHubQueries):
             await store.close()
             raise
         return store
+
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether there is a log plane in that file: one that was made and got no tables, by a crash, is none."""
+        if not path.is_file():
+            return False
+        try:
+            return bool(rows_of(path, "SELECT 1 FROM sqlite_master LIMIT 1"))
+        except sqlite3.DatabaseError:
+            return True  # what is wrong with it is said where it is opened
 
     @classmethod
     def _open(cls, path: Path) -> Self:

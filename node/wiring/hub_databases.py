@@ -35,7 +35,7 @@ class Locks:
 async def hub_exists(options: HubOptions) -> bool:
     """Whether there is a log. Raises Refused(configuration), Unavailable where the database cannot be asked."""
     if options.log_file is not None:
-        return await asyncio.to_thread(options.log_file.is_file)
+        return await asyncio.to_thread(SqlHubStore.exists, options.log_file)
     from node.store.postgres_hub import PostgresHubStore
 
     return await PostgresHubStore.exists(options.database_url)

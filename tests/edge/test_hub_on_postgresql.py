@@ -111,7 +111,7 @@ def test_a_hub_on_postgresql_goes_the_whole_way_and_leaves_no_file_but_settings_
 
     assert hub.server.stop() == 0
     assert PASSWORD not in hub.server.said()
-    assert {path.name for path in hub.directory.iterdir()} <= {"simpul.toml", "keys", "exports", "lock"}
+    assert {path.name for path in hub.directory.iterdir()} <= {"simpul.toml", "keys", "exports", "files", "lock"}
     assert not list(hub.directory.glob("lock/checkpoint"))
     assert query(databases.lock, "SELECT count(*) FROM simpul_lock.kept") == 1
     assert query(databases.log, "SELECT max(size) FROM simpul_hub.checkpoint") == hub.status()["log"]["size"]

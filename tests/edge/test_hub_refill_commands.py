@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import secrets
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,8 @@ def test_a_hub_without_its_database_is_told_what_to_do_and_goes_on_where_it_was(
         before = hub.status()
         end(hub.server)
         lose_database(hub)
+        with closing(sqlite3.connect(hub.directory / "hub.db")) as killed_before_its_tables:
+            killed_before_its_tables.execute("PRAGMA journal_mode=WAL")
         refused = simpul("hub", "serve", hub.directory, code=2)
         assert f"simpul hub recover {hub.directory}" in " ".join(refused.err.split())
         first = told("hub", "recover", hub.directory, code=1)

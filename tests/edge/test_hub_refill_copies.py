@@ -158,7 +158,7 @@ async def test_a_lost_database_without_the_statements_beside_the_lock_names_what
             await disaster.knock(*nodes)
         await asyncio.sleep(1.5)
         shortfall = await lab.hub.restoring.shortfall()
-        assert shortfall.entries == [(1, 2)]  # rules and tick: no node has them
+        assert shortfall.entries == [(2, 2)]  # the tick: no node has it
         assert lab.hub.log.size == 0
         await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
         await disaster.whole(lab)

@@ -41,7 +41,7 @@ async def test_a_statement_that_is_met_later_is_kept_with_its_receipt(node: Node
     assert record is not None
     assert record.kid is None
     held = await node.store.statements()
-    assert [one.index for one in held] == [0, 2, 3]
+    assert [one.index for one in held] == [0, 1, 2, 3]
     assert all(one.receipt for one in held)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ class Newcomer:
     link: FakeLink
     store: SqlLocalStore
     keys: KeyDirectory
+    randomness: SeededRandomness = field(default_factory=SeededRandomness)
 
     async def enrol(self, *, vkey: str | None = None, agency: AgencyId = AGENCY) -> int:
         return await enrol_node(
@@ -41,7 +42,7 @@ class Newcomer:
             self.link,
             self.keys,
             StandingClock(),
-            SeededRandomness(),
+            self.randomness,
             agency=agency,
             vkey=vkey or self.hub.vkey,
             token="token",
@@ -61,7 +62,7 @@ async def test_enrolling_makes_keys_and_keeps_what_a_roster_needs(newcomer: Newc
     identity = await newcomer.store.identity()
     assert identity is not None
     assert (identity.agency, identity.origin) == (AGENCY, ORIGIN)
-    assert [held.index for held in await newcomer.store.statements()] == [0, index]
+    assert [held.index for held in await newcomer.store.statements()] == [0, 1, index]
     assert all(held.receipt for held in await newcomer.store.statements())
     assert (await newcomer.store.seen()).size == newcomer.hub.size
     record = newcomer.hub.roster.agency(AGENCY)
@@ -191,6 +192,32 @@ async def test_after_a_revocation_a_fresh_token_brings_a_new_key_and_the_chain_g
     assert [signed.jws.kid for signed in manifests] == [old, keys.signer(Role.AGENCY).kid]
     assert manifests[0].manifest.epoch < manifests[1].manifest.epoch
     assert len(node.lines()) == 2
+
+
+async def test_of_two_processes_that_enrol_anew_neither_retires_the_others_fresh_key(newcomer: Newcomer) -> None:
+    """The other died between the old key and the new one, or has made its own, while this one was being refused."""
+    for has_made_one in (False, True):
+        await newcomer.enrol()
+        newcomer.hub.revoke(AGENCY)
+        real = newcomer.link.enrol
+
+        async def overtaken(request: EnrolmentRequest, made: bool = has_made_one, ask: Any = real) -> Entered:
+            try:
+                return await ask(request)  # type: ignore[no-any-return]
+            except Refused:
+                newcomer.link.enrol = ask  # type: ignore[method-assign]
+                newcomer.keys.retire(Role.AGENCY)
+                if made:
+                    newcomer.keys.create(Role.AGENCY, b"m" * 32)
+                raise
+
+        newcomer.link.enrol = overtaken  # type: ignore[method-assign]
+        await newcomer.enrol()
+        record = newcomer.hub.roster.agency(AGENCY)
+        assert record is not None
+        kid = newcomer.keys.signer(Role.AGENCY).kid
+        assert record.kid == kid
+        assert not has_made_one or kid == Ed25519Signer.generate(b"m" * 32).kid
 
 
 class Dies(BaseException):

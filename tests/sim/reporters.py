@@ -44,7 +44,7 @@ def _one(state: LocalState, draw: random.Random) -> Command:
         return _new_complaint(draw)
     one = draw.choice(held)
     said = [leaf_hash(change.content) for change in state.changes.values() if change.key == one.key and change.content]
-    if said and draw.random() < 0.06:
+    if said and draw.random() < 0.1:
         return Command(
             "erased", {"ground": "request", "leaves": [b64u_encode(draw.choice(said))]}, complaint=str(one.id)
         )

@@ -51,7 +51,7 @@ class Schedule:
             lost_word=self._perhaps(0.5),
         )
         world.hub_operators.may_lose_turns = world.faults.rates.lost_turn > 0
-        self._loses_hubs = draw.random() < 0.35
+        self._loses_hubs = draw.random() < 0.45
         self._has_clones = draw.random() < 0.35
         self._has_keys = draw.random() < 0.4
         self._is_attacked = draw.random() < 0.4
@@ -74,7 +74,7 @@ class Schedule:
             (0.7, self.long_silence),
         ]
         if self._loses_hubs:
-            deeds += [(3, self.back_up_the_hub), (1, self.put_the_hub_back), (1, self.bring_a_copy)]
+            deeds += [(4, self.back_up_the_hub), (2, self.put_the_hub_back), (1, self.bring_a_copy)]
         if self._has_clones:
             deeds += [(4, self.back_up), (3, self.put_back), (3, self.copy)]
         if self._has_keys:
@@ -225,7 +225,11 @@ class Schedule:
         self.world.hub.back_up()
 
     async def put_the_hub_back(self) -> None:
+        """Who means ill knows when a hub takes in what it lost."""
         await self.world.hub_operators.put_back()
+        for _ in range(self.random.randrange(4) if self._is_attacked else 0):
+            await asyncio.sleep(self.random.random() * 20)
+            await self.hostile.attack()
 
     async def bring_a_copy(self) -> None:
         """Somebody does at once what could wait for the nodes."""

@@ -168,15 +168,15 @@ class Federation:
                 halted = machine.store.state.node is not None and machine.store.state.node.halt is not None
                 for one in [machine] if halted else others:
                     await self.operators.switch_off(one)
-        for machine in self.nodes:
-            # What another life of it had sent may have arrived while it rests: it compares heads when it starts.
-            if machine.is_on and str(machine.agency) in self.operators.copied:
-                machine.kill()
 
     async def _settle(self) -> None:
         """Until everybody rests. Time leaps where it only passes."""
         end_s = self.loop.time() + SETTLE_S
+        compares = False
         while self.loop.time() < end_s and not self.witness.violations:
+            if not compares and not self._hub_is_busy():
+                compares = True
+                self._compare_heads()
             for machine in list(self.nodes):
                 await self.operators.visit(machine)
             await asyncio.sleep(LOOK_S)
@@ -188,6 +188,15 @@ class Federation:
             self.witness.violated(f"the hub never came to rest: {why}")
         for machine in self.nodes:
             self._why_not(machine)
+
+    def _compare_heads(self) -> None:
+        """What another life of a node had sent may have arrived while it rests, or stood in what the hub had lost.
+
+        A node with nothing to do asks again by its next heartbeat, days from here; or when it starts.
+        """
+        for machine in self.nodes:
+            if machine.is_on and str(machine.agency) in self.operators.copied:
+                machine.kill()
 
     def is_at_rest(self) -> bool:
         """Everything drained, projected, and the same everywhere."""
