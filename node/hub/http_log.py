@@ -66,9 +66,14 @@ async def _entries(hub: Hub, tile: TileRef) -> bytes:
 
 
 async def _know(hub: Hub, size: int) -> None:
-    """Another process may have published what is asked for, and told the caller: then this one looks."""
+    """Another process may have published what is asked for, and told the caller: then this one looks.
+
+    Raises what `check_signing` does where this process waits for what was lost: it may be there soon.
+    """
     if size > hub.log.size:
         await hub.log.follow()
+        if size > hub.log.size:
+            hub.log.check_signing()
 
 
 def _no_tile() -> Refused:

@@ -160,6 +160,8 @@ async def test_a_lost_database_without_the_statements_beside_the_lock_names_what
         shortfall = await lab.hub.restoring.shortfall()
         assert shortfall.entries == [(2, 2)]  # the tick: no node has it
         assert lab.hub.log.size == 0
+        waiting = await lab.call("GET", "/v1/consistency?from=1&to=3")
+        assert waiting.status == 503  # not that the log has no such size: it may be there soon
         await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
         await disaster.whole(lab)
         assert await roots_of(lab) == roots
