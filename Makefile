@@ -49,8 +49,9 @@ demo: $(READY) ## hub and three cities on this machine, from complaint to audit;
 scene: $(READY) ## a complaint's way from an SMS to the regency that is responsible, everything delivered twice; ARGS=--json
 	@$(BIN)/python -m tests.scene $(ARGS)
 
+# Four at a time on two cores: half of the tests wait for a process or a timer.
 test: $(READY) ## all tests
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 fuzz: $(READY) ## every reader of foreign bytes under fire, five minutes (ARGS="--minutes 60 --target note"); with atheris if installed
 	@$(BIN)/python -m tests.fuzz $(ARGS)
