@@ -122,7 +122,8 @@ class Restoring:
             self._fresh_s = clock_s
         self._looked_s, self._gathering.is_fresh = clock_s, False
         newest = await log.store.newest_checkpoint()
-        if newest is not None and newest.size > log.size:  # another process restored a part of it, or all
+        # Another process restored a part of it, or all: maybe while this one was about to, and has read it by now.
+        if newest is not None and (newest.size > log.size or newest.note == await log.lock.read()):
             await log.open()
             if log.is_signing:
                 self._on_restored(log.published)
@@ -188,6 +189,7 @@ class Restoring:
             await log.refresh(force=True)
             notes = await self._notes()
             if log.size != size or not await self._leads_to(notes, own):
+                self._looked_s = None
                 return False
             target, locked = max(notes), await log.lock.read()
             if locked != notes[target]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,8 @@ async def test_two_processes_find_the_log_whole_again_whichever_of_them_took_it_
             await disaster.knock(*nodes)
         async with disaster.nodes(two, AGENCIES[1]) as nodes:
             await disaster.knock(*nodes)
+        # Both find that nothing is missing any more, and the one that takes it back second finds it done.
+        await asyncio.gather(*(lab.hub.restoring.look(now=True) for lab in (one, two)))
         for lab in (one, two):
             await disaster.whole(lab)
             assert await roots_of(lab) == roots
