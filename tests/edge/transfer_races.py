@@ -79,9 +79,10 @@ async def _round(lab: Lab, nodes: Sequence[Peer], complaints: list[str], count: 
     for node in nodes:
         await node.inbox.drain()
     for complaint, owner, target in racing:
-        for act in draw.sample((_owner_acts(owner, complaint, draw), _target_acts(target, complaint, draw)), 2):
-            with suppress(Refused):
-                await act
+        for peer, acts in draw.sample(((owner, _owner_acts), (target, _target_acts)), 2):
+            if await _is_offered(peer, complaint):
+                with suppress(Refused):
+                    await acts(peer, complaint, draw)
     order = list(nodes)
     draw.shuffle(order)
     await asyncio.gather(*(node.push() for node in order))
@@ -120,6 +121,12 @@ async def _holder(nodes: Sequence[Peer], complaint: str) -> Peer | None:
         if held is not None and held.state.owner == node.agency:
             return node
     return None
+
+
+async def _is_offered(peer: Peer, complaint: str) -> bool:
+    """To its knowledge. An offer of one who took itself for the owner and was not is refused by the log."""
+    held = await peer.store.complaint(complaint_key(ComplaintId.parse(complaint)))
+    return held is not None and held.state.offer is not None
 
 
 async def _owner_acts(owner: Peer, complaint: str, draw: random.Random) -> None:
