@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
-
-import pytest
 
 from node.deadlines.clocks import due_words
 from node.deadlines.slot import NOTHING_DUE
@@ -14,24 +10,13 @@ from node.deadlines.tables import deadlines_of_tables
 from node.local.http_tracking import tracked_of
 from node.local.measuring import measure
 from sync_protocol.values import AgencyId
-from tests.edge.hub_lab import Lab, running_hub
-from tests.edge.inbox_lab import DESK, Peer, peers, settle_down
+from tests.edge.hub_lab import Lab
+from tests.edge.inbox_lab import DESK, Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
+AGENCIES = (CITY, REGENCY, DESK)
 DAY_MS: Final = 86_400_000
 NOTHING: Final = (None, None)
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [CITY, REGENCY, DESK]) as made:
-        yield made
 
 
 async def due(node: Peer, complaint: str) -> tuple[str | None, str | None]:

@@ -117,12 +117,6 @@ async def sender(lab: Lab, place: Path, agency: AgencyId = AGENCY, *, keep_back:
             await fetching.close()
 
 
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
 async def test_a_file_goes_to_the_hub_after_the_receipt_of_its_set_and_not_before(lab: Lab, tmp_path: Path) -> None:
     async with sender(lab, tmp_path / "node") as one:
         stored = one.files.store.add([jpeg()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -18,12 +17,6 @@ from sync_protocol.values import AgencyId
 from tests.edge.hub_lab import ORIGIN, Agency, Answer, Lab, running_hub
 
 CODE = AgencyId("33.75")
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
 
 
 async def post(agency: Agency, token: str) -> Answer:

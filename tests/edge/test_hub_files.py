@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -100,12 +99,6 @@ async def announce(
     await agency.push_new(changes, [agency.content(), line])
     await projected(lab)
     return Announced(lab, agency, complaint, data, line, agency.seq)
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
 
 
 async def test_a_file_comes_in_pieces_and_goes_out_whole_and_in_parts(lab: Lab) -> None:

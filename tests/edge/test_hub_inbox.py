@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,22 +12,11 @@ from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.values import AgencyId
 from sync_protocol.wire import INBOX_MAX_BYTES, InboxPage, parse_body
-from tests.edge.hub_lab import Lab, running_hub
-from tests.edge.inbox_lab import Peer, peers, settle_down
+from tests.edge.hub_lab import Lab
+from tests.edge.inbox_lab import Peer, settle_down
 
 CITY, REGENCY, PROVINCE = AgencyId("35.71"), AgencyId("35.06"), AgencyId("35")
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [CITY, REGENCY, PROVINCE]) as made:
-        yield made
+AGENCIES = (CITY, REGENCY, PROVINCE)
 
 
 async def told(lab: Lab, node: Peer, after: str = "") -> InboxPage:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from structlog.testing import capture_logs
 
 from node.store.hub_records import Grant
 from node.store.projection_store import SqlProjectionStore
-from tests.edge.hub_lab import Agency, Lab, running_hub
+from tests.edge.hub_lab import Agency, Lab
 
 NIK = "3375014507900001"
 NAME = "siti-rahayu"
@@ -45,12 +44,6 @@ BODIES = [
     json.dumps({"agency": NIK, "key": NAME, "sealing": NAME, "proof": NIK, "token": NIK}).encode(),
     b'{"manifest":"' + f"{NIK}.{NAME}.x".encode() + b'"}\n',
 ]
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

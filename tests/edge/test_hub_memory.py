@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from sync_protocol.change_set import ChangeSet, hide_contents
 from sync_protocol.compression import compress_part, zstd
 from sync_protocol.limits import SET_MAX_BYTES
-from tests.edge.hub_lab import Agency, Answer, Lab, running_hub
+from tests.edge.hub_lab import Agency, Answer, Lab
 
 MIB = 1024 * 1024
 CALLERS = 100
@@ -38,12 +37,6 @@ def watched() -> Iterator[Peak]:
         peak.mib = (tracemalloc.get_traced_memory()[1] - before) / MIB
     finally:
         tracemalloc.stop()
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from sync_protocol.checkpoint import open_checkpoint
 from sync_protocol.merkle import verify_consistency
 from sync_protocol.receipt import parse_receipt, verify_receipt
 from sync_protocol.values import b64_decode
 from tests.edge.hub_lab import ORIGIN, Lab, projected, running_hub
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
 
 
 async def test_a_new_hub_has_a_genesis_rules_and_a_tick(lab: Lab) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,10 +15,11 @@ from sync_protocol.errors import Refused, SimpulError
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.values import AgencyId
 from sync_protocol.wire import InboxItem, InboxPage
-from tests.edge.hub_lab import Lab, running_hub
-from tests.edge.inbox_lab import Peer, peers, settle_down
+from tests.edge.hub_lab import Lab
+from tests.edge.inbox_lab import Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
+AGENCIES = (CITY, REGENCY)
 Lie = Callable[[InboxItem], InboxItem]
 
 
@@ -39,18 +39,6 @@ class LyingLink:
 
     async def agencies(self) -> set[str]:
         return await self.true.agencies()  # type: ignore[no-any-return]
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [CITY, REGENCY]) as made:
-        yield made
 
 
 def lied_to(node: Peer, lie: Lie) -> Inbox:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,23 +23,12 @@ from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.line import format_change, format_content, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import AgencyId, ComplaintId, b64u_encode
-from tests.edge.hub_lab import Lab, Role, running_hub
-from tests.edge.inbox_lab import DESK, Peer, peers, settle_down
+from tests.edge.hub_lab import Lab, Role
+from tests.edge.inbox_lab import DESK, Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
+AGENCIES = (CITY, REGENCY, DESK)
 GARBAGE = (b"no JSON at all", b'{"salt":1}', b'{"of":' + b"[" * 200 + b"]" * 200 + b"}", b'{"of":"x","of":"y"}')
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [CITY, REGENCY, DESK]) as made:
-        yield made
 
 
 async def rewrite(node: Peer, column: str, value: bytes, complaint: str, type_: str) -> None:

@@ -27,12 +27,13 @@ from node.wiring.sms import telling_reporters
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import AgencyId, b64u_encode, format_timestamp
-from tests.edge.hub_lab import Lab, running_hub
-from tests.edge.inbox_lab import DESK, Peer, peers, settle_down
+from tests.edge.hub_lab import Lab
+from tests.edge.inbox_lab import DESK, Peer, settle_down
 from tests.edge.kannel import PASSWORD, kannel, needed
 from tests.edge.program import wait_for
 
 CITY = AgencyId("35.71")
+AGENCIES = (DESK, CITY)
 NUMBER = "+6281234567890"
 
 
@@ -63,18 +64,6 @@ async def smsbox() -> AsyncIterator[SmsBox]:
     async with TestServer(app) as server:
         box.url = str(server.make_url("/cgi-bin/sendsms"))
         yield box
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [DESK, CITY]) as made:
-        yield made
 
 
 @asynccontextmanager

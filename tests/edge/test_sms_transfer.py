@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, cast
-
-import pytest
 
 from node.channels.guesses import GuessLimit
 from node.channels.kannel_request import IncomingSms
@@ -21,23 +18,12 @@ from node.local.recording import Command, Recorded
 from node.store.local_records import ComplaintFilter
 from node.wiring.sms import next_due
 from sync_protocol.values import AgencyId
-from tests.edge.hub_lab import Lab, running_hub
-from tests.edge.inbox_lab import DESK, Peer, peers, settle_down
+from tests.edge.hub_lab import Lab
+from tests.edge.inbox_lab import DESK, Peer, settle_down
 from tests.edge.node_api import MovableClock
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [DESK, CITY, REGENCY]) as made:
-        yield made
+AGENCIES = (DESK, CITY, REGENCY)
 
 
 async def channel_of(desk: Peer) -> SmsChannel:

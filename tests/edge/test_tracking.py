@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -13,22 +10,11 @@ from node.hub.tracking import hash_of
 from node.local.http import build_app
 from sync_protocol.errors import Unavailable
 from sync_protocol.values import AgencyId, format_tracking
-from tests.edge.hub_lab import Lab, LabRandomness, running_hub
-from tests.edge.inbox_lab import Peer, peers, settle_down
+from tests.edge.hub_lab import Lab, LabRandomness
+from tests.edge.inbox_lab import Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [CITY, REGENCY]) as made:
-        yield made
+AGENCIES = (CITY, REGENCY)
 
 
 async def answered(node: Peer, visibility: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,12 @@ from sync_protocol.complaint import State
 from sync_protocol.errors import Refused
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import AgencyId, ComplaintId, b64u_encode
-from tests.edge.hub_lab import Lab, running_hub
+from tests.edge.hub_lab import Lab
 from tests.edge.inbox_lab import DESK, Peer, peer, peers, settle_down
 from tests.edge.transfer_races import agencies, run_races
 
 CITY, REGENCY, PROVINCE = AgencyId("35.71"), AgencyId("35.06"), AgencyId("35")
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [CITY, REGENCY, PROVINCE, DESK]) as made:
-        yield made
+AGENCIES = (CITY, REGENCY, PROVINCE, DESK)
 
 
 async def owner_at_hub(lab: Lab, complaint: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,10 +15,11 @@ from node.local.federation import Federation
 from node.local.http import build_app
 from node.local.tokens import create_token
 from sync_protocol.values import AgencyId
-from tests.edge.hub_lab import Lab, LabRandomness, running_hub
-from tests.edge.inbox_lab import DESK, Peer, peers, settle_down
+from tests.edge.hub_lab import Lab, LabRandomness
+from tests.edge.inbox_lab import DESK, Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
+AGENCIES = (CITY, REGENCY, DESK)
 
 
 @dataclass
@@ -40,18 +40,6 @@ class Counter:
         body = await response.json(content_type=None)
         assert body["next"], body
         return response.status, str(body["type"]).rpartition(":")[2], body.get("verdict", ""), body["detail"]
-
-
-@pytest.fixture
-async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with running_hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def nodes(lab: Lab, tmp_path: Path) -> AsyncIterator[list[Peer]]:
-    async with peers(lab, tmp_path, [CITY, REGENCY, DESK]) as made:
-        yield made
 
 
 @pytest.fixture
