@@ -6,6 +6,10 @@ from typing import Final
 
 import msgspec
 
+from node.deadlines.clocks import due_words
+from sync_protocol.complaint_state import ComplaintState
+from sync_protocol.values import format_timestamp
+
 HISTORY_MAX: Final = 100  # the newest changes
 
 
@@ -35,3 +39,24 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True):
     overdue: bool
     history: list[TrackedChange]
     as_of: str
+
+    @classmethod
+    def of(
+        cls, state: ComplaintState, slot: int, history: list[TrackedChange], *, now_ms: int, as_of_ms: int
+    ) -> Tracked:
+        """Of a complaint whose deadline stands in `slot`; `as_of_ms` is how old what is known of it is."""
+        due_at, duty, overdue = due_words(slot, now_ms)
+        return cls(
+            tracking=state.tracking,
+            state=state.state.label,
+            owner=state.owner,
+            offered_to=state.offer_to,
+            class_=state.class_,
+            received_at=state.received_at,
+            closed_by=state.closed_by,
+            due_at=due_at,
+            duty=duty,
+            overdue=overdue,
+            history=history,
+            as_of=format_timestamp(as_of_ms),
+        )

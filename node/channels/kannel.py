@@ -7,7 +7,6 @@ recorded, and smsbox asks again with the same id. What stood in a request is in 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from hmac import compare_digest
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -19,8 +18,9 @@ from aiohttp import web
 from node.channels.kannel_request import QUERY_MAX_BYTES, IncomingSms, read_parameters, read_sms
 from node.channels.sms import SmsChannel
 from node.local.http_middleware import OPEN_ROUTES
-from node.local.http_problems import FORBIDDEN, TIMEOUT, UNSUPPORTED_TYPE
-from sync_protocol.errors import Refused, malformed, too_large
+from node.local.http_problems import FORBIDDEN, UNSUPPORTED_TYPE
+from node.local.http_requests import read_body
+from sync_protocol.errors import Refused, malformed
 
 SMS_PATH: Final = "/sms"
 BODY_TIMEOUT_S: Final = 20.0  # smsbox stands beside us or in the next room
@@ -82,7 +82,7 @@ async def _read_posted(request: web.Request, parameters: dict[str, bytes]) -> In
     kind = request.content_type
     if kind != _FORM and kind not in _SAID:
         raise Refused(UNSUPPORTED_TYPE, "an SMS comes as a form, or as text/plain", where="Content-Type")
-    body = await _read_body(request)
+    body = await read_body(request, BODY_TIMEOUT_S, QUERY_MAX_BYTES)
     if kind == _FORM:
         form = read_parameters(body)
         if form.keys() & parameters.keys():
@@ -94,21 +94,6 @@ async def _read_posted(request: web.Request, parameters: dict[str, bytes]) -> In
         if (value := request.headers.get(header)) is not None
     }
     return read_sms(headers | parameters, body, request.charset or "")
-
-
-async def _read_body(request: web.Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > QUERY_MAX_BYTES:
-                    raise too_large("body", QUERY_MAX_BYTES)
-    except TimeoutError:
-        raise Refused(TIMEOUT, f"the body did not arrive within {BODY_TIMEOUT_S:g} seconds") from None
-    except (web.RequestPayloadError, ConnectionError):
-        raise malformed("the body ended before its announced end", "body") from None
-    return bytes(body)
 
 
 def _is_within(remote: str | None, allowed: tuple[Network, ...]) -> bool:

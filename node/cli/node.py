@@ -16,6 +16,11 @@ token_app = typer.Typer(help="API tokens of the intake.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The node's directory.")]
+ExportFile = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)]
+ExportFormat = Annotated[str | None, typer.Option("--format", metavar="sp4n|csv", help="Default: the header decides.")]
+MapFile = Annotated[
+    Path | None, typer.Option("--map", exists=True, dir_okay=False, help="Column map for --format csv.")
+]
 
 
 @app.command("enrol")
@@ -110,13 +115,9 @@ def token_revoke(
 @app.command("import")
 def import_(
     directory: Directory,
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
-    format_: Annotated[
-        str | None, typer.Option("--format", metavar="sp4n|csv", help="Default: the header decides.")
-    ] = None,
-    map_file: Annotated[
-        Path | None, typer.Option("--map", exists=True, dir_okay=False, help="Column map for --format csv.")
-    ] = None,
+    file: ExportFile,
+    format_: ExportFormat = None,
+    map_file: MapFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and judge every row; record nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -147,13 +148,9 @@ def import_(
 @app.command("compare")
 def compare(
     directory: Directory,
-    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
-    format_: Annotated[
-        str | None, typer.Option("--format", metavar="sp4n|csv", help="Default: the header decides.")
-    ] = None,
-    map_file: Annotated[
-        Path | None, typer.Option("--map", exists=True, dir_okay=False, help="Column map for --format csv.")
-    ] = None,
+    file: ExportFile,
+    format_: ExportFormat = None,
+    map_file: MapFile = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Which complaints are only in the old system: an export of it against this node. Exit 0 when none is."""

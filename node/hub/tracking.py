@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-from node.deadlines.clocks import due_words
 from node.hub.folding import unpack_state
 from node.hub.log import HubLog
 from node.hub.projection_ports import ProjectionStore
@@ -26,7 +25,7 @@ from sync_protocol.complaint_state import ComplaintState
 from sync_protocol.compression import decompress_part
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.line import parse_change
-from sync_protocol.values import format_timestamp, parse_tracking
+from sync_protocol.values import parse_tracking
 
 BATCH_BYTES: Final = 1024 * 1024  # compressed, read at one time
 OPEN_AT_ONCE: Final = 2  # sets being opened for people who ask: the largest takes 16 MiB
@@ -64,23 +63,10 @@ class Tracker:
         if found is None:
             raise Refused("not-found", "there is no complaint of that number", where="number")
         cursor, row = found
-        state, now_ms = unpack_state(row.state), self._clock.now_ms()
-        due_at, duty, overdue = due_words(slot_at(row.place), now_ms)
-        places = list(read_pointers(row.pointers))[-HISTORY_MAX:]
-        return Tracked(
-            tracking=tracking,
-            state=state.state.label,
-            owner=state.owner,
-            offered_to=state.offer_to,
-            class_=state.class_,
-            received_at=state.received_at,
-            closed_by=state.closed_by,
-            due_at=due_at,
-            duty=duty,
-            overdue=overdue,
-            history=await self._history(places, state),
-            as_of=format_timestamp(cursor.updated_at_ms),
-        )
+        state = unpack_state(row.state)
+        history = await self._history(list(read_pointers(row.pointers))[-HISTORY_MAX:], state)
+        now_ms, as_of_ms = self._clock.now_ms(), cursor.updated_at_ms
+        return Tracked.of(state, slot_at(row.place), history, now_ms=now_ms, as_of_ms=as_of_ms)
 
     async def _first(self, tracking: str) -> tuple[Cursor, ComplaintRow] | None:
         """Of several that have the number the one that had it first: nobody hides another's by claiming it."""

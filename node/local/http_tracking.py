@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from node.deadlines.clocks import due_words
 from node.deadlines.slot import NOTHING_DUE
 from node.guessing import Guessing
 from node.local.evidence import find_complaint
@@ -18,7 +17,7 @@ from node.store.local_records import HeldChange, HeldComplaint
 from node.tracked import HISTORY_MAX, Tracked, TrackedChange
 from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change, parse_content
-from sync_protocol.values import format_timestamp, parse_tracking
+from sync_protocol.values import parse_tracking
 
 TRACKING_ROUTE: Final = "/v1/track/{number}"
 #: What is said to the reporter; everything else that is said is not for whoever has a number.
@@ -49,24 +48,11 @@ class Tracking:
 
 async def tracked_of(store: LocalStore, held: HeldComplaint, agency: str, now_ms: int) -> Tracked:
     """The public part of a complaint, at the node of `agency`."""
-    state = held.state
     shown = (await history_of(store, held))[-HISTORY_MAX:]
-    due_at, duty, overdue = due_words(NOTHING_DUE if held.slot is None else held.slot, now_ms)
-    is_open = state.visibility not in _CONFIDENTIAL
-    return Tracked(
-        tracking=state.tracking,
-        state=state.state.label,
-        owner=state.owner,
-        offered_to=state.offer_to,
-        class_=state.class_,
-        received_at=state.received_at,
-        closed_by=state.closed_by,
-        due_at=due_at,
-        duty=duty,
-        overdue=overdue,
-        history=[_entry(one, agency, with_text=is_open) for one in shown if one.verdict is None],
-        as_of=format_timestamp(now_ms),
-    )
+    is_open = held.state.visibility not in _CONFIDENTIAL
+    history = [_entry(one, agency, with_text=is_open) for one in shown if one.verdict is None]
+    slot = NOTHING_DUE if held.slot is None else held.slot
+    return Tracked.of(held.state, slot, history, now_ms=now_ms, as_of_ms=now_ms)
 
 
 def _entry(held: HeldChange, agency: str, *, with_text: bool) -> TrackedChange:
