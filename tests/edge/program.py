@@ -50,6 +50,7 @@ def _run_main(words: list[str], env: dict[str, str], out: str, err: str, file_si
     os.environ.update(env)
     if file_size_max is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_max, file_size_max))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
     sys.argv = [str(PROGRAM), *words]
     from node.cli.main import main
 
@@ -105,16 +106,6 @@ class Running:
         """SIGKILL: no good-bye."""
         self.process.kill()
         self.process.join(10)
-
-    def freeze(self) -> None:
-        """SIGSTOP: it stands still, with everything that it holds, until it thaws."""
-        assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """SIGCONT."""
-        assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self, within_s: float = 10.0) -> int:
         """SIGTERM; the exit code."""

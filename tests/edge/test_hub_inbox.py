@@ -19,6 +19,13 @@ CITY, REGENCY, PROVINCE = AgencyId("35.71"), AgencyId("35.06"), AgencyId("35")
 AGENCIES = (CITY, REGENCY, PROVINCE)
 
 
+async def kept(lab: Lab, agency: AgencyId) -> None:
+    """Once its request waits at the hub."""
+    async with asyncio.timeout(20):
+        while agency not in lab.hub.inbox._waiting:  # noqa: ASYNC110 - the hub's own handler
+            await asyncio.sleep(0.01)
+
+
 async def told(lab: Lab, node: Peer, after: str = "") -> InboxPage:
     await lab.hub.projector.catch_up()
     return await node.link.inbox(after, 0)
@@ -68,7 +75,7 @@ async def test_who_waits_is_answered_as_soon_as_something_is_told(lab: Lab, node
     complaint = await city.receive()
     await city.offer(complaint, REGENCY)
     waiting = asyncio.create_task(regency.link.inbox("", 20))
-    await asyncio.sleep(0.1)
+    await kept(lab, REGENCY)
     await city.push()
     page = await asyncio.wait_for(waiting, 10)
     assert [item.complaint for item in page.items] == [complaint]
@@ -83,6 +90,7 @@ async def test_who_waits_for_long_is_kept_at_the_line_and_answered_behind_it(
     await city.offer(complaint, REGENCY)
     path = regency.link._path("inbox?wait=60")
     waiting = asyncio.create_task(regency.link._get(path, signed=True, max_bytes=INBOX_MAX_BYTES))
+    await kept(lab, REGENCY)
     await asyncio.sleep(0.3)
     await city.push()
     body = (await asyncio.wait_for(waiting, 10)).body
@@ -106,6 +114,7 @@ async def test_an_answer_that_fails_behind_its_beginning_is_broken_off_and_asked
 
     monkeypatch.setattr(lab.hub.inbox, "evidence", failing)
     waiting = asyncio.create_task(regency.link.inbox("", 60))
+    await kept(lab, REGENCY)
     await asyncio.sleep(0.3)
     await city.push()
     page = await asyncio.wait_for(waiting, 20)
@@ -118,6 +127,7 @@ async def test_a_hub_that_ends_answers_at_once_who_is_kept_at_the_line(
 ) -> None:
     monkeypatch.setattr(http_inbox, "SILENT_S", 0.2)
     waiting = asyncio.create_task(nodes[0].link.inbox("", 300))
+    await kept(lab, CITY)
     await asyncio.sleep(0.5)
     monkeypatch.setattr(http_inbox, "SILENT_S", 300.0)
     await asyncio.sleep(0.3)
@@ -130,8 +140,7 @@ async def test_who_hangs_up_while_waiting_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setattr(http_inbox, "SILENT_S", 0.02)
     waiting = asyncio.create_task(nodes[0].link.inbox("", 300))
-    await asyncio.sleep(0.3)
-    assert lab.hub.inbox._waiting
+    await kept(lab, CITY)
     waiting.cancel()
     async with asyncio.timeout(10):
         while lab.hub.inbox._waiting:  # noqa: ASYNC110 - the hub's own handler finds out
@@ -141,7 +150,7 @@ async def test_who_hangs_up_while_waiting_leaves_nothing_behind(
 async def test_a_fifth_who_waits_for_one_agency_sends_the_first_home(lab: Lab, nodes: list[Peer]) -> None:
     city, *_ = nodes
     first = asyncio.create_task(city.link.inbox("", 25))
-    await asyncio.sleep(0.2)
+    await kept(lab, CITY)
     rest = [asyncio.create_task(city.link.inbox("", 25)) for _ in range(4)]
     assert (await asyncio.wait_for(first, 10)).items == []
     lab.hub.inbox.close()
