@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from node.channels.sms_keywords import Keywords, fold_word, words_in
@@ -26,6 +27,7 @@ _ASKING: Final = re.compile(
 _LABEL: Final = re.compile(r"(?:(?:laporan|nomor|nomer|no|tracking|resi|id|kode)\b[\W_]*)+", re.IGNORECASE)
 _HELP: Final = frozenset({"bantuan", "help", "info", "format", "cara", "lapor", "aduan", "pengaduan", "1708"})
 _TO_DIGITS: Final = str.maketrans("OIL", "011")  # letters that no tracking number has among its twelve
+_ENDS_NAME: Final = frozenset(",:;!?\n")
 _OPENING_SIGNS: Final = " \t\r\n:;,.!?#*/\\|=>)]}\"'-–—_"
 
 
@@ -75,7 +77,9 @@ def parse_message(text: str, keywords: Keywords) -> Message:
         return AsksHelp()
     words = [fold_word(match[0]) for match in matches]
     skipped = keywords.openers(words)
-    named = keywords.find(words[skipped:])
+    named = keywords.find(words[skipped : _end_of_address(whole, matches, skipped)])
+    if named is None or not named.is_certain:
+        named = keywords.find(words[skipped:])
     if named is None:
         return Report(whole)
     end = matches[skipped + named.words - 1].end()
@@ -85,6 +89,14 @@ def parse_message(text: str, keywords: Keywords) -> Message:
     if not named.is_certain:
         return Report(whole, agencies=named.agencies)
     return Report(rest, whole[matches[skipped].start() : end], named.agencies, is_certain=True)
+
+
+def _end_of_address(whole: str, matches: Sequence[re.Match[str]], first: int) -> int:
+    """How many words there are up to a sign behind which no name goes on: `Kabupaten Bangka: jalan` is not Bangkalan."""
+    for count, (before, after) in enumerate(pairwise(matches[first:]), start=first + 1):
+        if _ENDS_NAME & set(whole[before.end() : after.start()]):
+            return count
+    return len(matches)
 
 
 def clean_text(text: str) -> str:

@@ -184,12 +184,18 @@ def test_no_number_with_one_wrong_letter_is_taken_for_another(bits: int, place: 
     )
 
 
-@given(st.sampled_from(AGENCIES))
-def test_every_agency_has_its_keyword_and_its_full_name(agency: object) -> None:
-    code, name, keyword = (getattr(agency, member) for member in ("code", "name", "sms_keyword"))
-    assert report(f"{keyword} air mati").agency == code
-    assert report(f"{keyword.upper()}:air mati").agency == code
-    assert report(f"{name}, air mati").agency == code
+def test_every_agency_has_its_keyword_and_its_full_name() -> None:
+    """All of them: Kabupaten Bangka has a road (jalan), and Kabupaten Bangkalan is another one."""
+    for agency in AGENCIES:
+        assert report(f"{agency.sms_keyword} air mati").agency == agency.code
+        assert report(f"{agency.sms_keyword.upper()}:air mati").agency == agency.code
+        for said in (", air mati", ": jalan rusak", "\nlampu padam"):
+            assert report(agency.name + said).agency == agency.code, agency.name + said
+
+
+def test_a_sign_within_a_name_is_no_end_of_it() -> None:
+    assert report("Kab: Pati lampu padam").agency == "33.18"
+    assert not report("Kota Padang Panajng air mati").is_certain
 
 
 def test_a_report_that_has_the_check_character_of_a_number_by_chance_is_still_a_report() -> None:
