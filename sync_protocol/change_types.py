@@ -30,6 +30,8 @@ StateLabel = Literal[
 ROLES: Final[tuple[str, ...]] = get_args(Role)
 CLASSES: Final[tuple[str, ...]] = get_args(ComplaintClass)
 VISIBILITIES: Final[tuple[str, ...]] = get_args(Visibility)
+#: Of these no words are shown to anybody but the owner's officers.
+CONFIDENTIAL: Final[frozenset[str]] = frozenset({"confidential", "anonymous-confidential"})
 CLOSERS: Final[tuple[str, ...]] = get_args(Closer)
 LEVELS: Final[tuple[str, ...]] = get_args(Level)
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)

@@ -18,13 +18,15 @@ import structlog
 
 from node.local.recording import Command, Recorded, RequestKey
 from node.local.service import LocalService
+from node.logs import words_of
 from node.ports import Clock
-from sync_protocol.errors import Refused, SimpulError, Unavailable
+from sync_protocol.errors import Refused, Unavailable
 
 SYSTEM: Final = "x"
 MARK: Final = "x-mentions"  # under which the newest number is kept
 PAGE: Final = 100  # as many as the API gives
 PAGES_MAX: Final = 8  # of one look: the API gives 800 mentions at most
+PIECE_BYTES: Final = 65_536
 LOOK_EVERY_S: Final = 60.0  # within what the API allows in a quarter of an hour
 ANSWER_S: Final = 30.0
 ANSWER_MAX_BYTES: Final = 1024 * 1024  # a page of a hundred posts has some 60 KiB
@@ -40,6 +42,10 @@ class MarkStore(Protocol):
 
     async def told_to(self, system: str) -> int:
         """The number; 0 in the beginning."""
+        ...
+
+    async def is_behind(self) -> bool:
+        """See LocalStore."""
         ...
 
     async def move_told(self, system: str, no: int) -> None:
@@ -90,12 +96,16 @@ class Mentions:
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 - the API away, a full disk: what was written waits there for us
-                words = str(error) if isinstance(error, SimpulError) else type(error).__name__
-                _logger.warning("mentions.failed", error=words)
+                _logger.warning("mentions.failed", error=words_of(error))
             await self._clock.sleep(LOOK_EVERY_S)
 
     async def look(self) -> int:
-        """Takes in what is new, the oldest first; how many. Raises Unavailable, and what recording raises."""
+        """Takes in what is new, the oldest first; how many. Raises Unavailable, and what recording raises.
+
+        Not while an old backup is being brought up to date: what it took in since then is not known here yet.
+        """
+        if await self._marks.is_behind():
+            return 0
         since = await self._marks.told_to(MARK)
         posts: list[_Post] = []
         token: str | None = None
@@ -105,8 +115,11 @@ class Mentions:
             token = page.meta.next_token
             if token is None:
                 break
-        for post in sorted(posts, key=lambda post: int(post.id)):
-            recorded = await self._take(post)
+        if token is not None:
+            _logger.warning("mentions.too-many", read=len(posts))
+        # All are recorded before anybody is told: messages are rationed, and mentions fall out of reach meanwhile.
+        taken = [(post, await self._take(post)) for post in sorted(posts, key=lambda post: int(post.id))]
+        for post, recorded in taken:
             if recorded is not None:
                 await self._answer(post, recorded)
             await self._marks.move_told(MARK, int(post.id))
@@ -137,7 +150,10 @@ class Mentions:
         said = {"text": post.text, "reporter": {"account": post.author_id}}
         key = RequestKey(sha256(f"{SYSTEM}\n{post.id}".encode()).digest(), sha256(post.text.encode()).digest())
         try:
-            outcome = await self._service.record(Command("received", data, said, role="reporter", request=key))
+            once = (SYSTEM, source["id"])  # the line keeps it also where a backup has forgotten the key
+            outcome = await self._service.record(
+                Command("received", data, said, role="reporter", request=key, once_for=once)
+            )
         except Refused as refused:
             _logger.warning("mentions.refused", post=source["id"], kind=refused.kind, where=refused.where)
             return None
@@ -160,14 +176,18 @@ class Mentions:
             async with self._session.request(
                 method, url, headers=headers, allow_redirects=False, timeout=timeout, **options
             ) as response:
-                raw = await response.content.read(ANSWER_MAX_BYTES)
+                raw = bytearray()
+                async for piece in response.content.iter_chunked(PIECE_BYTES):
+                    raw += piece
+                    if len(raw) > ANSWER_MAX_BYTES:
+                        raise Unavailable(f"the API answers more than {ANSWER_MAX_BYTES} bytes")
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"the API does not answer: {type(error).__name__}") from None
         if response.status == 429 or response.status >= 500:
             raise Unavailable(f"the API answers {response.status}")
         if not 200 <= response.status < 300:
             raise Refused("unauthorised", f"the API answers {response.status}")
-        return raw
+        return bytes(raw)
 
 
 def source_id(number: str) -> str:

@@ -17,14 +17,15 @@ import aiohttp
 import structlog
 
 from node.channels import sms_reply as reply
-from node.channels.open311.services import CONFIDENTIAL
 from node.channels.phone import is_short_code, normal_number
 from node.directory import Agency
+from node.local.evidence import check_words
 from node.local.ports import LocalStore
 from node.local.shared import history_of
+from node.logs import words_of
 from node.ports import Clock
 from node.store.local_records import HeldChange, HeldComplaint
-from sync_protocol.change_types import Received
+from sync_protocol.change_types import CONFIDENTIAL, Received
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import AgencyId, parse_timestamp
@@ -110,14 +111,14 @@ class SmsAnswers:
                 await self.look()
                 pause_s = PAUSE_FIRST_S
             except Exception as error:  # noqa: BLE001 - smsbox away, a full disk: what is to be told waits
-                words = error.detail if isinstance(error, Unavailable) else type(error).__name__
-                log.warning("sms.not_told", error=words)
+                log.warning("sms.not_told", error=words_of(error))
                 await self._clock.sleep(pause_s)
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
             await self._clock.sleep(LOOK_EVERY_S)
 
     async def look(self) -> int:
         """Tells what there is; how many SMS. Raises Unavailable where smsbox does not take them: then again later."""
+        await check_words(self._store)
         count = 0
         while True:
             after = await self._told.sms_looked_to()

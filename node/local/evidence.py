@@ -11,8 +11,9 @@ from typing import Final
 
 from node.local.hub_evidence import roster_of
 from node.local.ports import LocalStore
+from node.local.tracking import find_tracked
 from node.store.complaint_keys import complaint_key
-from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint, HeldSet, HeldStatement
+from node.store.local_records import HeldChange, HeldComplaint, HeldSet, HeldStatement
 from node.store.shared_records import ForeignSet
 from sync_protocol.change_set import ChangeSet, parse_change_set, verify_lines
 from sync_protocol.checkpoint import claimed_size
@@ -114,8 +115,7 @@ async def _by_tracking(store: LocalStore, wanted: str) -> HeldComplaint | None:
         tracking = parse_tracking(wanted)
     except Refused:
         return None
-    page = await store.complaints(ComplaintFilter(tracking=tracking, limit=1))
-    return page[0] if page else None
+    return await find_tracked(store, tracking)
 
 
 async def _excerpt_of(store: LocalStore, seq: int, changes: Sequence[HeldChange], *, with_content: bool) -> EvidenceSet:

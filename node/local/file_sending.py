@@ -19,6 +19,7 @@ from node.ports import Clock, Randomness
 from node.store.local_records import FileToSend
 from sync_protocol.attachment import ContentRange
 from sync_protocol.backoff import DAY_MS, Schedule
+from sync_protocol.change_types import CONFIDENTIAL
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.limits import FILE_PIECE_MAX_BYTES
 
@@ -29,7 +30,6 @@ ASK_AGAIN_SPREAD: Final = 0.1  # so that a mass of files that went together is n
 REFUSED_AGAIN_MS: Final = DAY_MS  # what is refused changes when an operator acts, or never
 STANDSTILLS_MAX: Final = 3  # answers without progress; an erasure, or another process that sends the same
 KEPT_BACK: Final = "kept back: the complaint is confidential (files_keep_back_confidential)"
-CONFIDENTIAL: Final = frozenset({"confidential", "anonymous-confidential"})
 
 _logger = structlog.get_logger("simpul.files")
 

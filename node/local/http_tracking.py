@@ -15,6 +15,7 @@ from node.local.shared import history_of
 from node.ports import Clock
 from node.store.local_records import HeldChange, HeldComplaint
 from node.tracked import HISTORY_MAX, Tracked, TrackedChange
+from sync_protocol.change_types import CONFIDENTIAL
 from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import parse_tracking
@@ -22,7 +23,6 @@ from sync_protocol.values import parse_tracking
 TRACKING_ROUTE: Final = "/v1/track/{number}"
 #: What is said to the reporter; everything else that is said is not for whoever has a number.
 _TO_REPORTER: Final = frozenset({"answered", "information_requested"})
-_CONFIDENTIAL: Final = frozenset({"confidential", "anonymous-confidential"})
 
 
 class Tracking:
@@ -49,7 +49,8 @@ class Tracking:
 async def tracked_of(store: LocalStore, held: HeldComplaint, agency: str, now_ms: int) -> Tracked:
     """The public part of a complaint, at the node of `agency`."""
     shown = (await history_of(store, held))[-HISTORY_MAX:]
-    is_open = held.state.visibility not in _CONFIDENTIAL
+    # In an old backup words may stand that were erased since.
+    is_open = held.state.visibility not in CONFIDENTIAL and not await store.is_behind()
     history = [_entry(one, agency, with_text=is_open) for one in shown if one.verdict is None]
     slot = NOTHING_DUE if held.slot is None else held.slot
     return Tracked.of(held.state, slot, history, now_ms=now_ms, as_of_ms=now_ms)

@@ -66,7 +66,10 @@ class LocalReading(LocalBase):
 
     async def complaints(self, wanted: ComplaintFilter) -> list[HeldComplaint]:
         query = select(_COMPLAINT).limit(wanted.limit)
-        query = query.order_by(_COMPLAINT.c.no.desc()) if wanted.slots is None else _due(query, wanted)
+        if wanted.slots is not None:
+            query = _due(query, wanted)
+        else:
+            query = query.order_by(_COMPLAINT.c.no if wanted.oldest_first else _COMPLAINT.c.no.desc())
         if wanted.states:
             query = query.where(_COMPLAINT.c.state.in_([int(state) for state in wanted.states]))
         if wanted.before_no is not None:

@@ -326,7 +326,7 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True)
 class ComplaintFilter:
-    """Which complaints are listed, newest first. `before_no` continues a page; sources match exactly.
+    """Which complaints are listed, newest first or `oldest_first`. `before_no` continues; sources match exactly.
 
     `not_owner` is for what is held here and owned by anybody else.
     From and to are both included.
@@ -338,6 +338,7 @@ class ComplaintFilter:
     source_system: str | None = None
     source_id: str | None = None
     tracking: str | None = None
+    oldest_first: bool = False
     before_no: int | None = None
     owner: str | None = None
     not_owner: str | None = None

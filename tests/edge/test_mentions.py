@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +36,13 @@ class Double:
     status: int = 200
     dm_status: int = 201
     page: int = 2
+    piece_bytes: int = 0  # the answer comes in pieces of so many, one after the other
 
     def write(self, number: int, text: str) -> None:
         post = {"id": str(FIRST + number), "text": text, "author_id": str(40 + number)}
         self.posts.insert(0, post | {"created_at": "2026-02-03T04:05:06.000Z", "edit_history_tweet_ids": []})
 
-    async def mentions(self, request: web.Request) -> web.Response:
+    async def mentions(self, request: web.Request) -> web.StreamResponse:
         assert request.headers["Authorization"] == "Bearer secret"
         since, start = int(request.query.get("since_id", "0")), int(request.query.get("pagination_token", "0"))
         found = [post for post in self.posts if not str(post["id"]).isdigit() or int(post["id"]) > since]
@@ -47,7 +50,15 @@ class Double:
         if start + self.page < len(found):
             meta["next_token"] = str(start + self.page)
         body = {"data": found[start : start + self.page], "meta": meta} if found else {"meta": {"result_count": 0}}
-        return web.json_response(body, status=self.status)
+        if not self.piece_bytes:
+            return web.json_response(body, status=self.status)
+        response = web.StreamResponse(status=self.status)
+        await response.prepare(request)
+        raw = json.dumps(body).encode()
+        for start in range(0, len(raw), self.piece_bytes):
+            await response.write(raw[start : start + self.piece_bytes])
+            await asyncio.sleep(0.01)
+        return response
 
     async def message(self, request: web.Request) -> web.Response:
         if self.dm_status == 201:
@@ -99,11 +110,40 @@ async def test_each_mention_is_one_complaint_and_its_writer_is_told_the_number(l
     assert [who for who, _ in lab.double.messages] == ["40", "41", "42", "43", "44", "49"]
 
 
+async def test_a_page_that_comes_in_pieces_is_read_to_its_end(lab: Lab) -> None:
+    lab.double.page, lab.double.piece_bytes = 100, 1_024
+    for number in range(60):
+        lab.double.write(number, f"@lapor1708 lampu jalan {number} padam " + "sejak kemarin " * 9)
+    assert await lab.mentions.look() == 60
+    assert len(await lab.numbers()) == 50  # a page of the list
+
+
+async def test_all_are_recorded_though_nobody_can_be_told(lab: Lab) -> None:
+    lab.double.dm_status = 429
+    for number in range(3):
+        lab.double.write(number, "@lapor1708 lampu padam")
+    with pytest.raises(Unavailable):
+        await lab.mentions.look()
+    assert len(await lab.numbers()) == 3
+    lab.double.dm_status = 201
+    assert await lab.mentions.look() == 3
+    assert (len(await lab.numbers()), len(lab.double.messages)) == (3, 3)
+
+
+async def test_an_old_backup_that_is_not_up_to_date_takes_nothing_in(lab: Lab) -> None:
+    lab.double.write(1, "@lapor1708 jalan rusak")
+    await lab.store.set_behind(is_behind=True)
+    assert await lab.mentions.look() == 0
+    await lab.store.set_behind(is_behind=False)
+    assert await lab.mentions.look() == 1
+
+
 async def test_a_mention_that_comes_again_is_known_by_its_number(lab: Lab) -> None:
     lab.double.write(1, "@lapor1708 jalan rusak")
     await lab.mentions.look()
     async with lab.store.writing() as connection:
-        await connection.exec_driver_sql("DELETE FROM connector")  # as an old backup, or a crash before the mark
+        for table in ("connector", "answer"):  # as after an old backup, brought up to date from the hub
+            await connection.exec_driver_sql(f"DELETE FROM {table}")
     await lab.mentions.look()
     assert len(await lab.numbers()) == 1
     assert len({text for _, text in lab.double.messages}) == 1

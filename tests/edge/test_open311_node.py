@@ -186,9 +186,9 @@ def _day_before(moment: str) -> str:
 
 
 async def test_an_answer_is_replied_to_by_the_client_that_reported_and_by_whoever_has_the_number(lab: Open311) -> None:
-    own = await lab.report(external_id="tiket-1")
-    await lab.answered(own["service_request_id"])
-    reply = {"service_request_id": own["service_request_id"], "description": "Masih padam.", "update_id": "u-1"}
+    own = await lab.report(external_id="17")
+    await lab.answered(own["service_request_id"])  # reports and updates may be numbered each for itself
+    reply = {"service_request_id": own["service_request_id"], "description": "Masih padam.", "update_id": "17"}
     answer = await lab.post(reply, "servicerequestupdates.json")
     assert answer.status == 200
     again = await lab.post(reply, "servicerequestupdates.json")

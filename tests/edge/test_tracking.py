@@ -8,6 +8,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from node.guessing import MISSES_MAX, WINDOW_S, Guessing
 from node.hub.tracking import hash_of
 from node.local.http import build_app
+from node.local.tracking import find_tracked
 from sync_protocol.errors import Unavailable
 from sync_protocol.values import AgencyId, format_tracking
 from tests.edge.hub_lab import Lab, LabRandomness
@@ -84,6 +85,23 @@ async def test_another_agency_cannot_take_a_number_for_itself(lab: Lab, nodes: l
     answer = await lab.call("GET", f"/v1/track/{number}")
     assert answer.json["owner"] == CITY
     assert theirs != complaint
+    await regency.offer(theirs, CITY)
+    await settle_down(nodes, lab)
+    assert (await city.state(theirs)).tracking == number
+    async with TestClient(TestServer(build_app(city.service, city.store, city.pusher.clock, LabRandomness(9)))) as node:
+        shown = await (await node.get(f"/v1/track/{number}")).json()
+    assert (shown["owner"], shown["state"]) == (CITY, "answered")
+    assert await find_tracked(city.store, number) == await city.held(complaint)
+
+
+async def test_an_old_backup_shows_no_words_that_may_be_erased_by_now(nodes: list[Peer]) -> None:
+    city, _ = nodes
+    _, number = await answered(city, "public")
+    await city.store.set_behind(is_behind=True)
+    async with TestClient(TestServer(build_app(city.service, city.store, city.pusher.clock, LabRandomness(9)))) as node:
+        shown = await (await node.get(f"/v1/track/{number}")).json()
+    assert shown["state"] == "answered"
+    assert {one["text"] for one in shown["history"]} == {None}
 
 
 async def test_who_guesses_is_sent_away_and_nobody_else_is(lab: Lab, nodes: list[Peer]) -> None:

@@ -308,7 +308,7 @@ class MemoryLocalStore:
 
     async def complaints(self, wanted: ComplaintFilter) -> list[HeldComplaint]:
         complaints = (await self._mount.read()).complaints.values()
-        order = _by_number if wanted.slots is None else _by_slot
+        order = _by_slot if wanted.slots is not None else _by_age if wanted.oldest_first else _by_number
         return [one for one in sorted(complaints, key=order) if _is_wanted(one, wanted)][: wanted.limit]
 
     async def unmeasured(self, limit: int) -> list[HeldComplaint]:
@@ -431,6 +431,10 @@ def _cuttable(state: LocalState, limit: int) -> Cuttable:
 
 def _by_number(held: HeldComplaint) -> tuple[int, int]:
     return -held.no, 0
+
+
+def _by_age(held: HeldComplaint) -> tuple[int, int]:
+    return held.no, 0
 
 
 def _by_slot(held: HeldComplaint) -> tuple[int, int]:

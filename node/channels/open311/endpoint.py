@@ -222,13 +222,13 @@ class Endpoint:
     async def _post_request(self, call: Call) -> Answer:
         client, fields = await self._admit(call)
         report = read_report(fields, self._services, self._jurisdiction(fields))
-        return _taken(await self._desk.report(client, report, call.key or report.external_id))
+        return _taken(await self._desk.report(client, report, call.key))
 
     async def _post_update(self, call: Call) -> Answer:
         client, fields = await self._admit(call)
         self._jurisdiction(fields)
         reply = read_reply(fields)
-        return _taken(await self._desk.reply(client, reply, call.key or reply.external_id))
+        return _taken(await self._desk.reply(client, reply, call.key))
 
     async def _admit(self, call: Call) -> tuple[str, Pairs]:
         """Who posts, and the form; the key is looked at before anything else that stands in it.

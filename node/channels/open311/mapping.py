@@ -15,7 +15,8 @@ from node.channels.open311.documents import Document, Many, Value, clean
 from node.channels.open311.moments import format_moment, moment_of
 from node.channels.open311.queries import CLOSED, OPEN
 from node.channels.open311.reports import DESCRIPTION_MAX
-from node.channels.open311.services import CONFIDENTIAL, LISTS, Attribute, Service, Services, ServiceTable
+from node.channels.open311.services import LISTS, Attribute, Service, Services, ServiceTable
+from sync_protocol.change_types import CONFIDENTIAL
 from sync_protocol.transitions import State
 
 SPECIFICATION: Final = "http://wiki.open311.org/GeoReport_v2"

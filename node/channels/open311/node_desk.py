@@ -20,7 +20,7 @@ from node.channels.open311.reports import Reply, Report
 from node.channels.open311.services import Services
 from node.channels.open311.told import Lines, due_ms, is_looked_at, read_history, said_in, updates_in
 from node.deadlines.tables import Deadlines
-from node.local.evidence import find_complaint
+from node.local.evidence import check_words, find_complaint
 from node.local.ports import LocalStore
 from node.local.service import LocalService
 from node.local.tokens import check_channel_key
@@ -72,6 +72,7 @@ class NodeDesk:
         return str(held.id)
 
     async def updates(self, wanted: RequestsWanted) -> list[Update]:
+        await check_words(self._store)
         found: list[Update] = []
         from_at, to_at = format_timestamp(max(wanted.from_ms, 0)), format_timestamp(wanted.to_ms)
         changed = ComplaintFilter(changed_from_ms=wanted.from_ms, limit=PIECE)
@@ -147,15 +148,20 @@ class NodeDesk:
 
     async def _tell(self, complaints: Sequence[HeldComplaint]) -> list[Mapping[str, Value]]:
         told: list[Mapping[str, Value]] = []
+        is_behind = await self._store.is_behind()
         for start in range(0, len(complaints), PIECE):
             piece = complaints[start : start + PIECE]
             lines = await self._store.lines_of([one.no for one in piece])
             async with self._telling:
-                told += await asyncio.to_thread(self._written, piece, lines)
+                told += await asyncio.to_thread(self._written, piece, lines, is_behind)
         return told
 
-    def _written(self, piece: Sequence[HeldComplaint], lines: Mapping[int, Lines]) -> list[Mapping[str, Value]]:
+    def _written(
+        self, piece: Sequence[HeldComplaint], lines: Mapping[int, Lines], is_behind: bool
+    ) -> list[Mapping[str, Value]]:
+        """Without words in an old backup, in which such may stand as were erased since."""
         facts = [self._facts(held, lines.get(held.no, ())) for held in piece]
+        facts = [replace(one, said=Said()) for one in facts] if is_behind else facts
         return [service_request(one, self._services, self._name_of) for one in facts]
 
     def _facts(self, held: HeldComplaint, lines: Lines) -> Facts:

@@ -39,7 +39,9 @@ class NodeIntake:
         self._service = service
 
     async def report(self, client: str, report: Report, key: str | None) -> Taken:
-        """A crash between recording and offering is made good by the client's repeat, or by an officer."""
+        """`key`: of the client's own for this request; without one, the number that the report has there.
+
+        A crash between recording and offering is made good by the client's repeat, or by an officer."""
         service, now_ms = report.service, self._service.minting.clock.now_ms()
         data: dict[str, object] = {
             "channel": CHANNEL,
@@ -50,8 +52,9 @@ class NodeIntake:
         data |= {} if service.class_ is None else {"class": service.class_}
         source = None if report.external_id is None else source_of(client, report.external_id)
         data |= {} if source is None else {"source": source}
-        request = _request_key(client, "report", key, report.digest)
-        command = Command("received", data, report.content, role="reporter", request=request)
+        request = _request_key(client, ("report", key, report.external_id), report.digest)
+        once = None if source is None else (source["system"], source["id"])  # also where a backup forgot the key
+        command = Command("received", data, report.content, role="reporter", request=request, once_for=once)
         outcome = await self._service.record(command)
         if report.target is not None:
             await self._offer(outcome.recorded.complaint, report.target)
@@ -73,7 +76,7 @@ class NodeIntake:
         is_own = source is not None and source.system == system_of(client)
         if not is_own and not any(_is_tracking(text, held) for text in (reply.token, reply.request_id)):
             raise Refused("unauthorised", _NOT_YOURS, where="token")
-        request = _request_key(client, f"reply {held.id}", key, reply.digest)
+        request = _request_key(client, (f"reply {held.id}", key, reply.external_id), reply.digest)
         command = Command("replied", {}, {"text": reply.text}, str(held.id), role="reporter", request=request)
         try:
             outcome = await self._service.record(command)
@@ -110,11 +113,14 @@ def source_of(client: str, number: str) -> dict[str, str] | None:
         return None
 
 
-def _request_key(client: str, what: str, key: str | None, digest: bytes) -> RequestKey | None:
-    if key is None:
+def _request_key(client: str, asked: tuple[str, str | None, str | None], digest: bytes) -> RequestKey | None:
+    """`asked`: what, the client's key, the client's number. Reports, replies and keys are numbered each for itself."""
+    what, key, number = asked
+    if key is None and number is None:
         return None
-    asked = sha256(f"{CHANNEL}\n{client}\n{key}".encode()).digest()
-    return RequestKey(asked, sha256(what.encode() + b"\n" + digest).digest())
+    name = f"{what} {number}" if key is None else f"key {key}"
+    asked_for = sha256(f"{CHANNEL}\n{client}\n{name}".encode()).digest()
+    return RequestKey(asked_for, sha256(what.encode() + b"\n" + digest).digest())
 
 
 def _receipt(recorded: Recorded, service: Service) -> Document:

@@ -22,7 +22,6 @@ TABLE_MAX_BYTES: Final = 256 * 1024  # some hundred services with their question
 CODE_MAX: Final = 64  # characters of a code that stands in addresses
 JURISDICTION: Final = "jurisdiction_id"
 SERVICE_CODE: Final = "service_code"
-CONFIDENTIAL: Final = frozenset({"confidential", "anonymous-confidential"})
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 Datatype = Literal["string", "number", "datetime", "text", "singlevaluelist", "multivaluelist"]
