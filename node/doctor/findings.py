@@ -69,3 +69,11 @@ def report(role: str, findings: Sequence[Finding]) -> dict[str, Any]:
     failed = {finding.check for finding in findings if finding.level == "fail"}
     code = 0 if not failed else 3 if failed <= OUT_OF_REACH else 1
     return {"ok": not failed, "role": role, "exit_code": code, "findings": msgspec.to_builtins(list(findings))}
+
+
+def does_not_open(check: str, what: Words, error: Exception, words: str) -> Finding:
+    """A database, the lock store or a file that is named in the settings is not as it must be; `words` say how."""
+    told = getattr(error, "next_step", "") or getattr(error, "members", {}).get("next", "")
+    step = str(told) or "See docs/operations.md, 'Troubles'."
+    detail = Words(f"{what.en} cannot be opened: {words}", f"{what.id} tidak dapat dibuka: {words}")
+    return fail(check, detail, Words(step, f"Lakukan: {step}"))

@@ -20,13 +20,6 @@ _RESTORED: Final = Words(
 )
 
 
-def does_not_open(error: Exception, words: str) -> Finding:
-    """The log, the lock store or a database says something that cannot be."""
-    step = getattr(error, "next_step", "") or "See docs/operations.md, 'Troubles'."
-    detail = Words(f"the hub cannot be opened: {words}", f"hub tidak dapat dibuka: {words}")
-    return fail("log", detail, Words(step, f"Lakukan: {step}"))
-
-
 def server_away(words: str) -> Finding:
     """PostgreSQL does not answer."""
     step = Words(

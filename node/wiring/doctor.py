@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
@@ -19,7 +19,7 @@ from yarl import URL
 from keys.key_directory import KeyDirectory
 from node.doctor import hub_checks, machine, node_checks
 from node.doctor.certificates import check_own, check_remote
-from node.doctor.findings import Finding, report
+from node.doctor.findings import Finding, Words, does_not_open, report
 from node.doctor.keys import check_key
 from node.doctor.serving import check_serving
 from node.hub.hub import Hub
@@ -45,15 +45,16 @@ from sync_protocol.statement import Role
 
 Settings = HubSettings | NodeSettings
 
+_HUB: Final = ("log", Words("the hub", "hub"))
+_NODE: Final = ("node", Words("the node", "node"))
+
 
 async def node_doctor(directory: Path) -> dict[str, Any]:
     """`simpul node doctor`. Raises Refused(configuration) where DIR is no node's."""
     settings = load_settings(directory, NodeSettings)
     findings = await asyncio.to_thread(_of_machine, settings, "node", LOCAL_REVISION)
     if not _is_failed(findings, "database"):
-        async with opened_node(directory) as parts:
-            findings += await _of_node(parts)
-            findings += await _of_link(parts)
+        findings += await _guarded(lambda: _of_opened_node(directory), *_NODE)
     findings.append(await check_serving(settings.host, settings.port, is_tls=settings.tls is not None))
     return report("node", findings)
 
@@ -65,7 +66,7 @@ async def hub_doctor(directory: Path) -> dict[str, Any]:
     if not settings.lock_url:
         findings += await asyncio.to_thread(_of_lock_folder, settings)
     if not _is_failed(findings, "database") and not _is_failed(findings, "lock"):
-        findings += await _guarded(lambda: _of_hub(directory, settings))
+        findings += await _guarded(lambda: _of_hub(directory, settings), *_HUB, hub_checks.server_away)
     findings.append(await check_serving(settings.host, settings.port, is_tls=settings.tls is not None))
     return report("hub", findings)
 
@@ -97,6 +98,12 @@ def _of_lock_folder(settings: HubSettings) -> list[Finding]:
     if folder.is_relative_to(settings.directory):
         return []
     return [machine.check_disk(folder), machine.check_permissions(folder)]
+
+
+async def _of_opened_node(directory: Path) -> list[Finding]:
+    async with opened_node(directory) as parts:
+        findings = await _of_node(parts)
+        return findings + await _guarded(lambda: _of_link(parts), *_NODE)
 
 
 async def _of_node(parts: NodeParts) -> list[Finding]:
@@ -227,13 +234,17 @@ def _public_key_of(parts: NodeParts, kid: str | None) -> bytes | None:
     return b""
 
 
-async def _guarded(gather: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
-    """What keeps a hub from being opened is a finding as well."""
+async def _guarded(
+    gather: Callable[[], Awaitable[list[Finding]]],
+    check: str,
+    what: Words,
+    server_away: Callable[[str], Finding] | None = None,
+) -> list[Finding]:
+    """What keeps a hub or a node from being opened is a finding as well, and hides no other."""
     try:
         return await gather()
-    except Unavailable as error:
-        return [hub_checks.server_away(error.detail)]
-    except Corrupt as error:
-        return [hub_checks.does_not_open(error, error.detail)]
     except (SimpulError, OSError, sqlite3.Error) as error:
-        return [hub_checks.does_not_open(error, words_of(error))]
+        if isinstance(error, Unavailable) and server_away is not None:
+            return [server_away(error.detail)]
+        words = error.detail if isinstance(error, Corrupt | Refused) else words_of(error)
+        return [does_not_open(check, what, error, words)]

@@ -147,6 +147,19 @@ def test_keys_that_others_read_that_are_gone_or_that_the_log_does_not_know_are_f
     assert levels(node_document(node, 1))["key-agency"] == "fail"
 
 
+def test_a_file_of_the_settings_that_cannot_be_read_hides_nothing_else(node: Path) -> None:
+    amend(node, 'ca_file = "nowhere.pem"')
+    document = node_document(node, 1)
+    found = levels(document)
+    assert (found["disk"], found["key-agency"], found["node"]) == ("ok", "ok", "fail")
+    assert "nowhere.pem" in details(document, "node")
+    (node / "secret").write_text("open to everybody")
+    (node / "secret").chmod(0o644)
+    amend(node, 'key_passphrase_file = "secret"')
+    found = levels(node_document(node, 1))
+    assert (found["disk"], found["database"], found["node"]) == ("ok", "ok", "fail")
+
+
 def test_a_database_that_is_damaged_is_found_and_nothing_is_asked_of_it(node: Path) -> None:
     (node / "node.db").write_bytes(b"\xff" * 65_536)
     document = node_document(node, 1)
