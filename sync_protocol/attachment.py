@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from sync_protocol.change_set import ChangeSet, content_leaf_indices
@@ -83,33 +83,35 @@ def announcements(change_set: ChangeSet, file: Digest) -> Iterator[Announcement]
         return  # no line names it; or more lines than were signed, so that the set cannot be a verified one
     change_lines = split_block(change_set.change_block)
     pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
-    shown = [piece for piece in pieces if piece.line is not None and text in piece.line]
-    for piece in shown:
-        position = _change_of(piece, change_lines, manifest.size)
-        if piece.line is None or position is None or named_file(piece.line) != file:
-            continue
-        change = _attached(change_lines[position])
-        if change is not None and isinstance(change.data, Attached):
+    shown = [
+        piece for piece in pieces if piece.line is not None and text in piece.line and named_file(piece.line) == file
+    ]
+    for piece, position in zip(shown, _changes_of(shown, change_lines, manifest.size), strict=True):
+        change = None if position is None else _attached(change_lines[position])
+        if position is not None and change is not None and isinstance(change.data, Attached):
             said = change.data
             yield Announcement(change.complaint, position, piece.root, file, said.bytes, said.media_type)
 
 
-def _change_of(piece: Piece, change_lines: list[bytes], size: int) -> int | None:
-    """The position of the change that a content line belongs to (§2.3, §3.4)."""
+def _changes_of(pieces: Sequence[Piece], change_lines: list[bytes], size: int) -> list[int | None]:
+    """The positions of the changes that content lines belong to: by their order, or by the change they name (§2.3)."""
     try:
         indices = content_leaf_indices(change_lines, size)
     except Refused:
-        try:
-            mark = parse_content(piece.line or b"").get("of")
-        except Refused:
-            return None
-        named = [
-            position
-            for position, line in enumerate(change_lines)
-            if is_attached(line) and (change := _attached(line)) is not None and content_mark(change.id) == mark
-        ]
-        return named[0] if len(named) == 1 else None
-    return indices.index(piece.start) if piece.start in indices else None
+        marked: dict[object, int | None] = {}
+        for position, line in enumerate(change_lines):
+            change = _attached(line)
+            if change is not None:
+                mark = content_mark(change.id)
+                marked[mark] = None if mark in marked else position
+        return [marked.get(_mark_of(piece)) for piece in pieces]
+    placed = {leaf: position for position, leaf in enumerate(indices) if leaf is not None}
+    return [placed.get(piece.start) for piece in pieces]
+
+
+def _mark_of(piece: Piece) -> str | None:
+    mark = parse_content(piece.line).get("of") if piece.line is not None else None
+    return mark if isinstance(mark, str) else None
 
 
 def _attached(line: bytes) -> Change | None:

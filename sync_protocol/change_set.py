@@ -23,6 +23,7 @@ from sync_protocol.hidden_lines import (
     write_pieces,
 )
 from sync_protocol.limits import JWS_MAX_BYTES, SET_MAX_BYTES, SET_MAX_LEAVES
+from sync_protocol.line import content_mark
 from sync_protocol.line_blocks import check_change_block, check_content_block, split_block
 from sync_protocol.manifest import Manifest, SignedManifest, parse_manifest, sign_manifest
 from sync_protocol.merkle import leaf_hashes, tree_root
@@ -34,7 +35,6 @@ MANIFEST_SUFFIX: Final = b'"}\n'
 # The longest JWS and what stands around it on the line.
 MANIFEST_LINE_MAX_BYTES: Final = len(MANIFEST_PREFIX) + JWS_MAX_BYTES + len(MANIFEST_SUFFIX)
 # Canonical change lines name their members in one order: these bytes stand in exactly the lines that announce content.
-NAME_CHARACTERS: Final = 12  # of a change's id, which its content line names (protocol §2.3)
 _HAS_CONTENT: Final = b',"content":1,"data":'
 
 
@@ -221,7 +221,7 @@ def erase_contents(change_set: ChangeSet, changes: Collection[int], leaves: Coll
     try:
         indices = content_leaf_indices(change_lines, manifest.size)
     except Refused:
-        names = {_name_in(change_lines[position], "id")[-NAME_CHARACTERS:] for position in changes} - {""}
+        names = {content_mark(_name_in(change_lines[position], "id")) for position in changes} - {""}
         said_at = {p.start for p in pieces if p.line is not None and _name_in(p.line, "of") in names}
         unseen = bool(hidden)
     else:

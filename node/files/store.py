@@ -50,6 +50,7 @@ class FileStore:
         self._count = threading.Lock()
         self._used = 0
         self._counted_at_s: float | None = None
+        self._checking = threading.Lock()
         self._checked: dict[Digest, tuple[tuple[int, int, int, int], float]] = {}
 
     def path_of(self, digest: Digest) -> Path:
@@ -147,9 +148,10 @@ class FileStore:
             return found.st_size
         size = self.check(digest)
         if size is not None:
-            self._checked[digest] = mark, time.monotonic()
-            while len(self._checked) > CHECKED_MAX:
-                self._checked.pop(next(iter(self._checked)))
+            with self._checking:
+                self._checked[digest] = mark, time.monotonic()
+                while len(self._checked) > CHECKED_MAX:
+                    del self._checked[next(iter(self._checked))]
         return size
 
     def is_older(self, digest: Digest, before_s: float) -> bool:

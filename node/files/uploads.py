@@ -118,6 +118,8 @@ class Uploads:
 
         Raises Refused (file-differs, file-type), and then the upload is gone; NoRoom, and then it waits.
         """
+        if upload.file is None and self.incoming.offset(upload.id) < upload.length:
+            return self.find(upload.owner, upload.id)  # who asks for its progress does not wait for others to be hashed
         with self._finishing:
             upload = self.find(upload.owner, upload.id)  # another request may have done it
             if upload.file is not None:

@@ -14,9 +14,12 @@ class Absences:
         self._log = log
         self._projection = projection
         self._seen = Outages()
+        self._whole: tuple[int, Outages] | None = None  # the answer for the size that was asked about last
 
     async def as_of(self, size: int) -> Outages:
         """Up to the newest tick before that size; for reading."""
+        if self._whole is not None and self._whole[0] == size:
+            return self._whole[1]
         ticks = self._log.roster.ticks_before(size)
         if len(ticks) < self._seen.ticks:  # the projection is folded again
             self._seen = Outages()
@@ -24,4 +27,5 @@ class Absences:
             self._seen.tick(at_ms)
         seen = self._seen.copy()
         seen.add(await self._projection.gaps())
+        self._whole = size, seen
         return seen

@@ -63,13 +63,13 @@ async def carry_out(store: HubStore, ledger: Ledger, erasure: Erasure, earlier_p
 async def told_of_erasures(projection: ProjectionStore, step: ProjectionStep) -> ProjectionStep:
     """The step with a note of each erasure for everybody who was ever handed anything of its complaint (§7.6)."""
     told = {(row.agency, row.place): row for row in step.inbox}
+    handed: dict[bytes | None, list[InboxRow]] = defaultdict(list)
+    for row in step.inbox:
+        if row.note != Note.REFUSED:
+            handed[row.key].append(row)
     for erasure in step.erasures:
         holders = await projection.holders(erasure.complaint)
-        holders |= {
-            row.agency
-            for row in step.inbox
-            if row.key == erasure.complaint and row.note != Note.REFUSED and row.place <= erasure.place
-        }
+        holders |= {row.agency for row in handed[erasure.complaint] if row.place <= erasure.place}
         for agency in sorted(holders - {erasure.signer}):
             row = InboxRow(agency, erasure.place, Note.ERASED, Verdict.APPLIED, erasure.complaint)
             told[agency, erasure.place] = row

@@ -47,9 +47,9 @@ class EvidenceMaker:
         positions: dict[int, set[int]] = {}
         for index, position in places:
             positions.setdefault(index, set()).add(position)
-        sets, agencies = await self._sets(positions, published, with_content=with_content)
-        if with_content and sum(map(written_bytes, sets)) > EVIDENCE_MAX_BYTES:
-            sets, agencies = await self._sets(positions, published, with_content=False)
+        sets, agencies, is_whole = await self._sets(positions, published, with_content=with_content)
+        if not is_whole:
+            sets, agencies, _ = await self._sets(positions, published, with_content=False)
         roster = self._log.roster
         statements = [
             EvidenceStatement(logged.jws.text, await self._log.receipt(logged.index, published))
@@ -66,7 +66,9 @@ class EvidenceMaker:
 
     async def _sets(
         self, positions: dict[int, set[int]], published: StoredCheckpoint, *, with_content: bool
-    ) -> tuple[list[EvidenceSet], set[str]]:
+    ) -> tuple[list[EvidenceSet], set[str], bool]:
+        """Also whether that is all: with what was said they end where they are too large for one file."""
+        written = 0
         sets: list[EvidenceSet] = []
         agencies: set[str] = set()
         for index, at in positions.items():
@@ -78,7 +80,10 @@ class EvidenceMaker:
             lines = await self._excerpt(index, parts, at, with_content=with_content)
             sets.append(EvidenceSet(lines, await self._log.receipt(index, published)))
             agencies.add(stored.agency)
-        return sets, agencies
+            written += written_bytes(sets[-1])
+            if with_content and written > EVIDENCE_MAX_BYTES // 32 * 31:  # the rest is for the statements
+                return sets, agencies, False
+        return sets, agencies, True
 
     async def _excerpt(self, index: int, parts: tuple[bytes, bytes], at: set[int], *, with_content: bool) -> str:
         """Of a set as it is stored now: of one whose words were erased since, nothing that was kept is shown."""
@@ -110,5 +115,5 @@ class EvidenceMaker:
 
 
 def written_bytes(shown: EvidenceSet) -> int:
-    """What its lines take in an answer: a quotation mark or backslash takes two there."""
-    return len(msgspec.json.encode(shown.lines))
+    """What it takes in an answer: a quotation mark or backslash takes two bytes there."""
+    return len(msgspec.json.encode(shown))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -42,6 +44,7 @@ ERASED_AT_ONCE: Final = 100
 ORPHANS_AT_ONCE: Final = 500  # asked about in one query
 LOOKUPS_MAX: Final = 2  # sets decompressed at one time to look for a file's name, up to 32 MiB each
 KNOWN_MAX: Final = 1_024  # announcements that are remembered while their files come, a hundred pieces each
+NAMINGS_MAX: Final = 256  # lines of one set that name the same file; each is looked up in the projection
 FOLD_SOON_S: Final = 5.0  # the fold is seldom further behind
 AGENCY_MAX_BYTES: Final = 51_200 * MIB  # of one agency: two thousand of the largest files, twenty thousand photographs
 
@@ -58,7 +61,7 @@ class HubFiles:
         self._incoming = Incoming(store)
         self._agency_max = agency_max_bytes
         self._looking = asyncio.Semaphore(LOOKUPS_MAX)
-        self._known: OrderedDict[tuple[str, int, bytes], tuple[int, Announcement]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int, bytes], tuple[int, list[Announcement]]] = OrderedDict()
 
     async def take(self, agency: str, file: Digest, seq: int, place: ContentRange, data: bytes) -> FileArrival | None:
         """A piece of a file that this agency's set `seq` names: how far it came, or None if all of it is here.
@@ -67,7 +70,7 @@ class HubFiles:
         """
         if await self._has(agency, file, seq):
             return None
-        announced = (await self._announced(agency, file, seq))[1]
+        announced = (await self._announced(agency, file, seq))[1][0]
         if place.length != announced.size:
             raise malformed(f"the change says that the file has {announced.size} bytes", "Content-Range")
         if announced.size > self.store.limits.file_max:
@@ -116,18 +119,17 @@ class HubFiles:
         return {state.owner, state.offer_to}
 
     async def _has(self, agency: str, file: Digest, seq: int) -> bool:
-        """Whether this agency brought it before; then a further line that names it is noted."""
+        """Whether this agency brought it before; then further lines that name it are noted."""
         named = [one for one in await self._hub.store.lines_naming(file) if one.agency == agency]
         if not named or await asyncio.to_thread(self.store.size_of, file) != named[0].size:
             return False
-        stored = (await self._hub.store.find_sets([(agency, seq)])).get((agency, seq))
-        if stored is None or all(one.index != stored.index for one in named):
-            index, announced = await self._announced(agency, file, seq)
-            await self._note(index, announced, agency)
+        index, said = await self._announced(agency, file, seq)
+        if {one.leaf for one in said} - {one.leaf for one in named if one.index == index}:
+            await self._note(index, said, agency)
         return True
 
-    async def _announced(self, agency: str, file: Digest, seq: int) -> tuple[int, Announcement]:
-        """Where the set stands, and what it says of the file; remembered, because the next pieces ask the same."""
+    async def _announced(self, agency: str, file: Digest, seq: int) -> tuple[int, list[Announcement]]:
+        """Where the set stands, and its lines that name the file; remembered, because the next pieces ask the same."""
         key = (agency, seq, bytes(file))
         known = self._known.get(key) or await self._look_up(agency, file, seq)
         self._known[key] = known
@@ -135,7 +137,7 @@ class HubFiles:
             self._known.popitem(last=False)
         return known
 
-    async def _look_up(self, agency: str, file: Digest, seq: int) -> tuple[int, Announcement]:
+    async def _look_up(self, agency: str, file: Digest, seq: int) -> tuple[int, list[Announcement]]:
         """From the set as it stands. Raises Refused(not-announced), Unavailable while the fold is not so far."""
         stored = (await self._hub.store.find_sets([(agency, seq)])).get((agency, seq))
         parts = None if stored is None else await self._hub.store.set_parts(stored.index)
@@ -143,12 +145,15 @@ class HubFiles:
             raise _not_announced("there is no such set here")
         async with self._looking:
             said = await asyncio.to_thread(_announcements, parts, file)
+        applied = []
         for found in said:
             cursor, row = await self._hub.projection.complaint(complaint_key(found.complaint))
             if cursor.size <= stored.index:
                 raise Unavailable("the set is in the log, and not folded yet", retry_after_s=FOLD_SOON_S)
             if row is not None and (stored.index, found.position) in set(read_pointers(row.pointers)):
-                return stored.index, found
+                applied.append(found)
+        if applied:
+            return stored.index, applied
         raise _not_announced("no applied change of that set names this file by a line that is shown here")
 
     async def _check_room(self, agency: str, wanted: int) -> None:
@@ -159,12 +164,12 @@ class HubFiles:
     async def _keep(self, agency: str, file: Digest, seq: int) -> None:
         """All bytes are here. A crash in it, or a full disk, leaves them: the next question does it again."""
         self._known.pop((agency, seq, bytes(file)), None)
-        index, announced = await self._look_up(agency, file, seq)  # it may be erased by now
+        index, said = await self._look_up(agency, file, seq)  # it may be erased by now
         name, is_named = _name(agency, file), False
         async with self._turn.hold():
             try:
-                is_whole = await asyncio.to_thread(self._store, name, announced)
-                is_named = is_whole and await self._note(index, announced, agency)
+                is_whole = await asyncio.to_thread(self._store, name, said[0])
+                is_named = is_whole and await self._note(index, said, agency)
                 if is_whole and not is_named:
                     await self._remove_unnamed(file)
             except Refused:
@@ -175,7 +180,7 @@ class HubFiles:
             raise Refused("file-differs", "these bytes have another SHA-256", where="file")
         if not is_named:
             raise _not_announced("the line that named it was erased")
-        _logger.info("file", agency=agency, file=file.b64u[:12], bytes=announced.size)
+        _logger.info("file", agency=agency, file=file.b64u[:12], bytes=said[0].size)
 
     def _store(self, name: str, announced: Announcement) -> bool:
         """Runs in a thread. False if the bytes are others. Raises Refused(file-type), NoRoom."""
@@ -186,10 +191,13 @@ class HubFiles:
         except FileNotFoundError:  # somebody else had the turn before
             return self.store.size_of(announced.file) == announced.size
 
-    async def _note(self, index: int, announced: Announcement, agency: str) -> bool:
-        key = complaint_key(announced.complaint)
-        line = NamedFile(index, announced.leaf, agency, key, announced.file, announced.size)
-        return await self._hub.store.add_file(line)
+    async def _note(self, index: int, said: Sequence[Announcement], agency: str) -> bool:
+        """Every complaint whose line names it has the file; False if all of the lines were erased meanwhile."""
+        is_named = False
+        for one in said:
+            line = NamedFile(index, one.leaf, agency, complaint_key(one.complaint), one.file, one.size)
+            is_named |= await self._hub.store.add_file(line)
+        return is_named
 
     async def _remove_unnamed(self, file: Digest) -> None:
         """In turn: nobody is about to name it."""
@@ -255,7 +263,7 @@ def _announcements(parts: tuple[bytes, bytes], file: Digest) -> list[Announcemen
     """Runs in a thread."""
     head = decompress_part(parts[0])
     change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
-    return list(announcements(change_set, file))
+    return list(islice(announcements(change_set, file), NAMINGS_MAX))
 
 
 def _not_announced(detail: str) -> Refused:

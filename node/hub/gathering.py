@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from keys.signer import PrivateKey
+from node.hub.erasing import erase_again
 from node.hub.log import HubLog, checkpoint_in
 from node.store.hub_records import MissingSet, RecoveredLeaf
 from sync_protocol.change_set import ChangeSet, parse_manifest_line, verify_lines
@@ -158,6 +159,7 @@ class Gathering:
         """
         for one in await self._log.store.missing_sets(MISSING_MAX):
             await self._fill(copy, one)
+        await erase_again(self._log.store, self._log.lock)  # a copy may be of before an erasure
         trust, size = await self.trust(), self._log.size
         opened = trust.open(await copy.checkpoint())
         tree = opened.checkpoint
@@ -177,8 +179,11 @@ class Gathering:
         if growth.root != tree.root:
             raise Refused("bad-proof", "the copy's entries do not go on from this database to its signed checkpoint")
         await self._keep(_Proved([_leaf(*place) for place in places], {tree.size: ours_alone(opened)}), instead=True)
+        lacking = await self._log.store.recovered_seqs(without_lines=True)
         for index, entry in places:
-            await self._take_set(copy, _leaf(index, entry))
+            leaf = _leaf(index, entry)
+            if leaf.seq in lacking.get(leaf.agency or "", ()):
+                await self._take_set(copy, leaf)
         return tree.size
 
     async def _fill(self, copy: Copy, missing: MissingSet) -> None:

@@ -17,7 +17,7 @@ from node.hub.projection_ports import ProjectionStore
 from node.store.complaint_keys import complaint_of
 from node.store.projection_records import ComplaintRow, InboxRow, ProjectionStep, pointer_to, read_pointers
 from sync_protocol.complaint_state import ComplaintState
-from sync_protocol.errors import Corrupt, Refused, Unavailable
+from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.inbox import Note, format_place
 from sync_protocol.transitions import Verdict
@@ -118,7 +118,7 @@ class Inbox:
     async def _item(self, agency: AgencyId, row: InboxRow) -> InboxItem:
         refused_id, evidence = None, None
         if row.note == Note.REFUSED:
-            refused_id = await self._refused_id(agency, row.place)
+            refused_id = await self._projection.refused_id(*where(row.place))
         elif row.key is not None:
             evidence = await self.evidence(agency, row)
         return InboxItem(
@@ -170,14 +170,6 @@ class Inbox:
         state: ComplaintState = unpack_state(held.state)
         is_desks = rules is not None and agency == rules.desk and state.bounces >= rules.bounce_limit
         return agency in (state.owner, state.offer_to) or is_desks
-
-    async def _refused_id(self, agency: AgencyId, place: int) -> str:
-        index, position = where(place)
-        stored = await self._log.store.set_at(index)
-        if stored is None:
-            raise Corrupt(f"the projection names a set at log index {index}, and there is none")
-        refused = await self._projection.refused(agency, stored.seq, stored.seq)
-        return next((one.change_id for one in refused if one.position == position), "")
 
 
 def where(place: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from typing import Final
 
 from node.hub.appender import Appender
 from node.hub.draft import Draft, Place, SetItem
+from node.hub.erasing import erase_again
 from node.hub.gathering import read_lines_of
 from node.hub.log import HubLog
 from node.hub.turns import Caller, FairThreads
@@ -186,6 +187,7 @@ class Intake:
         entry = (await self._log.store.entries_at([stored.index]))[stored.index]
         frames, hidden = await self._threads.run(caller, read_lines_of, entry, shown.wire, shown.encoding)
         if await self._log.store.fill_missing(stored, *frames, hidden):
+            await erase_again(self._log.store, self._log.lock)  # what was erased while the lines were away
             self._on_filled(self._log.published)
         return False
 

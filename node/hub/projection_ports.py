@@ -111,6 +111,10 @@ class ProjectionStore(Protocol):
         """Refused changes of an agency's sets [from_seq, to_seq], in order."""
         ...
 
+    async def refused_id(self, index: int, position: int) -> str:
+        """The id of the refused change at a place of the log; "" where none was refused."""
+        ...
+
     async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
         """What an agency is told after a place, in order of the log, and the cursor that it is as of."""
         ...

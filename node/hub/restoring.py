@@ -30,6 +30,7 @@ LEAVES_AT_ONCE: Final = 64  # of which the lines are in memory while they are ap
 COMMIT_LEAVES: Final = 1_000  # a commit ends at the first checkpoint that is known from there on
 ENTRIES_AT_ONCE: Final = 2_000
 LOOK_S: Final = 10.0  # how often without any word of something new; another process may have gathered it
+LOOK_SHARE: Final = 10.0  # a tenth of the time at most goes into looking
 LINES_WAIT_S: Final = 60.0  # nodes send lines right after the receipts: so long without any, and they are not coming
 RANGES_SHOWN: Final = 20
 
@@ -100,6 +101,7 @@ class Restoring:
         self._clock = clock
         self._on_restored = on_restored
         self._looked_s: float | None = None
+        self._pause_s = 0.0
         self._fresh_s = 0.0
         self._contradiction: str | None = None
         self._is_tidy = False
@@ -116,7 +118,8 @@ class Restoring:
             return False
         self._is_tidy = False
         clock_s = self._clock.monotonic_s()
-        if not now and not self._gathering.is_fresh and self._looked_s and clock_s < self._looked_s + LOOK_S:
+        pause_s = self._pause_s if self._gathering.is_fresh else LOOK_S
+        if not now and self._looked_s and clock_s < self._looked_s + pause_s:
             return False
         if self._gathering.is_fresh:
             self._fresh_s = clock_s
@@ -129,6 +132,8 @@ class Restoring:
                 self._on_restored(log.published)
                 return True
         shortfall = await self.shortfall()
+        # Of a large loss that takes a while, and while everybody pushes there is something new all the time.
+        self._pause_s = min(LOOK_S, LOOK_SHARE * (self._clock.monotonic_s() - clock_s))
         are_lines_coming = bool(shortfall.without_lines) and clock_s < self._fresh_s + LINES_WAIT_S
         if shortfall.entries or shortfall.target <= log.size or (are_lines_coming and not now):
             return False

@@ -80,12 +80,14 @@ class Tracker:
         for index, position in places:
             positions.setdefault(index, []).append(position)
         found: list[TrackedChange] = []
+        store = self._log.store
         for index, at in positions.items():
             async with self._opening:
-                stored, parts = await self._log.store.set_at(index), await self._log.store.set_parts(index)
-                if stored is None or parts is None:
+                stored, leaves = await store.set_at(index), await store.leaves(index, index + 1, BATCH_BYTES)
+                frame = leaves[0].changes_frame if leaves else None  # without what was said
+                if stored is None or frame is None:
                     raise Unavailable(f"the lines of a set of {state.owner} are waited for", retry_after_s=60)
-                lines = await asyncio.to_thread(_lines_at, parts[0], at)
+                lines = await asyncio.to_thread(_lines_at, frame, at)
             found += [_shown(line, stored.agency) for line in lines]
         return found
 

@@ -45,7 +45,6 @@ from sync_protocol.wire import (
 )
 
 ANSWER_MAX_BYTES: Final = 1024 * 1024  # receipts, notes, manifests: a few KiB each
-RECOVERY_MAX_BYTES: Final = BODY_MAX_BYTES
 _JSON: Final = {"Content-Type": "application/json"}
 _SET: Final = {"Content-Type": CHANGE_SET_MEDIA_TYPE, "Content-Encoding": "zstd"}
 

@@ -5,6 +5,7 @@ A help for a clear answer at once. The hub away is no reason to refuse: the log 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
@@ -16,6 +17,7 @@ from sync_protocol.errors import Refused, SimpulError
 from sync_protocol.transitions import TRANSITIONS, By
 from sync_protocol.values import ComplaintId
 
+LOOK_UP_S: Final = 5.0  # somebody waits for an answer; a hub that is silent is as one that is away
 _DESKS: Final = frozenset(name for name, row in TRANSITIONS.items() if row.by is By.DESK)
 _SENDING: Final = frozenset(name for name, row in TRANSITIONS.items() if row.sends)
 
@@ -32,6 +34,11 @@ class Abroad:
 
     async def prepare(self, fields: Mapping[str, Any], complaint: str) -> None:
         """Before a change of this type: the desk sees what it recalls as it is now, and whom one may offer to."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_UP_S):
+                await self._look_up(fields, complaint)
+
+    async def _look_up(self, fields: Mapping[str, Any], complaint: str) -> None:
         change_type, to = fields.get("type"), fields.get("to")
         if change_type in _SENDING and isinstance(to, str) and self._federation is not None and self._link is not None:
             await self._federation.look_up(to, self._link)

@@ -50,4 +50,5 @@ class Federation:
         try:
             self.learn(await link.agencies())
         except (Unavailable, Refused):
-            self._agencies = None
+            if self._agencies is not None:
+                self._agencies |= {agency}  # until the hub says again who is enrolled

@@ -17,6 +17,7 @@ from node.files.limits import UNNAMED_LIFETIME_MS
 from node.files.media import HEAD_BYTES, plain_name, sniff
 from node.files.store import FileStore
 from node.files.uploads import Uploads
+from node.local.evidence import check_words
 from node.local.file_fetching import FileFetching
 from node.local.file_ports import NodeStore
 from node.local.shared import history_of
@@ -80,8 +81,10 @@ class NodeFiles:
         """Sees that the file is here and whole, fetching it if it is not.
 
         Raises Refused(not-found) where no line of the complaint names it, or nobody has it; Unavailable where the hub
-        cannot be asked; Corrupt for one that is damaged (the next question fetches it).
+        cannot be asked, and in an old backup, whose files may be erased by now; Corrupt for one that is damaged (the
+        next question fetches it).
         """
+        await check_words(self.register)
         size = (await self.named_in(complaint)).get(file)
         if size is not None and await asyncio.to_thread(self.store.check_lately, file) is not None:
             return

@@ -7,7 +7,7 @@ At least once: an item that comes again changes nothing. In the order of the log
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
@@ -17,11 +17,12 @@ from node.local.hub_evidence import Contradiction, contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import InboxLink, LocalStore, LocalTransaction
 from node.local.shared import erased_here, erased_leaves, settle
+from node.logs import words_of
 from node.ports import Clock
 from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import HeldStatement, WrittenComplaint
 from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
-from sync_protocol.errors import Refused, SimpulError
+from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile, EvidenceSet, EvidenceStatement, OpenEvidence, verify_evidence
 from sync_protocol.excerpt import hide_in_excerpt, parse_excerpt
 from sync_protocol.inbox import Note, format_place, parse_place
@@ -53,8 +54,6 @@ class Inbox:
         federation: Federation,
         clock: Clock,
         agency: AgencyId,
-        *,
-        on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._link = link
@@ -62,8 +61,8 @@ class Inbox:
         self._federation = federation
         self._clock = clock
         self._agency = agency
-        self._on_taken = on_taken
         self._knows_rules = False
+        self._kept: set[int] = set()  # statements by index, of which it is known that the store has them
         self._refreshed_s: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -74,7 +73,7 @@ class Inbox:
                 await self.round(wait_s)
                 pause_s, wait_s = PAUSE_S, min(2 * wait_s, WAIT_MAX_S)
             except Exception as error:  # noqa: BLE001 - the hub away, a full disk: what is told waits for us
-                log.info("inbox.failed", agency=self._agency, error=_words(error))
+                log.info("inbox.failed", agency=self._agency, error=words_of(error))
                 await self._clock.sleep(pause_s)
                 pause_s, wait_s = min(2 * pause_s, PAUSE_MAX_S), WAIT_FIRST_S
 
@@ -94,8 +93,6 @@ class Inbox:
             place = await self._take(item, place)
         if await self._store.has_unsettled():
             await self._settle_rest()
-        if page.items:
-            self._on_taken()
         return len(page.items)
 
     async def fetch(self, complaint: ComplaintId) -> None:
@@ -166,7 +163,7 @@ class Inbox:
         """Every signature and root, and that all of it stands in the log that we have seen; statements are kept."""
         known = (await self._hub.evidence()).roster
         try:
-            verified = verify_evidence(evidence, known.vkey)
+            verified = await asyncio.to_thread(verify_evidence, evidence, known.vkey)
         except Refused as refused:
             if refused.kind != "bad-signature" or len((await self._hub.refresh()).vkeys) == len(known.vkeys):
                 raise Contradiction(refused) from None
@@ -186,18 +183,23 @@ class Inbox:
 
     async def _verified_anew(self, evidence: EvidenceFile) -> OpenEvidence:
         try:
-            return verify_evidence(evidence, (await self._hub.evidence()).roster.vkey)
+            vkey = (await self._hub.evidence()).roster.vkey
+            return await asyncio.to_thread(verify_evidence, evidence, vkey)
         except Refused as refused:
             raise Contradiction(refused) from None
 
     async def _keep_statements(self, evidence: EvidenceFile) -> None:
         """Those of other agencies, too: their signatures are shown by them when this node hands the complaint on."""
+        shown = [one for one in map(_held, evidence.statements) if one.index not in self._kept]
+        if not shown:
+            return
         held = {statement.index for statement in await self._store.statements()}
-        fresh = [one for one in map(_held, evidence.statements) if one.index not in held]
+        fresh = [one for one in shown if one.index not in held]
         if fresh:
             await self._store.add_statements(fresh)
             self._hub.forget()
             await self._federation.read_rules(self._store)
+        self._kept |= held | {one.index for one in fresh}
 
     async def _put(self, transaction: LocalTransaction, verified: OpenEvidence, evidence: EvidenceFile) -> None:
         """What others did, merged with what is here, and the complaint as it is then."""
@@ -278,7 +280,3 @@ def _names(line: bytes) -> tuple[str, str] | None:
     except Refused:
         return None
     return change.id, change.complaint
-
-
-def _words(error: Exception) -> str:
-    return str(error) if isinstance(error, SimpulError) else type(error).__name__

@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 
 from node.deadlines.slot import NOTHING_DUE
 
-LOCAL_REVISION: Final = "0009"
+LOCAL_REVISION: Final = "0010"
 
 IS_DUE: Final = f"slot < {NOTHING_DUE}"
 
@@ -112,6 +112,7 @@ class ChangeSetRow(LocalTable, table=True):
         Index("change_set_place", "epoch", "seq", unique=True, sqlite_where=text("status <> 2")),
         Index("change_set_by_seq", "seq"),
         Index("change_set_by_no", "first_no"),
+        Index("change_set_by_idx", "idx"),
     )
     id: int | None = Field(default=None, primary_key=True)
     epoch: int = Field(sa_type=BigInteger)

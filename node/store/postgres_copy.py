@@ -26,7 +26,7 @@ from sync_protocol.errors import Refused
 
 ROWS_AT_ONCE: Final = 1_000
 BODIES_AT_ONCE: Final = 16  # a frame may have megabytes
-_BODIES: Final = frozenset({"set_changes", "set_contents"})
+_BODIES: Final = frozenset({"set_changes", "set_contents", "recovered_leaf"})
 _NO_LIMIT_S: Final = 86_400.0  # of one statement: a table takes as long as it takes
 
 

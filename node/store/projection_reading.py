@@ -184,6 +184,11 @@ class ProjectionReading:
             rows = (await connection.execute(query)).all()
         return [RefusedChange(r.idx, r.position, r.agency, r.seq, r.change_id, r.verdict) for r in rows]
 
+    async def refused_id(self, index: int, position: int) -> str:
+        query = select(REFUSED.c.change_id).where(REFUSED.c.idx == index, REFUSED.c.position == position)
+        async with self.readers.connect() as connection:
+            return (await connection.execute(query)).scalar_one_or_none() or ""
+
     async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
         query = select(INBOX).where(INBOX.c.agency == agency, INBOX.c.place > after)
         async with self.readers.connect() as connection:

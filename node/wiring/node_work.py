@@ -22,10 +22,7 @@ from node.wiring.local import opened
 from sync_protocol.errors import Refused
 from sync_protocol.values import format_timestamp
 
-RECOVERY_TIMEOUT_S: Final = 3_600.0  # a year of sets over a bad line
 SHOWN_MAX: Final = 200  # offers and refusals on one screen
-FIRST_LOOK_S: Final = 3.0  # to learn that this directory is an old one, before anybody is shown what is in it
-WIB: Final = "Asia/Jakarta"  # for an agency that is not in the directory: most of the country lives by it
 
 
 async def import_file(

@@ -303,6 +303,29 @@ async def test_a_second_line_that_names_a_file_needs_no_second_upload(lab: Lab) 
     assert (await again.get()).body == again.data
 
 
+async def test_lines_of_one_set_that_name_the_same_file_all_have_it(lab: Lab) -> None:
+    agency, other = await lab.enrol("33.75"), await lab.enrol("35.71")
+    data = jpeg()
+    said = {"bytes": len(data), "media_type": "image/jpeg"}
+    complaints = [agency.complaint(), agency.complaint()]
+    lines = [content_line(lab, sha256(data).digest()) for _ in complaints]
+    changes = [agency.received(complaint) for complaint in complaints]
+    changes += [agency.change(complaint, "attached", said, rev=2, content=True) for complaint in complaints]
+    await agency.push_new(changes, [agency.content(), agency.content(), *lines])
+    await projected(lab)
+    first, second = (
+        Announced(lab, agency, complaint, data, line, agency.seq)
+        for complaint, line in zip(complaints, lines, strict=True)
+    )
+    await first.bring()
+    await second.change("offered", {"reason": "mine", "to": "35.71"})
+    assert (await second.get(other)).body == data
+    await agency.push_new([erasure(agency, first.complaint, first.line, rev=3)])
+    await projected(lab)
+    assert await lab.files.tidy() == 1
+    assert (await second.get(other)).body == data
+
+
 async def test_a_damaged_file_is_never_shown_and_may_come_again(lab: Lab) -> None:
     named = await announce(lab, await lab.enrol("33.75"), jpeg())
     await named.bring()

@@ -191,6 +191,10 @@ class MemoryProjectionStore:
         found = [one for one in held if one.agency == agency and from_seq <= one.seq <= to_seq]
         return sorted(found, key=lambda one: (one.index, one.position))
 
+    async def refused_id(self, index: int, position: int) -> str:
+        held = (await self._mount.read()).refused
+        return next((one.change_id for one in held if (one.index, one.position) == (index, position)), "")
+
     async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
         state = await self._mount.read()
         found = [row for row in state.inbox.values() if row.agency == agency and row.place > after]

@@ -16,6 +16,7 @@ import structlog
 
 from node.channels.connector.settings import Connector
 from node.channels.connector.signature import HEADER, sign
+from node.logs import words_of
 from node.ports import Clock
 from node.store.complaint_keys import complaint_of
 from node.store.local_records import SourcedChange
@@ -34,6 +35,10 @@ _logger = structlog.get_logger("simpul.connector")
 
 class ConnectorStore(Protocol):
     """What it asks of the node's store."""
+
+    async def is_behind(self) -> bool:
+        """Whether this is an old backup, in which words may stand that were erased since."""
+        ...
 
     async def told_to(self, system: str) -> int:
         """The number of the last change that a system was told of; 0 in the beginning."""
@@ -90,11 +95,13 @@ class Webhooks:
                 try:
                     await self.tell(connector)
                 except Exception as error:  # noqa: BLE001 - a full disk, a locked database: what is to be told waits
-                    _logger.warning("connector.failed", system=connector.system, error=type(error).__name__)
+                    _logger.warning("connector.failed", system=connector.system, error=words_of(error))
             await self._clock.sleep(LOOK_EVERY_S)
 
     async def tell(self, connector: Connector) -> int:
         """What there is to tell, unless the system is being left alone for a while; how many changes it was told."""
+        if await self._store.is_behind():
+            return 0
         rest, count = self._rests[connector.system], 0
         while self._clock.monotonic_s() >= rest.until_s:
             after = await self._store.told_to(connector.system)
