@@ -92,7 +92,7 @@ def parse_message(text: str, keywords: Keywords) -> Message:
 
 
 def _end_of_address(whole: str, matches: Sequence[re.Match[str]], first: int) -> int:
-    """How many words there are up to a sign behind which no name goes on: `Kabupaten Bangka: jalan` is not Bangkalan."""
+    """How many words there are up to a sign behind which no name goes on: Kabupaten Bangka has roads (jalan)."""
     for count, (before, after) in enumerate(pairwise(matches[first:]), start=first + 1):
         if _ENDS_NAME & set(whole[before.end() : after.start()]):
             return count
