@@ -94,7 +94,12 @@ class Projector:
         async with self._turn.hold():
             return await self.step()
 
-    async def catch_up(self, size: int | None = None) -> Cursor:
+    async def catch_up(self) -> Cursor:
+        """Folds all that is published, in its turn; how far that came (short of it where lines are missing)."""
+        async with self._turn.hold():
+            return await self._fold_up_to()
+
+    async def _fold_up_to(self, size: int | None = None) -> Cursor:
         """Folds until `size` leaves are folded (None: all that are published); only while holding the turn."""
         while await self.step(size):
             pass
@@ -109,7 +114,7 @@ class Projector:
         async with self._turn.hold():
             await self._log.follow()
             self._cursor = None
-            cursor = await self.catch_up()
+            cursor = await self._fold_up_to()
             if self.is_paused:
                 raise Unavailable("the lines of a set are missing (`simpul hub status` names it): ask again later")
             yield cursor
@@ -119,10 +124,10 @@ class Projector:
         async with self._turn.hold():
             await self._log.follow()
             self._cursor = None
-            before = await self.catch_up()
+            before = await self._fold_up_to()
             await self._projection.clear(self._deadlines.digests.mark())
             self._cursor = None
-            after = await self.catch_up(before.size)
+            after = await self._fold_up_to(before.size)
             return format_state_hash(before.state_hash), format_state_hash(after.state_hash)
 
     async def drop(self) -> None:
