@@ -11,21 +11,25 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from node.hub.draft import Place
+from node.hub.folding import OpenBatch, open_batch
 from node.hub.gathering import Gathering
 from node.hub.hub import Hub
 from node.hub.intake import Intake, Taken
 from node.hub.log import HubLog
 from node.hub.options import HubOptions
 from node.hub.ports import HubPorts
-from node.hub.projector import Projector
+from node.hub.projector import BATCH_BYTES, Projector
 from node.hub.turns import Caller
 from node.local.hub_session import HubSession
 from node.local.pusher import Pusher
-from node.store.hub_records import Commit, KeptErasure, StoredCheckpoint, StoredSet
+from node.store.hub_records import Commit, KeptErasure, LogLeaf, StoredCheckpoint, StoredSet
 from node.store.local_records import Seen
 from node.store.projection_records import ProjectionStep, step_is_stale
 from sync_protocol.change_set import parse_manifest_line
-from sync_protocol.compression import compress_frames, decode_body
+from sync_protocol.compression import compress_frames, compress_part, decode_body
+from sync_protocol.jws import parse_jws
+from sync_protocol.limits import FORK_JWS_MAX_BYTES
+from sync_protocol.manifest import CHANGE_SET_TYP, parse_manifest
 from sync_protocol.statement import Role
 from sync_protocol.wire import Entered
 from tests.sim.disk import Disk
@@ -172,6 +176,30 @@ class ForgettingHub(Hub):
         self.projector.__class__ = ForgettingProjector
 
 
+class SkippingProjector(Projector):
+    """Folds a set whose lines are missing as one whose lines say nothing."""
+
+    async def _open(self, start: int, end: int) -> OpenBatch:
+        leaves = self._log.recent.take(start, end, BATCH_BYTES) or await self._store.leaves(start, end, BATCH_BYTES)
+        return open_batch([_without_lines(leaf) for leaf in leaves])
+
+
+def _without_lines(leaf: LogLeaf) -> LogLeaf:
+    jws = parse_jws(leaf.entry, max_bytes=FORK_JWS_MAX_BYTES)
+    if jws.typ != CHANGE_SET_TYP or leaf.changes_frame is not None:
+        return leaf
+    head = leaf.entry + b"\n" + b"{}\n" * parse_manifest(jws).manifest.changes
+    return replace(leaf, changes_frame=compress_part(head))
+
+
+class SkippingHub(Hub):
+    """A hub with that projector."""
+
+    def __init__(self, options: HubOptions, ports: HubPorts) -> None:
+        super().__init__(options, ports)
+        self.projector.__class__ = SkippingProjector
+
+
 class AmnesicLockStore(MemoryLockStore):
     """Keeps no ledger of what was erased: either of the two makes up for the want of the other."""
 
@@ -249,6 +277,7 @@ BUGS: Final[dict[str, Bug]] = {
         lambda: Parts(hub=CredulousHub), "never signed|other changes|lines of the set", 97
     ),
     "goes on folding where it was": Bug(lambda: Parts(hub=ForgettingHub, lock=AmnesicLockStore), "that was erased", 94),
+    "folds past missing lines": Bug(lambda: Parts(hub=SkippingHub), "another state hash", 52),
     "swaps the lock without comparing": Bug(lambda: Parts(lock=BlindLockStore), "was published after|two roots", 190),
     "appends without comparing": Bug(
         lambda: Parts(hub_store=BlindHubStore), "another root|rewritten or cut|be folded", 27
