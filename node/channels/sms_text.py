@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -77,9 +77,12 @@ def parse_message(text: str, keywords: Keywords) -> Message:
         return AsksHelp()
     words = [fold_word(match[0]) for match in matches]
     skipped = keywords.openers(words)
-    named = keywords.find(words[skipped : _end_of_address(whole, matches, skipped)])
-    if named is None or not named.is_certain:
-        named = keywords.find(words[skipped:])
+    named = keywords.find(words[skipped:])
+    address = keywords.find(words[skipped : _end_of_address(whole, matches, skipped)])
+    if named is None or (address is not None and address.is_certain and not named.is_certain):
+        named = address
+    elif address is not None and address.is_certain and address.agencies != named.agencies:
+        named = replace(named, agencies=address.agencies + named.agencies, is_certain=False)
     if named is None:
         return Report(whole)
     end = matches[skipped + named.words - 1].end()

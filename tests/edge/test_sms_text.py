@@ -261,3 +261,28 @@ def test_letters_that_changed_places_are_one_slip() -> None:
 )
 def test_numbers_have_one_spelling_and_short_codes_stay(written: str, normal: str) -> None:
     assert normal_number(written) == normal
+
+
+def test_a_name_that_is_cut_by_a_comma_or_a_line_break_is_never_surely_another_agency_s() -> None:
+    """Whatever stands between its words, in every spelling of every agency: it is theirs, or a person decides."""
+    wrong = {}
+    for agency in AGENCIES:
+        for name in _spellings(agency.name):
+            words = name.split()
+            for place in range(1, len(words)):
+                between = (", ", "\n")[(place + len(name)) % 2]
+                text = f"{' '.join(words[:place])}{between}{' '.join(words[place:])} air mati"
+                found = parsed(text)
+                if isinstance(found, Report) and found.is_certain and found.agency != agency.code:
+                    wrong[text] = found.agency
+    assert wrong == {}
+
+
+def _spellings(name: str) -> set[str]:
+    short = {"Kabupaten ": "Kab ", "Kota ": "Pemkot ", "Provinsi ": "Prov "}
+    found = {name}
+    for kind, abbreviated in short.items():
+        if name.startswith(kind):
+            bare = name.removeprefix(kind)
+            found |= {abbreviated + bare, bare, f"{bare} {kind.strip()}"}
+    return found
