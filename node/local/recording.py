@@ -178,6 +178,8 @@ class Batch:
                 raise Refused(KEY_REUSED, "this Idempotency-Key was used for another request")
             return Outcome(msgspec.json.decode(before.answer, type=Recorded), is_repeat=True)
         known = None if command.once_for is None else self.sources.get(command.once_for)
+        if known is not None and command.type == "received" and self._is_others(known):
+            known = None  # another agency's complaint claims the number, or its client counts as ours does
         if known is None:
             outcome = Outcome(self._record(command, now_ms))
         else:
@@ -221,7 +223,9 @@ class Batch:
         self._touched[key] = now_ms
         self.changes.append(WrittenChange(key, line, content))
         if after.source is not None and state is None:
-            self.sources.setdefault((after.source.system, after.source.id), key)
+            source = (after.source.system, after.source.id)
+            if source not in self.sources or self._is_others(self.sources[source]):
+                self.sources[source] = key
         return Recorded(
             complaint=str(complaint_of(key)),
             tracking=after.tracking,
@@ -231,6 +235,9 @@ class Batch:
             state=after.state.label,
             at=change.at,
         )
+
+    def _is_others(self, key: bytes) -> bool:
+        return self.states[key].minted_by != str(self.minting.agency)
 
     def _check_held(self, key: bytes, data: Erased) -> None:
         """What an officer wants erased is here: a mistyped hash must not look like a letter that is gone."""

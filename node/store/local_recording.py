@@ -45,7 +45,10 @@ INSERT_ERASURE: Final = (
 _INSERT_ANSWER: Final = "INSERT INTO answer (key, body, answer, at_ms) VALUES (?, ?, ?, ?)"
 COMPLAINTS: Final = "SELECT no, key, packed, changed_at_ms, clocks, slot FROM complaint WHERE key IN ({})"
 _ANSWERS: Final = "SELECT key, body, answer, at_ms FROM answer WHERE key IN ({})"
-_SOURCE: Final = "SELECT key FROM complaint WHERE source_id = ? AND source_system = ? ORDER BY no LIMIT 1"
+_SOURCE: Final = (  # our own first: what others minted may claim any number
+    "SELECT key FROM complaint WHERE source_id = ? AND source_system = ?"
+    " ORDER BY substr(key, 17) <> CAST((SELECT agency FROM node) AS BLOB), no LIMIT 1"
+)
 _SAID: Final = (
     "SELECT content FROM change JOIN complaint ON complaint.no = change.complaint_no"
     " WHERE complaint.key = ? AND content IS NOT NULL"

@@ -53,7 +53,8 @@ class NodeIntake:
         source = None if report.external_id is None else source_of(client, report.external_id)
         data |= {} if source is None else {"source": source}
         request = _request_key(client, ("report", key, report.external_id), report.digest)
-        once = None if source is None else (source["system"], source["id"])  # also where a backup forgot the key
+        # Also where a backup forgot the key; beside a key of its own a number names nothing.
+        once = None if source is None or key is not None else (source["system"], source["id"])
         command = Command("received", data, report.content, role="reporter", request=request, once_for=once)
         outcome = await self._service.record(command)
         if report.target is not None:
@@ -118,7 +119,7 @@ def _request_key(client: str, asked: tuple[str, str | None, str | None], digest:
     what, key, number = asked
     if key is None and number is None:
         return None
-    name = f"{what} {number}" if key is None else f"key {key}"
+    name = f"{what}\n{number}" if key is None else key  # no key has a line break
     asked_for = sha256(f"{CHANNEL}\n{client}\n{name}".encode()).digest()
     return RequestKey(asked_for, sha256(what.encode() + b"\n" + digest).digest())
 
