@@ -94,6 +94,25 @@ async def erase_again(store: HubStore, ledger: Ledger) -> int:
     return gone
 
 
+async def without_erased(
+    ledger: Ledger, stored: StoredSet, frames: tuple[bytes, bytes]
+) -> tuple[StoredSet, tuple[bytes, bytes], list[bytes]]:
+    """Lines that are about to be stored for a set that lacks them, without those that the ledger says were erased: the
+    set as it counts then, its frames, and the leaf hashes of all that is erased in it for good.
+
+    Nothing more of it can be erased meanwhile: the fold waits for these lines.
+    """
+    for_good: set[bytes] = set()
+    for one in await ledger.erasures():
+        if one.index == stored.index:
+            erased = await asyncio.to_thread(_without, frames, one.positions, one.leaves)
+            for_good |= one.leaves if erased.unseen else set(erased.gone)
+            if erased.gone:
+                frames = (frames[0], await asyncio.to_thread(compress_part, erased.contents))
+                stored = _counted(stored, len(erased.gone))
+    return stored, frames, sorted(for_good)
+
+
 async def _complete(ledger: Ledger, lacking: set[tuple[int, bytes]]) -> None:
     """What the database alone knows of: of an earlier program, or of a lock store that was moved without it."""
     leaves: dict[int, set[bytes]] = defaultdict(set)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from keys.signer import PrivateKey
-from node.hub.erasing import erase_again
+from node.hub.erasing import without_erased
 from node.hub.log import HubLog, checkpoint_in
 from node.store.hub_records import MissingSet, RecoveredLeaf
 from sync_protocol.change_set import ChangeSet, parse_manifest_line, verify_lines
@@ -159,7 +159,6 @@ class Gathering:
         """
         for one in await self._log.store.missing_sets(MISSING_MAX):
             await self._fill(copy, one)
-        await erase_again(self._log.store, self._log.lock)  # a copy may be of before an erasure
         trust, size = await self.trust(), self._log.size
         opened = trust.open(await copy.checkpoint())
         tree = opened.checkpoint
@@ -197,7 +196,9 @@ class Gathering:
         except Refused as error:
             _logger.warning("a set of the copy does not fit", agency=missing.agency, seq=missing.seq, reason=str(error))
             return
-        await self._log.store.fill_missing(stored, *frames, hidden)
+        # A copy may be of before an erasure.
+        filling = await without_erased(self._log.lock, replace(stored, hidden=hidden), frames)
+        await self._log.store.fill_missing(*filling)
 
     async def _take_set(self, copy: Copy, leaf: RecoveredLeaf) -> None:
         """A set's lines, where the copy has them and they are right; what is hidden there a node may complete."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from node.hub.appender import Appender
 from node.hub.draft import Draft, Place, SetItem
-from node.hub.erasing import erase_again
+from node.hub.erasing import without_erased
 from node.hub.gathering import read_lines_of
 from node.hub.log import HubLog
 from node.hub.turns import Caller, FairThreads
@@ -186,8 +186,8 @@ class Intake:
         """The lines of a set that a restored hub lacked (§10.6); False: look again."""
         entry = (await self._log.store.entries_at([stored.index]))[stored.index]
         frames, hidden = await self._threads.run(caller, read_lines_of, entry, shown.wire, shown.encoding)
-        if await self._log.store.fill_missing(stored, *frames, hidden):
-            await erase_again(self._log.store, self._log.lock)  # what was erased while the lines were away
+        filling = await without_erased(self._log.lock, replace(stored, hidden=hidden), frames)
+        if await self._log.store.fill_missing(*filling):
             self._on_filled(self._log.published)
         return False
 

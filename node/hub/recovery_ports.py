@@ -67,6 +67,8 @@ class RecoveryStore(Protocol):
         """Sets in the log without lines, in order."""
         ...
 
-    async def fill_missing(self, stored: StoredSet, changes_frame: bytes, contents_frame: bytes, hidden: int) -> bool:
-        """Lines for such a set, in one transaction. False, writing nothing, if they came meanwhile."""
+    async def fill_missing(self, stored: StoredSet, frames: tuple[bytes, bytes], erased: Sequence[bytes] = ()) -> bool:
+        """Lines for such a set, in one transaction: changes and contents, with `hidden` and `erased` as `stored` counts
+        them, and the leaf hashes of what is erased in it for good. False, writing nothing, if they came meanwhile.
+        """
         ...

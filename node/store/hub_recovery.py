@@ -13,6 +13,7 @@ from node.store.hub_files import SqlHubFiles
 from node.store.hub_records import MissingSet, RecoveredLeaf, StoredSet
 from node.store.hub_tables import (
     ChangeSetRow,
+    ErasedLineRow,
     MissingSetRow,
     RecoveredCheckpointRow,
     RecoveredLeafRow,
@@ -25,6 +26,7 @@ ROWS_AT_ONCE: Final = 500  # of one statement; SQLite takes 32,766 parameters
 
 _LEAF, _NOTE, _MISSING = table_of(RecoveredLeafRow), table_of(RecoveredCheckpointRow), table_of(MissingSetRow)
 _SET, _CHANGES, _CONTENTS = table_of(ChangeSetRow), table_of(SetChangesRow), table_of(SetContentsRow)
+_ERASED = table_of(ErasedLineRow)
 
 _LACKS_LINES: Final = or_(_LEAF.c.changes_frame.is_(None), _LEAF.c.hidden > 0)
 
@@ -106,14 +108,18 @@ class SqlHubRecovery(SqlHubFiles):
         rows = await self.read_rows(select(_MISSING).order_by(_MISSING.c.idx).limit(limit))
         return [MissingSet(row.idx, row.agency, row.seq) for row in rows]
 
-    async def fill_missing(self, stored: StoredSet, changes_frame: bytes, contents_frame: bytes, hidden: int) -> bool:
+    async def fill_missing(self, stored: StoredSet, frames: tuple[bytes, bytes], erased: Sequence[bytes] = ()) -> bool:
         async with self.writer.begin() as connection:
             if (await connection.execute(_MISSING.delete().where(_MISSING.c.idx == stored.index))).rowcount != 1:
                 return False
-            await connection.execute(_CHANGES.insert().values(idx=stored.index, frame=changes_frame))
-            await connection.execute(_CONTENTS.insert().values(idx=stored.index, frame=contents_frame))
-            await connection.execute(update(_SET).where(_SET.c.idx == stored.index).values(hidden=hidden))
-            if not hidden:
+            await connection.execute(_CHANGES.insert().values(idx=stored.index, frame=frames[0]))
+            await connection.execute(_CONTENTS.insert().values(idx=stored.index, frame=frames[1]))
+            counts = {"hidden": stored.hidden, "erased": stored.erased}
+            await connection.execute(update(_SET).where(_SET.c.idx == stored.index).values(counts))
+            rows = [{"idx": stored.index, "leaf": leaf, "at_ms": stored.received_at_ms} for leaf in erased]
+            if rows:
+                await connection.execute(insert_unless_there(connection, _ERASED), rows)
+            if stored.hidden == stored.erased:
                 await connection.execute(_LEAF.delete().where(_LEAF.c.idx == stored.index))
         return True
 

@@ -5,6 +5,7 @@ The projector is off in these hubs: whatever is gone was not found by folding th
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from node.hub.export import export_log
 from node.local.recording import Command
 from node.store.complaint_keys import complaint_key
 from sync_protocol.compression import decode_body, decompress_part
+from sync_protocol.errors import Unavailable
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import b64u_encode
 from tests.edge.hub_lab import Lab
@@ -22,6 +24,18 @@ from tests.edge.test_hub_refill_copies import make_empty
 from tests.edge.test_node_with_hub import LiveNode
 
 WORDS = b"Sampah menumpuk."  # what every complaint of these nodes says
+
+
+class BreakingOff(DirectorySource):
+    """A copy that goes away after so many sets."""
+
+    left = 2
+
+    async def change_set(self, agency: str, seq: int) -> bytes | None:
+        self.left -= 1
+        if self.left < 0:
+            raise Unavailable("the copy went away")
+        return await super().change_set(agency, seq)
 
 
 @pytest.fixture
@@ -98,6 +112,29 @@ async def test_a_copy_from_before_the_erasure_does_not_bring_the_words_back_when
         assert await said_at_hub(lab) == 1
         assert await roots_of(lab) == roots
         await audited(lab, disaster.place / "after")
+
+
+async def test_a_copy_from_before_the_erasure_that_breaks_off_has_brought_no_erased_words(disaster: Disaster) -> None:
+    """Lines that are filled in stand there at once, while the hub serves: what was erased is not among them."""
+    await lived(disaster)
+    async with disaster.hub() as lab:
+        await exported(lab, disaster.place / "bare")
+    shutil.rmtree(disaster.place / "bare" / "sets")
+    disaster.lose_database()
+    await make_empty(disaster)
+    async with disaster.hub() as lab:
+        await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "bare"))
+        assert await lab.hub.restoring.look(now=True)
+        (kept,) = await lab.hub.lock.erasures()
+        assert (await lab.hub.store.set_parts(kept.index), await said_at_hub(lab)) == (None, 0)
+        with pytest.raises(Unavailable):
+            await lab.hub.gathering.take_copy(BreakingOff(disaster.place / "copy"))
+        assert await lab.hub.store.set_parts(kept.index) is not None
+        assert await said_at_hub(lab) == 1
+        stored = await lab.hub.store.set_at(kept.index)
+        assert stored is not None
+        assert (stored.hidden, stored.erased) == (1, 1)
+        assert await lab.hub.store.erased_leaves(kept.index) == set(kept.leaves)
 
 
 async def test_an_export_with_words_from_a_database_of_before_the_erasure_is_without_those(disaster: Disaster) -> None:

@@ -78,12 +78,15 @@ class MemoryRecovery(MemoryFiles):
         held = (await self._mount.read()).missing
         return [held[index] for index in sorted(held)][:limit]
 
-    async def fill_missing(self, stored: StoredSet, changes_frame: bytes, contents_frame: bytes, hidden: int) -> bool:
+    async def fill_missing(self, stored: StoredSet, frames: tuple[bytes, bytes], erased: Sequence[bytes] = ()) -> bool:
         async with self._mount.writing("fill missing") as draft:
             if draft.missing.pop(stored.index, None) is None:
                 return False
-            draft.changes[stored.index], draft.contents[stored.index] = changes_frame, contents_frame
-            draft.sets[stored.index] = replace(draft.sets[stored.index], hidden=hidden)
+            draft.changes[stored.index], draft.contents[stored.index] = frames
+            counted = replace(draft.sets[stored.index], hidden=stored.hidden, erased=stored.erased)
+            draft.sets[stored.index] = counted
+            if erased:
+                draft.erased[stored.index] = draft.erased.get(stored.index, frozenset()) | frozenset(erased)
         return True
 
     async def _leaves(self) -> list[RecoveredLeaf]:

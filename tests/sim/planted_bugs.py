@@ -148,7 +148,7 @@ class CredulousIntake(Intake):
 
     async def _fill(self, stored: StoredSet, shown: Any, caller: Caller) -> bool:
         parts = decode_body(shown.wire, shown.encoding)
-        await self._log.store.fill_missing(stored, *compress_frames(parts.head, parts.contents), 0)
+        await self._log.store.fill_missing(stored, compress_frames(parts.head, parts.contents))
         return False
 
 

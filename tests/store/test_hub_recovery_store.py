@@ -101,12 +101,14 @@ async def test_a_set_that_is_restored_without_lines_is_in_the_log_and_missing(st
 async def test_a_missing_set_is_filled_once(store: HubStore) -> None:
     missing = NewSet(replace(a_set(0, "33.75", 1).stored, hidden=3), b"", b"")
     await store.append(replace(commit_of(0, missing), is_restored=True))
-    assert await store.fill_missing(missing.stored, b"changes", b"contents", 1)
-    assert not await store.fill_missing(missing.stored, b"other", b"other", 0)
+    filled = replace(missing.stored, hidden=2, erased=1)
+    assert await store.fill_missing(filled, (b"changes", b"contents"), [b"e" * 32])
+    assert not await store.fill_missing(replace(filled, hidden=0), (b"other", b"other"))
     assert await store.set_parts(0) == (b"changes", b"contents")
     found = await store.set_at(0)
     assert found is not None
-    assert (found.hidden, found.is_missing) == (1, False)
+    assert (found.hidden, found.erased, found.is_missing) == (2, 1, False)
+    assert await store.erased_leaves(0) == {b"e" * 32}
     assert (await store.missing_sets(9), await store.wanted_seqs("33.75")) == ([], None)
 
 
