@@ -24,15 +24,16 @@ from node.local.hub_session import HubSession
 from node.local.ports import LocalStore
 from node.local.shared import settle
 from node.store.shared_records import SharedComplaint
+from sync_protocol.change_set import parse_manifest_line
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile, EvidenceSet, format_evidence
+from sync_protocol.hidden_lines import is_hidden_line
 from sync_protocol.limits import INTEGER_MAX
 from sync_protocol.line import parse_change
 from sync_protocol.values import ComplaintId, parse_timestamp
 
 _ANY_AGENCY: Final = ""  # nothing of the bundle is taken for this node's own: all of it was judged by the log
-_HIDDEN: Final = '{"hidden":'  # how a hidden line begins, and no change line
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,11 @@ def remains(evidence: EvidenceFile) -> bytes:
 
 def _codes_in(lines: str) -> Iterator[str]:
     """The manifest, hidden lines, and what has the form of a change line: there is no room for words in it."""
-    for number, line in enumerate(lines.splitlines(keepends=True)):
-        if number == 0 or line.startswith(_HIDDEN):
-            yield line
-            continue
+    for number, line in enumerate(lines.split("\n")):
+        raw = line.encode("utf-8")
         with suppress(Refused):
-            parse_change(line.rstrip("\n").encode("utf-8"))
-            yield line
+            if number == 0:
+                parse_manifest_line(raw + b"\n")
+            elif not is_hidden_line(raw):
+                parse_change(raw)
+            yield line + "\n"

@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from node.link.errors import Unreachable
 from node.local import escalation_watch
 from node.local.abroad import Abroad
 from node.local.evidence_check import without_words
+from node.local.openapi import openapi_document
 from node.wiring.audit import audit_receipt
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.problems import Recovering
@@ -24,6 +26,10 @@ from tests.edge.inbox_lab import DESK, Peer, settle_down
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
 AGENCIES = (CITY, REGENCY, DESK)
 SAID = "Jalan berlubang."
+_DOCUMENT = openapi_document()
+SCHEMA = Draft202012Validator(
+    {**_DOCUMENT["components"]["schemas"]["EscalationPage"], "components": _DOCUMENT["components"]}
+)
 
 
 @pytest.fixture
@@ -108,6 +114,13 @@ def _other_signature(evidence: Any) -> Any:
     return with_lines(spoil)(evidence)
 
 
+def _words_in_front(evidence: Any) -> Any:
+    """What a citizen said, where a manifest, a hidden line or a change line is looked for."""
+    said = f'{{"text":"{SAID}"}}'
+    hidden = f'x\u2028{{"hidden":"{SAID}","leaves":1}}'
+    return with_lines(lambda lines: "\n".join([said, *lines.split("\n")[1:-1], said, hidden, ""]))(evidence)
+
+
 def _without_receipts(evidence: Any) -> Any:
     sets = [msgspec.structs.replace(one, receipt="") for one in evidence.sets]
     return msgspec.structs.replace(evidence, sets=sets)
@@ -123,6 +136,7 @@ ALTERED: dict[str, tuple[str, Bundle]] = {
     "no lines": ("bad-proof", lambda evidence: msgspec.structs.replace(evidence, sets=[])),
     "another spelling of a signature": ("bad-proof", _other_signature),
     "a receipt of nothing": ("malformed", _without_receipts),
+    "words where codes belong": ("malformed", _words_in_front),
 }
 
 
@@ -329,6 +343,7 @@ async def test_pages_are_whole_whatever_comes_in_meanwhile(nodes: list[Peer], la
     while True:
         page = await desk.book.page(after, 2)
         assert page.count == 6
+        assert not list(SCHEMA.iter_errors(json.loads(msgspec.json.encode(page))))
         seen += [one.complaint for one in page.items]
         after = page.next
         if after is None:

@@ -100,5 +100,7 @@ def test_the_desk_notices_proves_recalls_and_directs_what_is_overdue(tmp_path: P
         end(hub.server)
         away = told("node", "escalations", desk.directory, code=3)
         assert (away["reached"], away["items"], away["trouble"] is None) == (False, [], False)
+        waits = told("node", "recall", desk.directory, complaint, code=3)["error"]
+        assert "nothing was recorded" in waits["detail"]
     finally:
         end(hub.server)
