@@ -29,7 +29,7 @@ from sync_protocol.errors import Corrupt, Refused, malformed
 from sync_protocol.values import ComplaintId, parse_timestamp
 
 FOLDER_NAME: Final = "escalations"
-FOLDER_MAX_BYTES: Final = 256 * 1024 * 1024  # of bundles: two thousand of 128 KiB; most have a tenth of that
+FOLDER_MAX_BYTES: Final = 256 * 1024 * 1024  # of bundles: two thousand of 128 KiB; most have six
 _LIST: Final = "list.json"
 _LOCK: Final = "lock"
 _OURS: Final = (_LIST, _LOCK)
