@@ -30,10 +30,11 @@ class EscalationEvidence(msgspec.Struct, frozen=True, kw_only=True):
     `verified`: every signature, root and place in the log holds, and owner, state and the limit that has passed follow
     from it by this node's own tables; `file` is the bundle (null: no room for it), `log_size` the log that it proves
     its places in, `rev` the complaint's rev there. `not_verified`: see the escalation's `finding`. `waiting`: it is
-    asked for again, `detail` says why.
+    asked for again, `detail` says why. `asked_at`: when the hub was asked for it last; null: not yet.
     """
 
     status: Literal["verified", "not_verified", "waiting"]
+    asked_at: str | None = None
     rev: int | None = None
     log_size: int | None = None
     file: str | None = None

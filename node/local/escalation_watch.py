@@ -26,7 +26,7 @@ from node.logs import words_of
 from node.ports import Clock
 from sync_protocol.errors import Corrupt, Refused, SimpulError, Unavailable
 from sync_protocol.evidence import EvidenceFile
-from sync_protocol.problems import Recovering
+from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId, ComplaintId, format_timestamp, parse_timestamp
 from sync_protocol.wire import AsOf
 
@@ -40,6 +40,7 @@ PAGE: Final = 200  # as many as the hub gives at once
 PAGES_MAX: Final = 100  # read in one look; the desk's own complaints stand among the others
 BUNDLES_MAX: Final = 500  # asked for in one look: some ten seconds of work for hub and node; the others at the next
 BATCH: Final = 25  # bundles after which the list is written: so much is asked for again after a crash
+BUSY_MAX: Final = 20  # bundles that the hub has no time for: the others are left for the next look
 AWAY_MAX: Final = 3  # bundles in a row that could not be had: then it is the hub that is away
 FAILURE_CHARACTERS_MAX: Final = 500  # of a detail that is kept; it may quote the hub
 
@@ -135,8 +136,10 @@ class EscalationWatch:
     async def _listed(self, held: EscalationList) -> EscalationList:
         """The list as the hub has it now, with what is known here of each."""
         lines, as_of, more = await self._overdue()
-        if held.as_of is not None and as_of.size < held.as_of.size:
-            detail = f"the hub answers as of log size {as_of.size}, and did as of {held.as_of.size} before"
+        # No further than a checkpoint proves: else one wrong word of the hub's would stand in the way for ever.
+        before_size = 0 if held.as_of is None else min(held.as_of.size, (await self._store.seen()).size)
+        if as_of.size < before_size:
+            detail = f"the hub answers as of log size {as_of.size}, and did as of {before_size} before"
             raise Unavailable(f"{detail}: it folds its log anew, or was restored")
         await self._federation.look_up_silence(self._link)
         before = {one.complaint: one for one in held.escalations}
@@ -175,7 +178,7 @@ class EscalationWatch:
         fresh = msgspec.structs.replace(fresh, **kept)
         told = (fresh.rev, fresh.state, fresh.due_at)
         bundle = before.evidence
-        if told == (before.rev, before.state, before.due_at) and bundle.status != "waiting":
+        if told == (before.rev, before.state, before.due_at):
             fresh = msgspec.structs.replace(fresh, evidence=bundle, bounces=before.bounces)
         return self._with_ground(fresh)
 
@@ -188,22 +191,29 @@ class EscalationWatch:
         return msgspec.structs.replace(one, recall=ground)
 
     async def _bring_evidence(self, held: EscalationList) -> None:
-        """Of those that are not settled, the new ones first. Raises Unavailable where the hub is away."""
+        """Of those that are not settled, who has waited longest first. Raises Unavailable where the hub is away."""
         escalations = list(held.escalations)
         wanted = [place for place, one in enumerate(escalations) if not self._is_settled(one)]
-        wanted.sort(key=lambda place: escalations[place].evidence.status != "waiting")
-        away = 0
-        for count, place in enumerate(wanted[:BUNDLES_MAX], start=1):
+        wanted.sort(key=lambda place: escalations[place].evidence.asked_at or "")
+        away, busy, unsaved = 0, 0, 0
+        for place in wanted[:BUNDLES_MAX]:
             try:
                 escalations[place] = self._with_ground(await self._evidenced(escalations[place]))
                 away = 0
             except Unavailable as error:
-                escalations[place] = _waiting(escalations[place], str(error))
-                away += 1
-            if away == AWAY_MAX or count % BATCH == 0 or count == min(len(wanted), BUNDLES_MAX):
+                escalations[place] = self._waiting(escalations[place], str(error))
+                is_there = isinstance(error, Busy)  # also where it lacks this one complaint's lines
+                away, busy = (0, busy + 1) if is_there else (away + 1, busy)
+            unsaved += 1
+            if away == AWAY_MAX or busy == BUSY_MAX:
+                break
+            if unsaved == BATCH:
                 await self._save(msgspec.structs.replace(held, escalations=escalations))
-            if away == AWAY_MAX:
-                raise Unavailable(escalations[place].evidence.detail or "")
+                unsaved = 0
+        if unsaved:
+            await self._save(msgspec.structs.replace(held, escalations=escalations))
+        if away == AWAY_MAX:
+            raise Unavailable("the hub went away while it was asked for evidence; the rest is asked for again")
 
     def _is_settled(self, one: Escalation) -> bool:
         """Its evidence is verified, and still here if it was kept."""
@@ -218,15 +228,15 @@ class EscalationWatch:
         except Refused as refused:
             return await self._with_finding(one, refused, evidence)
         if isinstance(proven, Moved):
-            return _waiting(one, proven.detail)
+            return self._waiting(one, proven.detail)
         file = await asyncio.to_thread(self._book.keep, bundle_name(one.complaint), proven.data)
         state, size = proven.state, proven.log_size
-        bundle = EscalationEvidence(status="verified", rev=state.rev, log_size=size, file=file)
+        bundle = EscalationEvidence(status="verified", asked_at=self._now(), rev=state.rev, log_size=size, file=file)
         return msgspec.structs.replace(one, evidence=bundle, tracking=state.tracking, bounces=state.bounces)
 
     async def _with_finding(self, one: Escalation, refused: Refused, evidence: EvidenceFile | None) -> Escalation:
         detail = str(refused)[:FAILURE_CHARACTERS_MAX]
-        bundle = EscalationEvidence(status="not_verified", detail=detail)
+        bundle = EscalationEvidence(status="not_verified", asked_at=self._now(), detail=detail)
         if one.finding is not None and (one.finding.kind, one.finding.detail) == (refused.kind, detail):
             return msgspec.structs.replace(one, evidence=bundle)
         file = None
@@ -236,6 +246,10 @@ class EscalationWatch:
         log.error("escalations.not_verified", agency=self._agency, complaint=one.complaint, kind=refused.kind)
         finding = EscalationFinding(kind=refused.kind, detail=detail, at=self._now(), file=file)
         return msgspec.structs.replace(one, evidence=bundle, finding=finding)
+
+    def _waiting(self, one: Escalation, detail: str) -> Escalation:
+        bundle = EscalationEvidence(status="waiting", asked_at=self._now(), detail=detail[:FAILURE_CHARACTERS_MAX])
+        return msgspec.structs.replace(one, evidence=bundle)
 
     def _now(self) -> str:
         return format_timestamp(self._clock.now_ms())
@@ -259,11 +273,6 @@ def _read(line: OverdueLine, now: str) -> Escalation:
         return msgspec.convert(fields, Escalation, from_attributes=True)
     except (Refused, msgspec.ValidationError) as error:
         raise Unavailable(f"the answer is not a hub's: a line of what is overdue is wrong: {error}") from None
-
-
-def _waiting(one: Escalation, detail: str) -> Escalation:
-    bundle = EscalationEvidence(status="waiting", detail=detail[:FAILURE_CHARACTERS_MAX])
-    return msgspec.structs.replace(one, evidence=bundle)
 
 
 def _trouble(error: Exception) -> str:

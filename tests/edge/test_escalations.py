@@ -17,7 +17,7 @@ from node.local.evidence_check import without_words
 from node.local.openapi import openapi_document
 from node.wiring.audit import audit_receipt
 from sync_protocol.errors import Corrupt, Refused, Unavailable
-from sync_protocol.problems import Recovering
+from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId
 from tests.edge.escalation_lab import Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
 from tests.edge.hub_lab import Lab, projected
@@ -255,6 +255,34 @@ async def test_where_the_hub_goes_away_among_the_evidence_the_list_stays_and_the
     assert [one.evidence.status for one in await desk.items()] == ["waiting"] * 5
     desk.link.evidence_error = None
     assert [one.evidence.status for one in await desk.looked()] == ["verified"] * 5
+
+
+async def test_bundles_that_the_hub_lacks_hold_up_nobody_elses(
+    nodes: list[Peer], lab: Lab, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(escalation_watch, "BUSY_MAX", 2)
+    for _ in range(4):
+        await nodes[1].receive()
+    await nodes[1].push()
+    await pass_days(lab, 5)
+    desk.link.evidence_error = Busy("the lines of a set were lost, and are waited for")
+    asked = []
+    for _ in range(3):
+        lab.clock.at_ms += 300_000
+        await desk.watch.look()
+        asked.append(len(desk.link.asked))
+    assert asked == [2, 4, 6]
+    assert len(set(desk.link.asked)) == 5, "who was asked for longest ago comes first"
+
+
+async def test_one_wrong_size_of_the_log_stands_in_nobodys_way(desk: Desk) -> None:
+    def boasting(page: Any) -> Any:
+        return msgspec.structs.replace(page, as_of=msgspec.structs.replace(page.as_of, size=10**12))
+
+    desk.link.page = boasting
+    before = await desk.looked()
+    desk.link.page = lambda page: page
+    assert await desk.looked() == before
 
 
 async def test_a_complaint_that_moved_between_list_and_evidence_waits_for_the_next_look(
