@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from node.cli import audit, backup, doctor, hub, keys, node
+from node.cli import audit, backup, desk, doctor, hub, keys, node
 from node.cli.output import JsonFlag
 from node.logs import configure_logs
 
@@ -31,6 +31,9 @@ hub.app.command("doctor")(doctor.hub_doctor)
 node.app.command("backup")(backup.node_backup)
 node.app.command("restore")(backup.node_restore)
 node.app.command("doctor")(doctor.node_doctor)
+node.app.command("escalations")(desk.escalations)
+node.app.command("recall")(desk.recall)
+node.app.command("direct")(desk.direct)
 
 
 @app.command("demo")

@@ -76,7 +76,7 @@ def explain(error: BaseException) -> Failure | None:
         return Failure(EXIT_UNREACHABLE, "unreachable", error.detail, hint)
     if isinstance(error, Refused):
         hint = next_step or str(error.members.get("next", "")) or "Correct what is named and try again."
-        code = EXIT_USAGE if error.kind in {"configuration", "unsafe-key-file"} else EXIT_FOUND_WRONG
+        code = EXIT_USAGE if error.kind in {"configuration", "unsafe-key-file", "not-desk"} else EXIT_FOUND_WRONG
         return Failure(code, error.kind, str(error), hint)
     if isinstance(error, Corrupt):
         return Failure(EXIT_FOUND_WRONG, "corrupt", error.detail, error.next_step)

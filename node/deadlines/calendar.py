@@ -1,7 +1,9 @@
 """Working days (config/calendar.toml): when the n-th one after a moment ends, in the agency's own zone.
 
 Moments are whole hours since 1970. That is exact for zones that lie whole hours off UTC for ever, as Indonesia's do;
-any other zone is refused. A day for which nobody knows the holidays yet counts as unknown: nothing is measured with it.
+any other zone is refused. Before FIRST_YEAR and after LAST_YEAR nothing is measured. In between every day is worked or
+is not, by what the package and the overrides know now: cuti bersama of a year whose decree neither of them has yet
+count as working days, and holidays by the moon are those computed ahead. When one of the two learns more, limits move.
 """
 
 from __future__ import annotations

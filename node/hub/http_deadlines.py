@@ -11,11 +11,11 @@ from aiohttp import web
 
 from node.deadlines.duties import last_hour
 from node.deadlines.outages import Outages
+from node.deadlines.overdue import OverdueLine, OverduePage
 from node.deadlines.report import (
     Absences,
     AgencyFigures,
     Tables,
-    Unreachable,
     agency_figures,
     hub_absences,
     unreachable,
@@ -31,24 +31,9 @@ from node.store.complaint_place import slot_at
 from node.store.projection_records import ComplaintRow
 from sync_protocol.errors import Refused
 from sync_protocol.values import AgencyId, format_timestamp
-from sync_protocol.wire import AsOf, ComplaintLine
+from sync_protocol.wire import AsOf
 
 _LAST: Final = "~"  # behind every agency
-
-
-class OverdueLine(ComplaintLine, frozen=True, kw_only=True):
-    """A complaint whose limit has passed, and how long hub and node were provably away meanwhile."""
-
-    agency: str
-    unreachable: Unreachable
-
-
-class OverduePage(msgspec.Struct, frozen=True, kw_only=True):
-    """`GET /v1/overdue`: the longest overdue first."""
-
-    as_of: AsOf
-    complaints: list[OverdueLine]
-    next: str | None
 
 
 class DeadlineFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
+from node.deadlines.overdue import OverduePage
 from node.deadlines.slot import DUE_WORDS
 from node.hub.complaint_lists import LIST_STATES
 from node.hub.health import HubHealth
-from node.hub.http_deadlines import DeadlineFigures, OverduePage
+from node.hub.http_deadlines import DeadlineFigures
 from node.hub.http_inbox import WAIT_MAX_S
 from node.hub.http_queries import AGENCIES_DEFAULT, AGENCIES_MAX, PAGE_DEFAULT, PAGE_MAX
 from node.tracked import Tracked

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from node.deadlines.overdue import OverduePage
 from node.link.errors import Unreachable
 from node.link.request_signature import sign_request
 from node.link.transport import Answer, Transport, unexpected
@@ -37,6 +38,7 @@ from sync_protocol.wire import (
     InboxPage,
     RecoveryAnswer,
     RecoveryRequest,
+    SilentAgencies,
     StatementLine,
     StatementRequest,
     format_body,
@@ -110,6 +112,14 @@ class HubClient:
     async def evidence(self, complaint: str) -> EvidenceFile:
         answer = await self._get(f"/v1/complaints/{complaint}/evidence", signed=True, max_bytes=INBOX_MAX_BYTES)
         return _parse(answer, EvidenceFile, INBOX_MAX_BYTES)
+
+    async def overdue(self, after: str, limit: int) -> OverduePage:
+        query = f"limit={limit}" + (f"&after={after}" if after else "")
+        return _parse(await self._get(f"/v1/overdue?{query}", signed=True), OverduePage)
+
+    async def silent(self) -> set[str]:
+        answer = _parse(await self._get("/v1/silent", signed=True), SilentAgencies)
+        return {one.agency for one in answer.agencies}
 
     async def agencies(self) -> set[str]:
         answer = await self._get("/v1/agencies", max_bytes=BODY_MAX_BYTES)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from node.local.federation import Federation
 from node.local.inbox import Inbox
-from node.local.ports import InboxLink
+from node.local.ports import DeskLink, InboxLink
 from sync_protocol.errors import Refused, SimpulError
 from sync_protocol.transitions import TRANSITIONS, By
 from sync_protocol.values import ComplaintId
@@ -26,14 +26,19 @@ class Abroad:
     """Without its parts it looks nothing up."""
 
     def __init__(
-        self, inbox: Inbox | None = None, federation: Federation | None = None, link: InboxLink | None = None
+        self,
+        inbox: Inbox | None = None,
+        federation: Federation | None = None,
+        link: InboxLink | None = None,
+        desk: DeskLink | None = None,
     ) -> None:
         self._inbox = inbox
         self._federation = federation
         self._link = link
+        self._desk = desk
 
     async def prepare(self, fields: Mapping[str, Any], complaint: str) -> None:
-        """Before a change of this type: the desk sees what it recalls as it is now, and whom one may offer to."""
+        """Before a change of this type: what the desk recalls as it is now, who is silent, whom one may offer to."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_UP_S):
                 await self._look_up(fields, complaint)
@@ -42,6 +47,9 @@ class Abroad:
         change_type, to = fields.get("type"), fields.get("to")
         if change_type in _SENDING and isinstance(to, str) and self._federation is not None and self._link is not None:
             await self._federation.look_up(to, self._link)
+        if change_type in _DESKS and self._desk is not None and self._federation is not None:
+            with suppress(SimpulError):
+                await self._federation.look_up_silence(self._desk)
         if change_type in _DESKS and self._inbox is not None:
             with suppress(SimpulError):
                 await self._inbox.fetch(_parsed(complaint))

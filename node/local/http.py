@@ -25,8 +25,10 @@ from node.local.api_types import (
     Health,
     NewComplaint,
 )
+from node.local.escalation_book import EscalationBook
 from node.local.evidence import check_words, find_complaint
 from node.local.files import FILE_MISSING, NodeFiles
+from node.local.http_escalations import ESCALATIONS_ROUTE, EscalationRoutes
 from node.local.http_files import FILE_ROUTES, add_routes
 from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
@@ -187,12 +189,13 @@ def build_app(
     is_pusher_failing: Callable[[], bool] = lambda: False,
     abroad: Abroad | None = None,
     routing: RoutingRules | None = None,
+    escalations: EscalationBook | None = None,
 ) -> web.Application:
     """The aiohttp application; the caller runs it (RUNNER_OPTIONS) and keeps `service` open around it.
 
     `abroad` asks the hub before what depends on others is recorded; without it what is known here has to do.
     `routing` are the rules of suggestions; without them none is made. Without `files` nothing can be
-    attached.
+    attached. Without `escalations` there is nothing of the desk's.
     """
     counted = metrics or LocalMetrics()
     document = msgspec.json.encode(openapi_document())
@@ -216,6 +219,8 @@ def build_app(
     if files is not None:
         add_routes(app, files, store)
     app.router.add_get(TRACKING_ROUTE, Tracking(store, clock, str(service.minting.agency)).show)
+    if escalations is not None:
+        app.router.add_get(ESCALATIONS_ROUTE, EscalationRoutes(escalations).list)
     app.router.add_get("/v1/status", intake.status)
     app.router.add_get("/healthz", intake.health)
     app.router.add_get("/metrics", intake.show_metrics)

@@ -34,6 +34,7 @@ INTERNAL: Final = "internal"
 METHOD: Final = "method-not-allowed"
 BAD_REQUEST: Final = "bad-request"
 FORBIDDEN: Final = "forbidden"
+NOT_DESK: Final = "not-desk"
 UNSUPPORTED_TYPE: Final = "unsupported-media-type"
 TUS_VERSION: Final = "tus-version"
 FILES_FULL: Final = "files-full"
@@ -61,6 +62,11 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
         401, "Signed too long ago", "Set the clock, sign the message anew, and send it again."
     ),
     FORBIDDEN: Problem(403, "Not for you", "Compare secret and address with sms_secret and sms_allow in simpul.toml."),
+    NOT_DESK: Problem(
+        403,
+        "Only the national desk has this",
+        "What is overdue here is listed by `simpul node due DIR` and GET /v1/complaints?due=overdue.",
+    ),
     "unsupported-encoding": Problem(415, "This encoding is not read here", "Send the body without Content-Encoding."),
     UNSUPPORTED_TYPE: Problem(415, "This type is not read here", "Send Content-Type: application/json."),
     METHOD: Problem(405, "Not a method of this address", "Use one of those that the header Allow names."),

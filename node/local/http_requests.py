@@ -38,6 +38,7 @@ TOKEN_NAME: Final = web.RequestKey("token_name", str)
 
 _checks: Final = lru_cache(maxsize=64)(checks_of)  # one entry for each type of request
 _ONCE: Final = frozenset({"unit", "source_system", "source_id", "tracking", "due", "where", "after", "limit"})
+_PAGING: Final = frozenset({"after", "limit"})
 _KEY: Final = re.compile(f"[ -~]{{1,{KEY_MAX_CHARACTERS}}}")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`")
@@ -162,7 +163,7 @@ def read_filter(request: web.Request, agency: str, now_ms: int) -> ComplaintFilt
         before_no=_before(query["after"]) if "after" in query and due is None else None,
         slots=None if due is None else slots_due(due, now_ms),
         after=None if due is None or "after" not in query else _behind(query["after"]),
-        limit=_limit(query["limit"]) if "limit" in query else PAGE_DEFAULT,
+        limit=parse_limit(query["limit"]) if "limit" in query else PAGE_DEFAULT,
     )
 
 
@@ -173,7 +174,19 @@ def _state(name: str) -> State:
     raise malformed("not a state of a complaint", "state")
 
 
-def _limit(text: str) -> int:
+def read_page(request: web.Request) -> tuple[str | None, int]:
+    """`after` and `limit` of a list that has no other parameter. Raises Refused(malformed)."""
+    query = request.query
+    for name in query:
+        if name not in _PAGING:
+            raise malformed("this call has no such parameter", name[:NAME_MAX_CHARACTERS])
+        if len(query.getall(name)) > 1:
+            raise malformed("may be given once", name)
+    return query.get("after"), parse_limit(query["limit"]) if "limit" in query else PAGE_DEFAULT
+
+
+def parse_limit(text: str) -> int:
+    """How many lines a page has. Raises Refused(malformed)."""
     if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= LIST_MAX:
         raise malformed(f"wants a number from 1 to {LIST_MAX}", "limit")
     return int(text)

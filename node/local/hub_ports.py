@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from node.deadlines.overdue import OverduePage
 from sync_protocol.ed25519 import Signer
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.set_pages import PagedSet
@@ -88,6 +89,25 @@ class InboxLink(Protocol):
 
     async def agencies(self) -> set[str]:
         """All that were ever enrolled."""
+        ...
+
+
+class DeskLink(Protocol):
+    """What the desk asks of the hub about everybody's complaints. Contracts as those of HubLink.
+
+    Whoever is not the desk by the rules in force is Refused(wrong-agency) the list of what is overdue.
+    """
+
+    async def overdue(self, after: str, limit: int) -> OverduePage:
+        """A page of what is overdue, of all agencies; `after` is the `next` of the page before, "" for the first."""
+        ...
+
+    async def silent(self) -> set[str]:
+        """Agencies that have been silent for so long that the desk may recall what they own (protocol §9.4)."""
+        ...
+
+    async def evidence(self, complaint: str) -> EvidenceFile:
+        """As InboxLink.evidence."""
         ...
 
 

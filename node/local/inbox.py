@@ -7,11 +7,12 @@ At least once: an item that comes again changes nothing. In the order of the log
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
+from node.local.evidence_check import foreign_set, verify_against_log
 from node.local.federation import Federation
 from node.local.hub_evidence import Contradiction, contradiction
 from node.local.hub_session import HubSession
@@ -23,8 +24,8 @@ from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import HeldStatement, WrittenComplaint
 from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
 from sync_protocol.errors import Refused
-from sync_protocol.evidence import EvidenceFile, EvidenceSet, EvidenceStatement, OpenEvidence, verify_evidence
-from sync_protocol.excerpt import hide_in_excerpt, parse_excerpt
+from sync_protocol.evidence import EvidenceFile, EvidenceStatement, OpenEvidence
+from sync_protocol.excerpt import parse_excerpt
 from sync_protocol.inbox import Note, format_place, parse_place
 from sync_protocol.jws import parse_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
@@ -160,33 +161,10 @@ class Inbox:
         log.warning("change.refused", agency=self._agency, place=item.place, verdict=item.verdict)
 
     async def _verify(self, evidence: EvidenceFile, complaint: ComplaintId) -> OpenEvidence:
-        """Every signature and root, and that all of it stands in the log that we have seen; statements are kept."""
-        known = (await self._hub.evidence()).roster
-        try:
-            verified = await asyncio.to_thread(verify_evidence, evidence, known.vkey)
-        except Refused as refused:
-            if refused.kind != "bad-signature" or len((await self._hub.refresh()).vkeys) == len(known.vkeys):
-                raise Contradiction(refused) from None
-            verified = await self._verified_anew(evidence)
-        if verified.complaint != complaint:
-            raise contradiction("bad-proof", f"the evidence is of {verified.complaint}")
-        checkpoints: dict[bytes, EvidenceSet] = {}
-        for shown in evidence.sets:  # each inclusion was verified above; that one log grew is asked once a checkpoint
-            checkpoints.setdefault(parse_receipt(shown.receipt.encode("utf-8")).note, shown)
-        for shown in checkpoints.values():
-            entry = parse_excerpt(shown.lines.encode("utf-8")).manifest.jws.text.encode("ascii")
-            _, newer = await self._hub.receipt(shown.receipt.encode("utf-8"), entry, await self._store.seen())
-            if newer is not None:
-                await self._store.move_seen(newer)
+        """Verified against the log; its statements are kept."""
+        verified = await verify_against_log(self._store, self._hub, evidence, complaint)
         await self._keep_statements(evidence)
         return verified
-
-    async def _verified_anew(self, evidence: EvidenceFile) -> OpenEvidence:
-        try:
-            vkey = (await self._hub.evidence()).roster.vkey
-            return await asyncio.to_thread(verify_evidence, evidence, vkey)
-        except Refused as refused:
-            raise Contradiction(refused) from None
 
     async def _keep_statements(self, evidence: EvidenceFile) -> None:
         """Those of other agencies, too: their signatures are shown by them when this node hands the complaint on."""
@@ -211,7 +189,7 @@ class Inbox:
         fresh = [
             one
             for shown in evidence.sets
-            if (one := _foreign(shown.lines, shown.receipt, gone)).agency != self._agency
+            if (one := foreign_set(shown.lines, shown.receipt, gone)).agency != self._agency
             and _shows_more(one, known.get(one.index))
         ]
         if not await transaction.complaints([key]):
@@ -257,15 +235,6 @@ def _held(statement: EvidenceStatement) -> HeldStatement:
     jws = parse_jws(statement.statement, max_bytes=FORK_JWS_MAX_BYTES)
     index = parse_receipt(statement.receipt.encode("utf-8")).index
     return HeldStatement(index, jws.digest, jws.text, statement.receipt)
-
-
-def _foreign(lines: str, receipt: str, gone: Collection[bytes]) -> ForeignSet:
-    raw = lines.encode("utf-8")
-    if gone:
-        raw = hide_in_excerpt(raw, gone)
-    manifest = parse_excerpt(raw).manifest.manifest
-    proof = receipt.encode("utf-8")
-    return ForeignSet(parse_receipt(proof).index, str(manifest.agency), manifest.seq, raw, proof)
 
 
 def _shows_more(fresh: ForeignSet, known: ForeignSet | None) -> bool:

@@ -19,6 +19,8 @@ from node.local.api_types import (
     NewComplaint,
     ProblemBody,
 )
+from node.local.escalation_types import EscalationPage
+from node.local.http_escalations import ESCALATIONS_ROUTE, escalations_operation
 from node.local.http_files import UploadState
 from node.local.http_problems import LOCAL_PROBLEMS
 from node.local.http_requests import KEY_MAX_CHARACTERS, PAGE_DEFAULT, WHERE
@@ -91,6 +93,7 @@ def openapi_document() -> dict[str, Any]:
             "/v1/complaints/{complaint}/suggestions": {"get": _suggest()},
             "/v1/complaints/{complaint}/changes": {"post": _change()},
             **file_paths(_problem),
+            ESCALATIONS_ROUTE: {"get": escalations_operation(_answers)},
             "/v1/status": {"get": _status()},
             TRACKING_ROUTE: {"get": _track()},
             "/healthz": {"get": _health()},
@@ -113,6 +116,7 @@ def _schemas() -> dict[str, Any]:
         UploadState,
         Tracked,
         Suggestions,
+        EscalationPage,
     ]
     schemas, components = msgspec.json.schema_components([*kinds, ProblemBody], ref_template=_REF)
     components["ChangeRequest"] = schemas[1]

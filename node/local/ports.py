@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from node.local.hub_ports import HubLink, InboxLink, SigningKeys
+from node.local.hub_ports import DeskLink, HubLink, InboxLink, SigningKeys
 from node.local.inbox_ports import InboxTransaction
 from node.store.local_records import (
     Acknowledgement,
@@ -42,7 +42,7 @@ from sync_protocol.backoff import Schedule
 from sync_protocol.halts import Halt
 from sync_protocol.outbox import OutboxView
 
-__all__ = ["HubLink", "InboxLink", "Lease", "LocalStore", "LocalTransaction", "SigningKeys"]
+__all__ = ["DeskLink", "HubLink", "InboxLink", "Lease", "LocalStore", "LocalTransaction", "SigningKeys"]
 
 
 class LocalTransaction(InboxTransaction, Protocol):

@@ -110,10 +110,11 @@ class Minting:
     rules: FoldRules = field(default_factory=LocalRules)
     is_agency: Callable[[str], bool] = lambda _: True
     deadlines: Deadlines | None = None
+    is_silent: Callable[[str], bool] = lambda _: False
 
     def context(self) -> FoldContext:
         """The fold's view of a change recorded here and now."""
-        return FoldContext(0, str(self.agency), self.rules, self.is_agency, lambda _: False)
+        return FoldContext(0, str(self.agency), self.rules, self.is_agency, self.is_silent)
 
     def uuid(self, at_ms: int) -> str:
         """A fresh UUIDv7."""

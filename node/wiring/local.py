@@ -11,6 +11,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
+from aiohttp import web
 
 from keys.key_directory import KeyDirectory
 from node.config_data import config_file
@@ -40,6 +41,7 @@ from node.settings import NodeSettings
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
+from node.wiring.escalations import watching
 from node.wiring.node_channels import channels
 from node.wiring.node_files import files_at_work
 from node.wiring.node_store import check_database, is_database_gone
@@ -82,6 +84,7 @@ class NodeParts:
         return Minting(
             *(self.agency, prefix, self.clock, self.randomness, federation, federation.is_agency),
             deadlines=self.deadlines,
+            is_silent=federation.is_silent,
         )
 
     @cached_property
@@ -223,8 +226,6 @@ async def enrol(
 
 async def serve_node(directory: Path, *, host: str | None, port: int | None) -> None:
     """`simpul node serve`: intake and pusher, until SIGTERM."""
-    from node.local.http import build_app
-
     await bring_back(directory)
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(opened(directory))
@@ -234,38 +235,8 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         link = parts.link()
         stack.push_async_callback(link.close)
         pusher = parts.pusher(link)
-        service = await stack.enter_async_context(parts.service(pusher.wake))
         stop = asyncio.Event()
-        pushing = asyncio.create_task(pusher.run(stop), name="pusher")
-        stack.push_async_callback(_end, pushing, stop)
-        files = await stack.enter_async_context(
-            files_at_work(settings, parts.store, link, parts.clock, parts.randomness)
-        )
-        inbox = parts.inbox(link)
-        await parts.federation.read_rules(parts.store)
-        reading = asyncio.create_task(inbox.run(stop), name="inbox")
-        stack.push_async_callback(_cancel, reading)
-        abroad = Abroad(inbox, parts.federation, link)
-        sweeping = asyncio.create_task(
-            sweep_forever(*(parts.store, service, parts.clock, parts.deadlines, stop), closes=settings.close_by_itself),
-            name="sweeper",
-        )
-        stack.push_async_callback(_end, sweeping, stop)
-        application = build_app(
-            service,
-            parts.store,
-            parts.clock,
-            parts.randomness,
-            stale_after_s=settings.stale_after_s,
-            refused_after_s=settings.refused_after_s,
-            files=files,
-            is_pusher_failing=lambda: pusher.is_failing,
-            abroad=abroad,
-            routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
-        )
-        options = await stack.enter_async_context(
-            channels(application, service, parts.store, settings, parts.clock, abroad)
-        )
+        application, options = await _at_work(stack, parts, link, pusher, stop)
         settle_objects()
         await pusher.first_look(FIRST_LOOK_S)
         bound_port = settings.port if port is None else port
@@ -276,6 +247,44 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
         announce(f"node {parts.agency} listens on {url}")
         await until_told_to_stop()
         stop.set()  # the pusher ends its step while the intake answers what is under way
+
+
+async def _at_work(
+    stack: AsyncExitStack, parts: NodeParts, link: HubClient, pusher: Pusher, stop: asyncio.Event
+) -> tuple[web.Application, dict[str, Any]]:
+    """Everything that runs beside the listener, ended by the stack; the application and its runner's options."""
+    from node.local.http import build_app
+
+    settings = parts.settings
+    service = await stack.enter_async_context(parts.service(pusher.wake))
+    stack.push_async_callback(_end, asyncio.create_task(pusher.run(stop), name="pusher"), stop)
+    files = await stack.enter_async_context(files_at_work(settings, parts.store, link, parts.clock, parts.randomness))
+    inbox = parts.inbox(link)
+    await parts.federation.read_rules(parts.store)
+    stack.push_async_callback(_cancel, asyncio.create_task(inbox.run(stop), name="inbox"))
+    abroad = Abroad(inbox, parts.federation, link, link)
+    sweeping = asyncio.create_task(
+        sweep_forever(*(parts.store, service, parts.clock, parts.deadlines, stop), closes=settings.close_by_itself),
+        name="sweeper",
+    )
+    stack.push_async_callback(_end, sweeping, stop)
+    escalations = await stack.enter_async_context(watching(parts, link))
+    application = build_app(
+        service,
+        parts.store,
+        parts.clock,
+        parts.randomness,
+        stale_after_s=settings.stale_after_s,
+        refused_after_s=settings.refused_after_s,
+        files=files,
+        is_pusher_failing=lambda: pusher.is_failing,
+        abroad=abroad,
+        routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
+        escalations=escalations,
+    )
+    return application, await stack.enter_async_context(
+        channels(application, service, parts.store, settings, parts.clock, abroad)
+    )
 
 
 async def _end(task: asyncio.Task[None], stop: asyncio.Event) -> None:

@@ -142,7 +142,8 @@ async def peer(
         federation = Federation()
         pusher = Pusher(store, link, keys, clock, randomness, lease, agency=agency)
         inbox = Inbox(store, link, HubSession(store, link, keys, agency), federation, clock, agency)
-        minting = Minting(agency, prefix, clock, randomness, federation, federation.is_agency, deadlines)
+        known = (federation, federation.is_agency, deadlines, federation.is_silent)
+        minting = Minting(agency, prefix, clock, randomness, *known)
         async with LocalService(store, minting) as service:
             yield Peer(agency, directory, store, service, pusher, inbox, link)
     finally:

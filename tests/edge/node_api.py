@@ -14,6 +14,7 @@ from aiohttp import web
 from node.deadlines.tables import Deadlines
 from node.files.limits import FileLimits
 from node.files.store import FileStore
+from node.local.escalation_book import EscalationBook
 from node.local.files import NodeFiles
 from node.local.http import RUNNER_OPTIONS, build_app
 from node.local.ports import LocalStore
@@ -183,7 +184,9 @@ async def serving(
         store = cast("LocalStore", faults)
         async with LocalService(store, Minting(AGENCY, "PKL", clock, randomness, deadlines=deadlines)) as service:
             files = NodeFiles(FileStore(place / "files", file_limits), real, clock, randomness)
-            app = build_app(service, store, clock, randomness, files=files, **options)
+            book = EscalationBook(place / "escalations", lambda: False)
+            parts: dict[str, Any] = {"files": files, "escalations": book} | options
+            app = build_app(service, store, clock, randomness, **parts)
             prepare(app, service)
             async with (
                 listening(app, "127.0.0.1", 0, options=RUNNER_OPTIONS) as url,

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from node.local.api_types import CHANGE_REQUESTS, TEXT_MAX
+from node.local.escalation_book import EscalationBook
 from node.local.http_problems import BODY_MAX_BYTES, LOCAL_PROBLEMS
 from node.local.openapi import openapi_document
 from sync_protocol.problems import PROBLEM_PREFIX
@@ -24,9 +25,14 @@ NOWHERE = "33.75:01890000-0000-7000-8000-000000000000"
 Call = Callable[[Api, str, str], Awaitable[Answer]]
 
 
+_desk = {"is": True}
+
+
 @pytest_asyncio.fixture
 async def api(tmp_path: Path) -> AsyncIterator[Api]:
-    async with serving(tmp_path, body_timeout_s=0.4) as api:
+    _desk["is"] = True
+    book = EscalationBook(tmp_path / "escalations", lambda: _desk["is"])
+    async with serving(tmp_path, body_timeout_s=0.4, escalations=book) as api:
         yield api
 
 
@@ -86,6 +92,14 @@ def _failing(error: Exception, call: Call = _plain) -> Call:
     return fail
 
 
+async def _not_the_desk(api: Api, method: str, path: str) -> Answer:
+    _desk["is"] = False
+    try:
+        return await api.call(method, path)
+    finally:
+        _desk["is"] = True
+
+
 async def _nowhere(api: Api, method: str, path: str) -> Answer:
     elsewhere = "/".join([*path.split("/")[:3], NOWHERE, *path.split("/")[4:]])
     return await api.call(method, elsewhere, json={"type": "noted", "note": "x"} if method == "POST" else None)
@@ -99,6 +113,7 @@ GOOD_BODY = {
 #: status -> how to get it from an operation; `createComplaint` and the like have a good body of their own.
 CAUSES: Mapping[int, Call] = {
     401: _sending(Authorization=""),
+    403: _not_the_desk,
     404: _nowhere,
     408: _sending(_slow),
     409: _sending({"type": "resumed"}),
