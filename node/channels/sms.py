@@ -13,18 +13,17 @@ from typing import Final
 import structlog
 
 from node.channels import sms_reply as reply
-from node.channels.guesses import GuessLimit
 from node.channels.kannel_request import IncomingSms
 from node.channels.phone import is_short_code, normal_number
 from node.channels.routing import AMBIGUOUS, UNNAMED, Place, Router
 from node.channels.sms_keywords import Keywords
 from node.channels.sms_parts import PartsJoiner, hash_of
+from node.channels.sms_status import StatusDesk
 from node.channels.sms_text import AsksHelp, AsksStatus, Report, parse_message
 from node.directory import Agency
 from node.local.ports import LocalStore
 from node.local.recording import Command, Recorded, RequestKey
 from node.local.service import LocalService
-from node.local.tracking import NextDue, find_public
 from node.ports import Clock
 from sync_protocol.values import AgencyId, format_timestamp
 
@@ -35,7 +34,7 @@ log = structlog.get_logger("simpul.sms")
 
 @dataclass(frozen=True, slots=True)
 class SmsChannel:
-    """Takes in what reporters send. Keeps nothing itself but who guesses tracking numbers."""
+    """Takes in what reporters send. Keeps nothing itself."""
 
     service: LocalService
     store: LocalStore
@@ -43,8 +42,7 @@ class SmsChannel:
     keywords: Keywords
     directory: Mapping[AgencyId, Agency]
     router: Router
-    guesses: GuessLimit
-    next_due: NextDue
+    statuses: StatusDesk
 
     async def answer(self, sms: IncomingSms) -> str:
         """Records what the message says; the SMS that answers it, "" for none. Durable when it returns.
@@ -62,7 +60,7 @@ class SmsChannel:
         if isinstance(message, AsksHelp):
             return reply.how_to_write(message.keyword)
         if isinstance(message, AsksStatus):
-            return await self._status(message.tracking, sender or sms.id)
+            return await self.statuses.answer(message.tracking, sender or sms.id)
         return await self._report(sms, sender, message)
 
     async def _report(self, sms: IncomingSms, sender: str, report: Report) -> str:
@@ -100,18 +98,6 @@ class SmsChannel:
         return Command(
             type="received", data=data, content={"reporter": {"phone": sender}} if sender else {}, role="reporter"
         )
-
-    async def _status(self, tracking: str | None, asker: str) -> str:
-        if tracking is None:
-            return reply.number_wanted()
-        if not self.guesses.allows(asker, tracking):
-            return reply.too_many_guesses()
-        found = await find_public(self.store, tracking, self.next_due)
-        if found is None:
-            self.guesses.miss(asker, tracking)
-            return reply.number_unknown()
-        offered_to = None if found.offered_to is None else self._name(found.offered_to)
-        return reply.status(found.tracking, found.state, self._name(found.owner), found.due_hour, offered_to)
 
     def _name(self, code: str) -> str:
         agency = self.directory.get(AgencyId(code))

@@ -264,7 +264,7 @@ async def serve_node(directory: Path, *, host: str | None, port: int | None) -> 
             routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         )
         options = await stack.enter_async_context(
-            channels(application, service, parts.store, settings, parts.clock, abroad)
+            channels(application, service, parts.store, settings, parts.clock, abroad, link)
         )
         settle_objects()
         await pusher.first_look(FIRST_LOOK_S)
