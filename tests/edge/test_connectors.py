@@ -21,6 +21,7 @@ from node.channels.connector.webhooks import PAUSE_FIRST_S, Webhooks
 from node.local.http import build_app
 from node.local.recording import Command, Minting
 from node.local.service import LocalService
+from node.ports import Clock
 from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore
 from node.system import SystemClock, SystemRandomness
@@ -40,12 +41,13 @@ class Surga:
 
     told: list[dict[str, Any]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    clock: Clock = field(default_factory=SystemClock)
 
     async def hook(self, request: web.Request) -> web.Response:
         body = await request.read()
-        verify(SECRET, request.headers.get(HEADER), body, int(SystemClock().now_ms() / 1000))
-        if self.answers:
-            return web.Response(status=self.answers.pop(0))
+        verify(SECRET, request.headers.get(HEADER), body, self.clock.now_ms() // 1000)
+        if self.answers and (status := self.answers.pop(0)) != 200:
+            return web.Response(status=status)
         self.told.append(json.loads(body))
         return web.Response()
 
@@ -74,7 +76,7 @@ class Lab:
         await self.service.record(Command(type_, data, {"text": said} if said else {}, complaint=complaint))
 
     def webhooks(self) -> Webhooks:
-        return Webhooks(self.store, [self.connector], self.clock, self.session)
+        return Webhooks(self.store, self.store, [self.connector], AgencyId("33.75"), self.clock, self.session)
 
 
 @pytest.fixture
@@ -192,7 +194,7 @@ async def test_the_system_is_told_everything_in_order_also_when_it_was_away(lab:
     assert await hooks.tell(lab.connector) == 0
     assert await hooks.tell(lab.connector) == 0  # it is left alone for a while
     await asyncio.sleep(0)
-    later = Webhooks(lab.store, [lab.connector], lab.clock, lab.session)  # as after a restart
+    later = lab.webhooks()  # as after a restart
     assert await later.tell(lab.connector) == 5
     assert [one["type"] for one in lab.surga.told] == ["verified", "assigned", "answered", "noted"]
     assert [one.get("text") for one in lab.surga.told] == [None, None, "Sudah diperbaiki.", None]
