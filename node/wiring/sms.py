@@ -36,13 +36,14 @@ def add_sms(
     from node.channels.guesses import GuessLimit
     from node.channels.kannel import LINE_MAX_BYTES, Gate, add_routes
     from node.channels.routing import Router
-    from node.channels.sms import SmsChannel
+    from node.channels.sms import Refill, SmsChannel
     from node.channels.sms_keywords import load_keywords
     from node.channels.sms_status import StatusDesk
 
     directory = load_directory()
     statuses = StatusDesk(store, hub, service.minting.agency, directory, clock, GuessLimit(clock))
-    channel = SmsChannel(service, store, clock, load_keywords(), directory, Router(service, abroad, clock), statuses)
+    router, refill = Router(service, abroad, clock), Refill(store, clock)
+    channel = SmsChannel(service, store, clock, load_keywords(), directory, router, statuses, refill)
     add_routes(app, channel, Gate(settings.sms_secret, networks_in(settings.sms_allow)))
     return {**RUNNER_OPTIONS, "max_line_size": LINE_MAX_BYTES}
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from node.channels.guesses import GuessLimit
 from node.channels.kannel_request import IncomingSms
 from node.channels.routing import Place, Router
-from node.channels.sms import SmsChannel
+from node.channels.sms import Refill, SmsChannel
 from node.channels.sms_keywords import load_keywords
 from node.channels.sms_status import StatusDesk
 from node.directory import load_directory
@@ -35,7 +35,8 @@ async def channel_of(desk: Peer) -> SmsChannel:
     router = Router(desk.service, Abroad(desk.inbox, federation, desk.link), clock)
     directory = load_directory()
     statuses = StatusDesk(desk.store, desk.link, desk.agency, directory, clock, GuessLimit(clock))
-    return SmsChannel(desk.service, desk.store, clock, load_keywords(), directory, router, statuses)
+    refill = Refill(desk.store, clock)
+    return SmsChannel(desk.service, desk.store, clock, load_keywords(), directory, router, statuses, refill)
 
 
 def sms(text: str, message: str) -> IncomingSms:
