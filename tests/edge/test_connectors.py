@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,10 +16,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from node.channels import mentions, sms
 from node.channels.connector.settings import Connector, read_connectors
 from node.channels.connector.signature import HEADER, sign, verify
 from node.channels.connector.webhooks import PAUSE_FIRST_S, Webhooks
+from node.channels.open311.node_intake import system_of
+from node.config_data import config_file
 from node.local.http import build_app
+from node.local.importers import sp4n_words
 from node.local.recording import Command, Minting
 from node.local.service import LocalService
 from node.ports import Clock
@@ -248,3 +253,16 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         read_connectors(table)
     assert refused.value.kind == "unsafe-key-file"
+
+
+def test_attack_a_system_cannot_be_named_as_another_channel_names_its_complaints(tmp_path: Path) -> None:
+    """Else it would be told what became of others' complaints, be taken for their reporter, and move their marks."""
+    outreach = tomllib.loads(config_file("csv-map-outreach.toml").read_text(encoding="utf-8"))["source"]["system"]
+    client = system_of("suara-warga")
+    assert client is not None
+    for name in (mentions.SYSTEM, mentions.MARK, sp4n_words.SYSTEM, sms.SYSTEM, outreach, client, "open311"):
+        with pytest.raises(Refused, match=f"system: '{name}' is what complaints of another channel") as refused:
+            read_connectors(write_table(tmp_path, system=name))
+        assert refused.value.kind == "configuration"
+    for name in ("xx", "x-surga", "sp4n-daerah", "open31", "lapor-gub"):
+        assert read_connectors(write_table(tmp_path, system=name))[0].system == name
