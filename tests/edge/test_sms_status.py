@@ -17,6 +17,7 @@ from node.channels.sms_status import StatusDesk
 from node.deadlines.tables import deadlines_of_tables
 from node.directory import load_directory
 from node.guessing import MISSES_MAX as HUB_MISSES_MAX
+from node.hub import tracking
 from node.link.hub_client import HubClient
 from node.link.request_signature import sign_request
 from node.link.transport import Transport
@@ -104,6 +105,24 @@ async def test_attack_telephones_that_guess_do_not_keep_the_hubs_answer_from_oth
         phone = f"+62812000000{guess // MISSES_MAX:02}"
         assert "tidak ditemukan" in await asked.answer(format_tracking("KDR", guess), phone)
     assert "sudah dijawab" in await asked.answer(number, PHONE)
+
+
+async def test_a_hub_that_reads_its_log_again_says_of_no_number_that_it_does_not_exist(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after every update of the deadlines' tables, for as long as it takes."""
+    desk, city, _ = nodes
+    _, number = await answered(city, "public")
+    await settle_down(nodes, lab)
+    monkeypatch.setattr(tracking, "BEHIND_MAX", 0)
+    answer = await lab.call("GET", f"/v1/track/{number}")
+    assert (answer.status, answer.kind) == (503, "busy")
+    asked = statuses(desk)
+    for _ in range(MISSES_MAX + 1):
+        assert "coba lagi beberapa saat lagi" in await asked.answer(number, PHONE)
+    await track_everything(lab)
+    assert "sudah dijawab" in await asked.answer(number, PHONE)
+    assert (await lab.call("GET", f"/v1/track/{format_tracking('KDR', 1)}")).status == 404
 
 
 async def test_a_signature_that_does_not_hold_opens_nothing_at_the_hub(lab: Lab, nodes: list[Peer]) -> None:
