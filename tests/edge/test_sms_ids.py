@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node.channels.guesses import GuessLimit
-from node.channels.kannel_request import IncomingSms
+from node.channels.kannel_request import IncomingSms, PartOf
 from node.channels.routing import Router
 from node.channels.sms import REFILL_WAIT_S, Refill, SmsChannel
 from node.channels.sms_keywords import load_keywords
@@ -21,6 +21,7 @@ from node.directory import load_directory
 from node.local.abroad import Abroad
 from node.store.local_records import ComplaintFilter
 from sync_protocol.errors import Unavailable
+from sync_protocol.line import parse_change
 from tests.edge.sms_node import NoNumbers, SmsNode, sms_node
 from tests.edge.test_sms_http import PARTS, udh
 from tests.fakes.fake_hub import FakeHub
@@ -106,14 +107,6 @@ async def test_parts_on_both_sides_of_midnight_are_one_message(node: SmsNode, or
     assert await lines(node) == [["received", "noted", "noted", "amended", "offered"]]
 
 
-async def test_parts_on_both_sides_of_midnight_that_come_at_once_are_joined_once(node: SmsNode) -> None:
-    async def send(number: int) -> None:
-        await node.tell(PARTS[number - 1], f"p-{number}", **part(number, at_s=MIDNIGHT_S + (number - 2) * 3 - 1))
-
-    await asyncio.gather(*(send(number) for number in (3, 1, 2, 2, 3, 1)))
-    assert await lines(node) == [["received", "noted", "noted", "amended", "offered"]]
-
-
 async def test_at_midnight_a_reference_that_was_used_on_that_day_is_no_hindrance(node: SmsNode) -> None:
     for number in (1, 2):
         await node.tell(f"Kediri pagi {number} ", f"a-{number}", **part(number, total=2, at_s=MIDNIGHT_S - 70_000))
@@ -140,8 +133,25 @@ def channel_of(node: Node) -> SmsChannel:
     return SmsChannel(node.service, node.store, clock, load_keywords(), directory, router, statuses, refill)
 
 
-def sms(text: str, message: str) -> IncomingSms:
-    return IncomingSms(message, "6281234567890", "1708", text, None, None)
+def sms(text: str, message: str, sent_ms: int | None = None, part: PartOf | None = None) -> IncomingSms:
+    return IncomingSms(message, "6281234567890", "1708", text, sent_ms, part)
+
+
+async def test_parts_on_both_sides_of_midnight_that_come_at_once_are_joined_once(tmp_path: Path) -> None:
+    async with running_node(tmp_path / "node", FakeHub.found()) as node:
+        channel = channel_of(node)
+
+        async def send(number: int) -> str:
+            sent_ms = (MIDNIGHT_S + (number - 2) * 3 - 1) * 1000
+            return await channel.answer(sms(PARTS[number - 1], f"p-{number}", sent_ms, PartOf(42, number, 3)))
+
+        texts = await asyncio.gather(*(send(number) for number in (3, 1, 2, 2, 3, 1)))
+        (held,) = await node.store.complaints(ComplaintFilter())
+        assert [parse_change(one.line).type for one in await node.store.complaint_changes(held.no)] == [
+            *("received", "noted", "noted", "amended")
+        ]
+        assert {text for text in texts if text} == {texts[0]}
+        assert held.state.tracking in texts[0]
 
 
 async def test_an_id_is_known_to_an_old_backup_that_has_filled_up_and_until_then_the_gateway_waits(
