@@ -7,10 +7,15 @@ from typing import Final
 import msgspec
 
 from node.deadlines.clocks import due_words
+from node.deadlines.slot import HOUR_MAX, HOUR_MS
 from sync_protocol.complaint_state import ComplaintState
-from sync_protocol.values import format_timestamp
+from sync_protocol.errors import malformed
+from sync_protocol.transitions import State
+from sync_protocol.values import AgencyId, format_timestamp, parse_timestamp
+from sync_protocol.wire import parse_body
 
 HISTORY_MAX: Final = 100  # the newest changes
+STATES: Final = {state.label: state for state in State if state is not State.NONE}
 
 
 class TrackedChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,3 +65,22 @@ class Tracked(msgspec.Struct, frozen=True, kw_only=True):
             history=history,
             as_of=format_timestamp(as_of_ms),
         )
+
+
+def read_tracked(data: bytes, tracking: str) -> Tracked:
+    """What a hub answered when it was asked for that number, in its one spelling. Raises Refused(malformed).
+
+    State and agencies are ones that there can be, moments are moments. Nothing of it is signed.
+    """
+    found = parse_body(data, Tracked)
+    if found.tracking != tracking:
+        raise malformed("another number than the one that was asked for", "tracking")
+    if found.state not in STATES:
+        raise malformed("no state of a complaint", "state")
+    for agency in filter(None, (found.owner, found.offered_to)):
+        AgencyId.parse(agency)
+    for moment in (found.received_at, found.as_of):
+        parse_timestamp(moment)
+    if found.due_at is not None and not 0 < parse_timestamp(found.due_at) // HOUR_MS <= HOUR_MAX:
+        raise malformed("no day on which anything is due", "due_at")
+    return found

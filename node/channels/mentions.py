@@ -38,7 +38,7 @@ _logger = structlog.get_logger("simpul.mentions")
 
 
 class MarkStore(Protocol):
-    """Where the newest number is kept: node/channels/connector/webhooks.py ConnectorStore."""
+    """Where the newest number is kept: node/store/local_connectors.py."""
 
     async def told_to(self, system: str) -> int:
         """The number; 0 in the beginning."""

@@ -92,10 +92,18 @@ def information_requested(tracking: str, agency: str, words: str) -> str:
 
 
 def number_unknown() -> str:
-    """No such number here."""
+    """No such number, here or at the hub."""
     return (
         "Nomor laporan tidak ditemukan. Periksa kembali nomor pada SMS tanda terima, "
         "lalu kirim: STATUS (spasi) nomor laporan."
+    )
+
+
+def status_unknown_now() -> str:
+    """The number is not of this node, and the hub, which would know it, does not answer."""
+    return (
+        "Status laporan belum dapat diperiksa karena gangguan sementara. "
+        "Silakan coba lagi beberapa saat lagi: STATUS (spasi) nomor laporan."
     )
 
 

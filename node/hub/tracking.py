@@ -28,6 +28,8 @@ from sync_protocol.line import parse_change
 from sync_protocol.values import parse_tracking
 
 BATCH_BYTES: Final = 1024 * 1024  # compressed, read at one time
+BEHIND_MAX: Final = 1_000  # sets whose numbers are not read yet: some seconds of a busy day, not a log read anew
+BEHIND_RETRY_S: Final = 60.0
 OPEN_AT_ONCE: Final = 2  # sets being opened for people who ask: the largest takes 16 MiB
 _NUMBER: Final = b'"tracking":"'
 
@@ -57,10 +59,15 @@ class Tracker:
         return True
 
     async def find(self, text: str) -> Tracked:
-        """The complaint of a number as a person types it. Raises Refused: malformed, not-found."""
+        """The complaint of a number as a person types it. Raises Refused: malformed, not-found.
+
+        Unavailable, where the query tables are being made anew and nobody can say that there is none.
+        """
         tracking = parse_tracking(text)
         found = await self._first(tracking)
         if found is None:
+            if self._log.size - await self._projection.tracked_to() > BEHIND_MAX:
+                raise Unavailable("the numbers of the log are being read again", retry_after_s=BEHIND_RETRY_S)
             raise Refused("not-found", "there is no complaint of that number", where="number")
         cursor, row = found
         state = unpack_state(row.state)

@@ -15,6 +15,7 @@ from node.deadlines.overdue import OverduePage
 from node.link.errors import Unreachable
 from node.link.request_signature import sign_request
 from node.link.transport import Answer, Transport, unexpected
+from node.tracked import Tracked, read_tracked
 from sync_protocol.attachment import ContentRange
 from sync_protocol.ed25519 import Signer
 from sync_protocol.errors import Refused
@@ -125,6 +126,13 @@ class HubClient:
         answer = await self._get("/v1/agencies", max_bytes=BODY_MAX_BYTES)
         try:
             return {line.agency for line in parse_bodies(answer.body, AgencyLine)}
+        except Refused as refused:
+            unexpected(refused)
+
+    async def track(self, tracking: str) -> Tracked:
+        answer = await self._get(f"/v1/track/{tracking}", signed=True)  # so that who asks us is not counted as we
+        try:
+            return read_tracked(answer.body, tracking)
         except Refused as refused:
             unexpected(refused)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from node.deadlines.overdue import OverduePage
+from node.tracked import Tracked
 from sync_protocol.ed25519 import Signer
 from sync_protocol.evidence import EvidenceFile
 from sync_protocol.set_pages import PagedSet
@@ -108,6 +109,14 @@ class DeskLink(Protocol):
 
     async def evidence(self, complaint: str) -> EvidenceFile:
         """As InboxLink.evidence."""
+        ...
+
+
+class TrackingLink(Protocol):
+    """How the hub is asked for a number that is not known here. Contract as that of HubLink."""
+
+    async def track(self, tracking: str) -> Tracked:
+        """The public part of the complaint of that number, in its one spelling. Raises Refused(not-found)."""
         ...
 
 

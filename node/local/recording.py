@@ -53,7 +53,8 @@ class Command:
     """One change that somebody wants. `complaint` None mints one (`received`, `imported`; `tracking` is minted too).
 
     `data` is as protocol §2.2, `content` what was said, without salt. `expected_rev` is what the caller looked at. With
-    `once_for`, a complaint that has this source already is the answer, and nothing is recorded.
+    `once_for`, a complaint that has this source already is the answer, and nothing is recorded. `also` are further keys
+    that it takes with it where it is recorded: refused if one was used for anything else.
     """
 
     type: str
@@ -66,6 +67,7 @@ class Command:
     expected_rev: int | None = None
     once_for: SourceRef | None = None
     request: RequestKey | None = None
+    also: tuple[RequestKey, ...] = ()
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,11 +175,10 @@ class Batch:
 
     def _one(self, command: Command) -> Outcome:
         request, now_ms = command.request, self.minting.clock.now_ms()
-        before = None if request is None else self.answers.get(request.key)
-        if request is not None and before is not None:
-            if before.body != request.body:
-                raise Refused(KEY_REUSED, "this Idempotency-Key was used for another request")
+        before = None if request is None else self._before(request)
+        if before is not None:
             return Outcome(msgspec.json.decode(before.answer, type=Recorded), is_repeat=True)
+        also = [key for key in command.also if self._before(key) is None]
         known = None if command.once_for is None else self.sources.get(command.once_for)
         if known is not None and command.type == "received" and self._is_others(known):
             known = None  # another agency's complaint claims the number, or its client counts as ours does
@@ -185,11 +186,17 @@ class Batch:
             outcome = Outcome(self._record(command, now_ms))
         else:
             outcome = Outcome(_first_change(known, self.states[known]), is_repeat=True)
-        if request is not None:
-            answer = Answer(request.key, request.body, msgspec.json.encode(outcome.recorded), now_ms)
-            self.answers[request.key] = answer
-            self.new_answers.append(answer)
+        for key in also if request is None else [request, *also]:
+            self.answers[key.key] = Answer(key.key, key.body, msgspec.json.encode(outcome.recorded), now_ms)
+            self.new_answers.append(self.answers[key.key])
         return outcome
+
+    def _before(self, request: RequestKey) -> Answer | None:
+        """What it was answered before. Raises Refused where its key was used for another request."""
+        before = self.answers.get(request.key)
+        if before is None or before.body == request.body:
+            return before
+        raise Refused(KEY_REUSED, "this Idempotency-Key was used for another request")
 
     def _record(self, command: Command, now_ms: int) -> Recorded:
         minting = self.minting
@@ -282,7 +289,7 @@ def names_in(commands: Sequence[Command]) -> Named:
             except Refused:
                 continue
             complaints[key] = complaints.get(key, False) or command.type == "erased"
-    requests = {command.request.key for command in commands if command.request is not None}
+    requests = {key.key for command in commands for key in (command.request, *command.also) if key is not None}
     sources = {command.once_for for command in commands if command.once_for is not None}
     return Named(complaints, requests, sources, [key for key, erases in complaints.items() if erases])
 

@@ -1,31 +1,19 @@
-"""What whoever has a tracking number may know: where the complaint stands, who has it, until when something is due.
-
-Codes only, never words: so it is the same for a confidential complaint.
-"""
+"""What whoever has a tracking number may know of a complaint that is held here (protocol §7.7), however they ask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Final
 
+from node.deadlines.slot import NOTHING_DUE
 from node.local.ports import LocalStore
 from node.local.shared import history_of
-from node.store.local_records import ComplaintFilter, HeldComplaint
-from sync_protocol.complaint import ComplaintState, State
+from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint
+from node.tracked import HISTORY_MAX, Tracked, TrackedChange
+from sync_protocol.change_types import CONFIDENTIAL
+from sync_protocol.line import parse_change, parse_content
 
-#: The hour (since 1970) at which the day ends until which something is due: of a complaint with these applied changes.
-NextDue = Callable[[ComplaintState, Sequence[bytes]], int | None]
-
-
-@dataclass(frozen=True, slots=True)
-class PublicPart:
-    """Of one complaint, now. `owner` and `offered_to` are agencies' codes."""
-
-    tracking: str
-    state: State
-    owner: str
-    offered_to: str | None
-    due_hour: int | None
+#: What is said to the reporter; everything else that is said is not for whoever has a number.
+_TO_REPORTER: Final = frozenset({"answered", "information_requested"})
 
 
 async def find_tracked(store: LocalStore, tracking: str) -> HeldComplaint | None:
@@ -39,11 +27,20 @@ async def find_tracked(store: LocalStore, tracking: str) -> HeldComplaint | None
     return min(page, key=lambda held: (held.state.minted_by != own, held.no), default=None)
 
 
-async def find_public(store: LocalStore, tracking: str, next_due: NextDue) -> PublicPart | None:
-    """By the tracking number in its one spelling; None where no complaint of this node has it."""
-    held = await find_tracked(store, tracking)
-    if held is None:
-        return None
-    state = held.state
-    lines = [change.line for change in await history_of(store, held) if change.verdict is None]
-    return PublicPart(tracking, state.state, state.owner, state.offer_to, next_due(state, lines))
+async def tracked_of(store: LocalStore, held: HeldComplaint, agency: str, now_ms: int) -> Tracked:
+    """The public part of a complaint, at the node of `agency`; what is due only where the complaint is its own."""
+    shown = (await history_of(store, held))[-HISTORY_MAX:]
+    # In an old backup words may stand that were erased since.
+    is_open = held.state.visibility not in CONFIDENTIAL and not await store.is_behind()
+    history = [_entry(one, agency, with_text=is_open) for one in shown if one.verdict is None]
+    slot = NOTHING_DUE if held.slot is None else held.slot
+    return Tracked.of(held.state, slot, history, now_ms=now_ms, as_of_ms=now_ms)
+
+
+def _entry(held: HeldChange, agency: str, *, with_text: bool) -> TrackedChange:
+    change = parse_change(held.line)
+    text = None
+    if with_text and held.content is not None and change.type in _TO_REPORTER:
+        said = parse_content(held.content).get("text")
+        text = said if isinstance(said, str) else None
+    return TrackedChange(type=change.type, at=change.at, agency=held.agency or agency, text=text)

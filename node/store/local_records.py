@@ -302,19 +302,6 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class SourcedChange:
-    """A change of ours to a complaint that came from another system; `state` is the complaint's by now."""
-
-    no: int
-    key: bytes
-    tracking: str
-    source_id: str
-    state: str
-    line: bytes = field(repr=False)
-    content: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class ApiToken:
     """A bearer token of the intake, by its hash."""
 

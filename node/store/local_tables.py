@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 
 from node.deadlines.slot import NOTHING_DUE
 
-LOCAL_REVISION: Final = "0010"
+LOCAL_REVISION: Final = "0011"
 
 IS_DUE: Final = f"slot < {NOTHING_DUE}"
 
@@ -253,11 +253,19 @@ class RefusalRow(LocalTable, table=True):
 
 
 class ConnectorRow(LocalTable, table=True):
-    """How far another system was told of what became of its complaints: the number of a change."""
+    """How far was looked for what another system is to be told: the number of a change, or of a foreign set."""
 
     __tablename__ = "connector"
     system: str = Field(primary_key=True)
     told_no: int
+
+
+class ConnectorToldRow(LocalTable, table=True):
+    """A change that another system was told of, ours or another agency's, by its id."""
+
+    __tablename__ = "connector_told"
+    system: str = Field(primary_key=True)
+    change_id: str = Field(primary_key=True)
 
 
 class SmsToldRow(LocalTable, table=True):

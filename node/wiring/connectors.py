@@ -61,8 +61,9 @@ async def connecting(
     app.router.add_post(REPORTS, reports.report)
     app.router.add_post(REPLIES, reports.reply)
     app[OPEN_ROUTES].update((REPORTS, REPLIES))
+    agency = service.minting.agency
     async with aiohttp.ClientSession() as session:
-        telling = asyncio.create_task(Webhooks(store, connectors, clock, session).run(), name="webhooks")
+        telling = asyncio.create_task(Webhooks(store, store, connectors, agency, clock, session).run(), name="webhooks")
         try:
             yield
         finally:

@@ -283,7 +283,7 @@ async def _at_work(
         escalations=escalations,
     )
     return application, await stack.enter_async_context(
-        channels(application, service, parts.store, settings, parts.clock, abroad)
+        channels(application, service, parts.store, settings, parts.clock, abroad, link)
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from node.local.abroad import Abroad
+from node.local.hub_ports import TrackingLink
 from node.local.service import LocalService
 from node.ports import Clock
 from node.settings import NodeSettings
@@ -25,6 +26,7 @@ async def channels(
     settings: NodeSettings,
     clock: Clock,
     abroad: Abroad,
+    hub: TrackingLink,
 ) -> AsyncIterator[dict[str, Any]]:
     """Before the application runs; gives the runner's options. What has to run beside it ends with it.
 
@@ -39,4 +41,4 @@ async def channels(
             from node.wiring.open311 import add_to_node
 
             add_to_node(app, service, settings.file(settings.open311_services), clock)
-        yield add_sms(app, service, store, clock, settings, abroad)
+        yield add_sms(app, service, store, clock, settings, abroad, hub)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 
-from node.deadlines.clocks import Clocks, follow
-from node.deadlines.tables import deadlines_of_tables
 from node.directory import load_directory
 from node.local.abroad import Abroad
 from node.local.http import RUNNER_OPTIONS
+from node.local.hub_ports import TrackingLink
 from node.local.ports import LocalStore
 from node.local.service import LocalService
-from node.local.tracking import NextDue
 from node.ports import Clock
 from node.settings import NodeSettings, networks_in
 from node.store.local_store import SqlLocalStore
-from sync_protocol.complaint import ComplaintState
-from sync_protocol.line import parse_change
 from sync_protocol.values import AgencyId
 
 
@@ -32,6 +28,7 @@ def add_sms(
     clock: Clock,
     settings: NodeSettings,
     abroad: Abroad,
+    hub: TrackingLink,
 ) -> dict[str, Any]:
     """Mounts the channel if it is on. Options for the runner: those of the intake, with room for a long SMS."""
     if not settings.sms_secret and not settings.sms_allow:
@@ -39,19 +36,14 @@ def add_sms(
     from node.channels.guesses import GuessLimit
     from node.channels.kannel import LINE_MAX_BYTES, Gate, add_routes
     from node.channels.routing import Router
-    from node.channels.sms import SmsChannel
+    from node.channels.sms import Refill, SmsChannel
     from node.channels.sms_keywords import load_keywords
+    from node.channels.sms_status import StatusDesk
 
-    channel = SmsChannel(
-        service,
-        store,
-        clock,
-        load_keywords(),
-        load_directory(),
-        Router(service, abroad, clock),
-        GuessLimit(clock),
-        next_due(),
-    )
+    directory = load_directory()
+    statuses = StatusDesk(store, hub, service.minting.agency, directory, clock, GuessLimit(clock))
+    router, refill = Router(service, abroad, clock), Refill(store, clock)
+    channel = SmsChannel(service, store, clock, load_keywords(), directory, router, statuses, refill)
     add_routes(app, channel, Gate(settings.sms_secret, networks_in(settings.sms_allow)))
     return {**RUNNER_OPTIONS, "max_line_size": LINE_MAX_BYTES}
 
@@ -78,17 +70,3 @@ async def telling_reporters(store: SqlLocalStore, settings: NodeSettings, clock:
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-
-
-def next_due() -> NextDue:
-    """Deadlines by the tables that came with the program."""
-    deadlines = deadlines_of_tables()
-
-    def due_hour(state: ComplaintState, lines: Sequence[bytes]) -> int | None:
-        clocks: Clocks | None = None
-        for change in map(parse_change, lines):
-            clocks = follow(clocks, change)
-        due = None if clocks is None else deadlines.due(state, clocks)
-        return None if due is None else due.hour
-
-    return due_hour

@@ -14,8 +14,10 @@ import aiohttp
 from yarl import URL
 
 from node.config_data import config_file
+from node.deadlines.tables import deadlines_of_tables
 from node.local.abroad import Abroad
 from node.local.http import build_app
+from node.local.hub_ports import TrackingLink
 from node.local.recording import Command, LocalRules, Minting
 from node.local.service import LocalService
 from node.serving import listening
@@ -24,7 +26,9 @@ from node.settings_file import make_settings
 from node.store.local_records import ComplaintFilter, HeldComplaint
 from node.store.local_store import SqlLocalStore
 from node.system import SystemRandomness
+from node.tracked import Tracked
 from node.wiring.sms import add_sms
+from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import AgencyId
 from tests.edge.node_api import MovableClock
@@ -90,6 +94,17 @@ class SmsNode:
         await self.service.record(Command(type=change_type, complaint=str(complaint.id), **members))
 
 
+class NoNumbers:
+    """A hub that knows no number; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def track(self, tracking: str) -> Tracked:
+        self.asked += 1
+        raise Refused("not-found", f"there is no complaint {tracking}", where="number")
+
+
 @asynccontextmanager
 async def sms_node(
     place: Path,
@@ -99,6 +114,7 @@ async def sms_node(
     allow: str = "127.0.0.1",
     is_agency: Callable[[str], bool] = lambda _: True,
     abroad: Abroad | None = None,
+    hub: TrackingLink | None = None,
 ) -> AsyncIterator[SmsNode]:
     """A node of that agency that serves with these settings."""
     example = {"hub_url": "https://hub.example", "directory": place, "sms_secret": secret, "sms_allow": allow}
@@ -108,10 +124,11 @@ async def sms_node(
     await asyncio.to_thread(place.mkdir, parents=True, exist_ok=True)
     store = await SqlLocalStore.create(place / "node.db")
     try:
-        minting = Minting(AgencyId(agency), "PANRB", clock, randomness, LocalRules(DESK), is_agency)
+        deadlines = deadlines_of_tables()
+        minting = Minting(AgencyId(agency), "PANRB", clock, randomness, LocalRules(DESK), is_agency, deadlines)
         async with LocalService(store, minting) as service:
             app = build_app(service, store, clock, randomness)
-            options = add_sms(app, service, store, clock, settings, abroad or Abroad())
+            options = add_sms(app, service, store, clock, settings, abroad or Abroad(), hub or NoNumbers())
             async with listening(app, "127.0.0.1", 0, options=options) as url, aiohttp.ClientSession() as session:
                 yield SmsNode(url, session, store, service, clock)
     finally:

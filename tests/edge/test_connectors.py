@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,12 +16,17 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from node.channels import mentions, sms
 from node.channels.connector.settings import Connector, read_connectors
 from node.channels.connector.signature import HEADER, sign, verify
 from node.channels.connector.webhooks import PAUSE_FIRST_S, Webhooks
+from node.channels.open311.node_intake import system_of
+from node.config_data import config_file
 from node.local.http import build_app
+from node.local.importers import sp4n_words
 from node.local.recording import Command, Minting
 from node.local.service import LocalService
+from node.ports import Clock
 from node.store.local_records import ComplaintFilter
 from node.store.local_store import SqlLocalStore
 from node.system import SystemClock, SystemRandomness
@@ -40,12 +46,13 @@ class Surga:
 
     told: list[dict[str, Any]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    clock: Clock = field(default_factory=SystemClock)
 
     async def hook(self, request: web.Request) -> web.Response:
         body = await request.read()
-        verify(SECRET, request.headers.get(HEADER), body, int(SystemClock().now_ms() / 1000))
-        if self.answers:
-            return web.Response(status=self.answers.pop(0))
+        verify(SECRET, request.headers.get(HEADER), body, self.clock.now_ms() // 1000)
+        if self.answers and (status := self.answers.pop(0)) != 200:
+            return web.Response(status=status)
         self.told.append(json.loads(body))
         return web.Response()
 
@@ -74,7 +81,7 @@ class Lab:
         await self.service.record(Command(type_, data, {"text": said} if said else {}, complaint=complaint))
 
     def webhooks(self) -> Webhooks:
-        return Webhooks(self.store, [self.connector], self.clock, self.session)
+        return Webhooks(self.store, self.store, [self.connector], AgencyId("33.75"), self.clock, self.session)
 
 
 @pytest.fixture
@@ -192,7 +199,7 @@ async def test_the_system_is_told_everything_in_order_also_when_it_was_away(lab:
     assert await hooks.tell(lab.connector) == 0
     assert await hooks.tell(lab.connector) == 0  # it is left alone for a while
     await asyncio.sleep(0)
-    later = Webhooks(lab.store, [lab.connector], lab.clock, lab.session)  # as after a restart
+    later = lab.webhooks()  # as after a restart
     assert await later.tell(lab.connector) == 5
     assert [one["type"] for one in lab.surga.told] == ["verified", "assigned", "answered", "noted"]
     assert [one.get("text") for one in lab.surga.told] == [None, None, "Sudah diperbaiki.", None]
@@ -246,3 +253,16 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         read_connectors(table)
     assert refused.value.kind == "unsafe-key-file"
+
+
+def test_attack_a_system_cannot_be_named_as_another_channel_names_its_complaints(tmp_path: Path) -> None:
+    """Else it would be told what became of others' complaints, be taken for their reporter, and move their marks."""
+    outreach = tomllib.loads(config_file("csv-map-outreach.toml").read_text(encoding="utf-8"))["source"]["system"]
+    client = system_of("suara-warga")
+    assert client is not None
+    for name in (mentions.SYSTEM, mentions.MARK, sp4n_words.SYSTEM, sms.SYSTEM, outreach, client, "open311"):
+        with pytest.raises(Refused, match=f"system: '{name}' is what complaints of another channel") as refused:
+            read_connectors(write_table(tmp_path, system=name))
+        assert refused.value.kind == "configuration"
+    for name in ("xx", "x-surga", "sp4n-daerah", "open31", "lapor-gub"):
+        assert read_connectors(write_table(tmp_path, system=name))[0].system == name

@@ -7,8 +7,8 @@ from typing import Final
 from node.deadlines.clocks import due_words
 from node.deadlines.slot import NOTHING_DUE
 from node.deadlines.tables import deadlines_of_tables
-from node.local.http_tracking import tracked_of
 from node.local.measuring import measure
+from node.local.tracking import tracked_of
 from sync_protocol.values import AgencyId
 from tests.edge.hub_lab import Lab
 from tests.edge.inbox_lab import DESK, Peer, settle_down

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -40,6 +41,8 @@ async def test_a_report_its_status_and_a_call_for_help_go_through_kannel_and_bac
             (receipt,) = await say(gateway, "text PekalonganKota jalan & trotoar rusak 100%")
             (held,) = await node.held()
             assert held.state.tracking in receipt
+            assert held.state.source is not None  # Kannel's ids are UUIDs: on the line, so that no backup forgets them
+            assert UUID(held.state.source.id)
             assert (await node.changes(held))[0][2]["text"] == "jalan & trotoar rusak 100%"
             (status,) = await say(gateway, f"text status {held.state.tracking.lower()}")
             assert re.match(rf"Laporan {held.state.tracking} diterima, sedang diteruskan ke Kota Pekalongan\.", status)

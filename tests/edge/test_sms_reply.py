@@ -62,6 +62,7 @@ def test_how_to_write_fits_whatever_was_typed(keyword: str) -> None:
         reply.recorded_at_desk(LONGEST),
         reply.recorded_first_part(LONGEST),
         reply.number_unknown(),
+        reply.status_unknown_now(),
         reply.number_wanted(),
         reply.too_many_guesses(),
     ],

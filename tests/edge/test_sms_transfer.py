@@ -9,18 +9,19 @@ from typing import Any, cast
 from node.channels.guesses import GuessLimit
 from node.channels.kannel_request import IncomingSms
 from node.channels.routing import Place, Router
-from node.channels.sms import SmsChannel
+from node.channels.sms import Refill, SmsChannel
 from node.channels.sms_keywords import load_keywords
+from node.channels.sms_status import StatusDesk
 from node.directory import load_directory
 from node.local.abroad import Abroad
 from node.local.federation import Federation
 from node.local.recording import Command, Recorded
 from node.store.local_records import ComplaintFilter
-from node.wiring.sms import next_due
 from sync_protocol.values import AgencyId
 from tests.edge.hub_lab import Lab
 from tests.edge.inbox_lab import DESK, Peer, settle_down
 from tests.edge.node_api import MovableClock
+from tests.edge.test_tracking import track_everything
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
 AGENCIES = (DESK, CITY, REGENCY)
@@ -33,9 +34,9 @@ async def channel_of(desk: Peer) -> SmsChannel:
     await federation.read_rules(desk.store)
     router = Router(desk.service, Abroad(desk.inbox, federation, desk.link), clock)
     directory = load_directory()
-    return SmsChannel(
-        desk.service, desk.store, clock, load_keywords(), directory, router, GuessLimit(clock), next_due()
-    )
+    statuses = StatusDesk(desk.store, desk.link, desk.agency, directory, clock, GuessLimit(clock))
+    refill = Refill(desk.store, clock)
+    return SmsChannel(desk.service, desk.store, clock, load_keywords(), directory, router, statuses, refill)
 
 
 def sms(text: str, message: str) -> IncomingSms:
@@ -62,11 +63,13 @@ async def test_status_follows_a_complaint_from_agency_to_agency(lab: Lab, nodes:
     await regency.accept(complaint)
     await regency.change("verified", complaint, **{"class": "complaint_ordinary"})
     await settle_down(nodes, lab)
+    await track_everything(lab)
     assert "sudah diverifikasi, instansi: Kabupaten Kediri. Batas berikutnya" in await channel.answer(asked)
 
     await regency.change("assigned", complaint, unit="dinas-pupr")
     await regency.change("answered", complaint, "Sudah kami perbaiki.")
     await settle_down(nodes, lab)
+    await track_everything(lab)
     assert "sudah dijawab, instansi: Kabupaten Kediri. Batas berikutnya" in await channel.answer(asked)
     assert await channel.answer(sms("KediriKota jalan rusak", "m-1")) == receipt
     assert await desk.types(complaint) == [

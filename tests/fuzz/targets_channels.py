@@ -4,18 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from node.channels.kannel_request import QUERY_MAX_BYTES, IncomingSms, read_parameters, read_sms
 from node.channels.phone import normal_number
 from node.channels.sms_keywords import load_keywords
+from node.channels.sms_reply import SMS_MAX_CHARACTERS, status
 from node.channels.sms_text import AsksStatus, Report, parse_message
-from sync_protocol.values import parse_tracking
+from node.deadlines.slot import HOUR_MS
+from node.tracked import STATES, Tracked, read_tracked
+from sync_protocol.values import format_tracking, parse_timestamp, parse_tracking
+from sync_protocol.wire import BODY_MAX_BYTES
 from tests.fuzz.target import Target, must
 
+AT = "2026-02-02T03:00:00.000Z"
 QUERIES = (
     b"from=6281234567890&to=1708&text=PekalonganKota+jalan+rusak&ts=2026-01-05+03:04&id=a-1&coding=0&charset=UTF-8&udh=",
     b"from=%2B6281234567890&text=%00K%00e%00d%00i%00r%00i%00+%00x&id=a-2&coding=2&charset=UTF-16BE&udh=%05%00%03%2A%02%01",
     b"id=a-3&text=status+3375+7k3m+9qxa+20bd+c&ts=1767582240",
 )
+
+NUMBER = format_tracking("3375", 7)
+# fmt: off
+ANSWERS = tuple(
+    msgspec.json.encode(
+        {
+            "tracking": NUMBER, "state": "verified", "owner": "35.71", "offered_to": offered_to, "class": None,
+            "received_at": AT, "closed_by": None, "due_at": due_at, "duty": due_at and "settle", "overdue": False,
+            "history": [{"type": "received", "at": AT, "agency": "33.75", "text": None}], "as_of": AT,
+        }
+    )
+    for offered_to, due_at in ((None, None), ("35.06", "2026-02-05T17:00:00.000Z"))
+)
+# fmt: on
 
 
 def _sms(query: bytes) -> IncomingSms:
@@ -31,6 +52,17 @@ def _sms(query: bytes) -> IncomingSms:
     return sms
 
 
+def _tracked(data: bytes) -> Tracked:
+    found = read_tracked(data, NUMBER)
+    due_hour = None if found.due_at is None else parse_timestamp(found.due_at) // HOUR_MS
+    text = status(found.tracking, STATES[found.state], found.owner, due_hour, found.offered_to)
+    must(len(text) <= SMS_MAX_CHARACTERS, "more than one SMS")
+    return found
+
+
 def targets() -> Sequence[Target]:
     """All of this module."""
-    return (Target("sms", _sms, lambda: QUERIES, None, QUERY_MAX_BYTES),)
+    return (
+        Target("sms", _sms, lambda: QUERIES, None, QUERY_MAX_BYTES),
+        Target("tracked-answer", _tracked, lambda: ANSWERS, None, BODY_MAX_BYTES),
+    )

@@ -192,7 +192,7 @@ async def _office(
         token = await create_token(node.store, clock, randomness, "loket-1")
         app = build_app(node.service, node.store, clock, randomness, abroad=abroad)
         settings = _settings(lab, agency, place)
-        options = add_sms(app, node.service, node.store, clock, settings, abroad)
+        options = add_sms(app, node.service, node.store, clock, settings, abroad, node.link)
         async with listening(app, "127.0.0.1", 0, options=options) as url:
             pages = Count()
             late = _late_reader(node, pages)

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
 
+from node.channels import mentions
 from node.channels.connector.signature import SECRET_MIN_BYTES
+from node.channels.open311.node_intake import CHANNEL as OPEN311
+from node.local.importers import sp4n_words
 from sync_protocol.errors import Refused
 from sync_protocol.values import parse_code
 
 TABLE_MAX_BYTES: Final = 65_536  # some hundred systems
 SECRET_MAX_BYTES: Final = 1_024  # a secret, not a file given by mistake
+#: What complaints of other channels name as their system, or what is kept under such a name: of mentions, exports of
+#: SP4N-LAPOR!, SMS (sms.py), sheets from events (config/csv-map-outreach.toml), and clients of Open311.
+TAKEN: Final = frozenset({mentions.SYSTEM, mentions.MARK, sp4n_words.SYSTEM, "sms", "outreach", OPEN311})
 _MEMBERS: Final = {"system", "secret_file", "webhook_url"}
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -60,6 +66,8 @@ def _connector(entry: dict[str, Any], folder: Path) -> Connector:
         system = parse_code(str(entry["system"]), "system")
     except Refused as refused:
         raise ValueError(f"system: {refused.detail}") from None
+    if system in TAKEN or system.startswith(f"{OPEN311}-"):
+        raise ValueError(f"system: {system!r} is what complaints of another channel name; take another")
     return Connector(system, _secret(folder / str(entry["secret_file"])), None if url is None else str(url))
 
 

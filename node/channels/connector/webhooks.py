@@ -1,12 +1,14 @@
-"""Telling another system what becomes of the complaints that it reported: HMAC-signed POSTs, in order, at least once.
+"""Telling another system what becomes of the complaints that it reported here: HMAC-signed POSTs, at least once.
 
-How far each system was told is a number in the database, moved after its answer: a crash in between tells it once more.
+Wherever the complaint lives by now: what other agencies do comes by the inbox, without words. Changes are told in the
+order of the log, as far as it is known here. What was told is kept by the change's id, written down after the answer: a
+crash in between tells it once more. Where to look next is two numbers in the same database; they only save looking.
 What a system refuses for good (400, 404, 410, 422) is passed over and logged; for anything else it is told again later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -16,13 +18,16 @@ import structlog
 
 from node.channels.connector.settings import Connector
 from node.channels.connector.signature import HEADER, sign
+from node.local.ports import LocalStore
+from node.local.shared import history_of
 from node.logs import words_of
 from node.ports import Clock
-from node.store.complaint_keys import complaint_of
-from node.store.local_records import SourcedChange
+from node.store.local_records import HeldChange, HeldComplaint
+from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change, parse_content
+from sync_protocol.values import AgencyId
 
-ROUND_CHANGES: Final = 200  # looked at in one go
+ROUND_ROWS: Final = 200  # changes and foreign sets looked at in one go
 LOOK_EVERY_S: Final = 2.0
 PAUSE_FIRST_S: Final = 5.0
 PAUSE_MAX_S: Final = 900.0  # a system that is repaired hears of it within a quarter of an hour
@@ -34,29 +39,38 @@ _logger = structlog.get_logger("simpul.connector")
 
 
 class ConnectorStore(Protocol):
-    """What it asks of the node's store."""
+    """What it asks of the node's store beside LocalStore."""
 
-    async def is_behind(self) -> bool:
-        """Whether this is an old backup, in which words may stand that were erased since."""
+    async def looked_to(self, system: str) -> tuple[int, int]:
+        """The `after` that was looked to last; (0, 0) in the beginning."""
         ...
 
-    async def told_to(self, system: str) -> int:
-        """The number of the last change that a system was told of; 0 in the beginning."""
+    async def move_looked_to(self, system: str, after: tuple[int, int]) -> None:
+        """Everything to there was told, or is nothing to tell; never moves back."""
         ...
 
-    async def move_told(self, system: str, no: int) -> None:
-        """It was told so far, and of nothing before again; never moves back."""
-        ...
-
-    async def sourced_changes(self, system: str, after_no: int, limit: int) -> tuple[list[SourcedChange], int]:
-        """Changes of this node's to complaints that came from a system, of the next `limit` changes after a number; and
-        the number of the last that was looked at.
+    async def changed_since(
+        self, system: str, after: tuple[int, int], limit: int
+    ) -> tuple[Sequence[HeldComplaint], tuple[int, int]]:
+        """Complaints with a source of that system to which something was done, here or by others, in the next rows; and
+        where these end. `after` is (number of a change, number of a foreign set); numbers only grow.
         """
+        ...
+
+    async def told_of(self, system: str, change_ids: Sequence[str]) -> set[str]:
+        """Which of these changes the system was told of."""
+        ...
+
+    async def note_told(self, system: str, change_id: str) -> None:
+        """This one it was told now. Durable when it returns; once more is nothing."""
         ...
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body: their number, ours, and what was done. `text` is what was said to the reporter."""
+    """The body: their number, ours, what was done and by which agency, and who has the complaint by now.
+
+    `change` is the key by which a repeat is known. `text` is what was said to the reporter, where it is held here.
+    """
 
     system: str
     id: str
@@ -64,8 +78,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tracking: str
     change: str
     type: str
+    agency: str
     rev: int
     state: str
+    owner: str
     at: str
     text: str | None = None
 
@@ -80,10 +96,18 @@ class Webhooks:
     """Of one process; several of one directory tell at least once together, too."""
 
     def __init__(
-        self, store: ConnectorStore, connectors: Sequence[Connector], clock: Clock, session: aiohttp.ClientSession
+        self,
+        store: LocalStore,
+        told: ConnectorStore,
+        connectors: Sequence[Connector],
+        agency: AgencyId,
+        clock: Clock,
+        session: aiohttp.ClientSession,
     ) -> None:
         self._store = store
+        self._told = told
         self._connectors = [one for one in connectors if one.webhook_url is not None]
+        self._agency = agency
         self._clock = clock
         self._session = session
         self._rests = {one.system: _Rest() for one in self._connectors}
@@ -104,23 +128,63 @@ class Webhooks:
             return 0
         rest, count = self._rests[connector.system], 0
         while self._clock.monotonic_s() >= rest.until_s:
-            after = await self._store.told_to(connector.system)
-            changes, last = await self._store.sourced_changes(connector.system, after, ROUND_CHANGES)
-            for change in changes:
-                if not await self._tell_one(connector, change):
-                    rest.until_s = self._clock.monotonic_s() + rest.pause_s
-                    rest.pause_s = min(2 * rest.pause_s, PAUSE_MAX_S)
-                    return count
-                rest.pause_s = PAUSE_FIRST_S
-                await self._store.move_told(connector.system, change.no)
-                count += 1
+            after = await self._told.looked_to(connector.system)
+            complaints, last = await self._told.changed_since(connector.system, after, ROUND_ROWS)
+            for complaint in complaints:
+                for status in await self._untold(connector.system, complaint, after[0]):
+                    if not await self._tell_one(connector, status):
+                        rest.until_s = self._clock.monotonic_s() + rest.pause_s
+                        rest.pause_s = min(2 * rest.pause_s, PAUSE_MAX_S)
+                        return count
+                    rest.pause_s = PAUSE_FIRST_S
+                    await self._told.note_told(connector.system, status.change)
+                    count += 1
             if last == after:
                 return count
-            await self._store.move_told(connector.system, last)
+            await self._told.move_looked_to(connector.system, last)
         return count
 
-    async def _tell_one(self, connector: Connector, change: SourcedChange) -> bool:
-        body = msgspec.json.encode(_status(connector.system, change))
+    async def _untold(self, system: str, complaint: HeldComplaint, told_no: int) -> list[Status]:
+        """What it was not told yet, in the order of the log. Of our own up to `told_no` it was told all there is.
+
+        Only of complaints that came in here: of others their own node tells.
+        """
+        if complaint.state.minted_by != self._agency:
+            return []
+        history = await history_of(self._store, complaint)
+        fresh = [one for one in history if one.verdict is None and (one.agency is not None or one.no > told_no)]
+        statuses = [status for one in fresh if (status := self._status(system, complaint, one)) is not None]
+        told = await self._told.told_of(system, [status.change for status in statuses])
+        return [status for status in statuses if status.change not in told]
+
+    def _status(self, system: str, complaint: HeldComplaint, held: HeldChange) -> Status | None:
+        """None for a line of ours that came back from the log and that this program cannot read."""
+        state = complaint.state
+        try:
+            change = parse_change(held.line)
+            is_told = held.content is not None and change.type in _TOLD_TEXT
+            said: Mapping[str, Any] = parse_content(held.content) if is_told and held.content is not None else {}
+        except Refused as refused:
+            _logger.warning("connector.unreadable", system=system, complaint=str(complaint.id), kind=refused.kind)
+            return None
+        text = said.get("text")
+        return Status(
+            system=system,
+            id="" if state.source is None else state.source.id,
+            complaint=str(complaint.id),
+            tracking=state.tracking,
+            change=change.id,
+            type=change.type,
+            agency=str(held.agency or self._agency),
+            rev=change.rev,
+            state=state.state.label,
+            owner=str(state.owner),
+            at=change.at,
+            text=text if isinstance(text, str) else None,
+        )
+
+    async def _tell_one(self, connector: Connector, told: Status) -> bool:
+        body = msgspec.json.encode(told)
         headers = {
             "Content-Type": "application/json",
             HEADER: sign(connector.secret, body, self._clock.now_ms() // 1000),
@@ -138,28 +202,8 @@ class Webhooks:
             _logger.info("connector.away", system=connector.system, error=type(error).__name__)
             return False
         if status in PASSED_OVER:
-            _logger.warning("connector.refused", system=connector.system, status=status, change=change.no)
+            _logger.warning("connector.refused", system=connector.system, status=status, change=told.change)
         elif not 200 <= status < 300:
             _logger.info("connector.away", system=connector.system, status=status)
             return False
         return True
-
-
-def _status(system: str, held: SourcedChange) -> Status:
-    change = parse_change(held.line)
-    said: dict[str, Any] = {}
-    if held.content is not None and change.type in _TOLD_TEXT:
-        said = parse_content(held.content)
-    text = said.get("text")
-    return Status(
-        system=system,
-        id=held.source_id,
-        complaint=str(complaint_of(held.key)),
-        tracking=held.tracking,
-        change=change.id,
-        type=change.type,
-        rev=change.rev,
-        state=held.state,
-        at=change.at,
-        text=text if isinstance(text, str) else None,
-    )
