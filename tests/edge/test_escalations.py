@@ -20,7 +20,7 @@ from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId
 from tests.edge.escalation_lab import Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
-from tests.edge.hub_lab import Lab, projected
+from tests.edge.hub_lab import Lab, LabClock, projected
 from tests.edge.inbox_lab import DESK, Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
@@ -330,22 +330,31 @@ async def test_two_processes_of_one_directory_take_turns(nodes: list[Peer], desk
     assert len(await other.items()) == 1
 
 
-async def test_the_serving_desk_looks_by_itself_and_after_a_failure_later_and_later(desk: Desk) -> None:
-    slept: list[float] = []
-    enough = asyncio.Event()
+class Resting(LabClock):
+    """The watch's own: others sleep by the lab's. Nobody waits, and the hub is away after the first and second rest."""
 
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if len(slept) == 4:
-            enough.set()
+    def __init__(self, desk: Desk, at_ms: int) -> None:
+        super().__init__()
+        self.at_ms = at_ms
+        self.slept: list[float] = []
+        self.has_slept = asyncio.Event()
+        self._desk = desk
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if len(self.slept) == 4:
+            self.has_slept.set()
             await asyncio.Event().wait()
-        desk.link.error = None if len(slept) == 3 else Unreachable("away")
+        self._desk.link.error = None if len(self.slept) == 3 else Unreachable("away")
 
-    desk.watch._clock.sleep = sleep  # type: ignore[method-assign]
+
+async def test_the_serving_desk_looks_by_itself_and_after_a_failure_later_and_later(desk: Desk) -> None:
+    clock = Resting(desk, desk.watch._clock.at_ms)  # type: ignore[attr-defined]
+    desk.watch._clock = clock
     running = asyncio.create_task(desk.watch.run(look_every_s=300, pause_s=60))
-    await asyncio.wait_for(enough.wait(), 20)
+    await asyncio.wait_for(clock.has_slept.wait(), 60)
     running.cancel()
-    assert slept == [300, 60, 120, 300]
+    assert clock.slept == [300, 60, 120, 300]
     assert [one.evidence.status for one in await desk.items()] == ["verified"]
 
 
