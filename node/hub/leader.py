@@ -74,8 +74,10 @@ class Leader:
         self._wake.set()
 
     async def look(self) -> None:
-        """How far the projection came, whoever leads; and that nobody dropped it, or died while making it anew."""
-        if await self._projector.look():
+        """How far the projection came, whoever leads; that nobody dropped it, or died while making it anew; and that
+        lines which it waits for did not come in by another process. Called every second.
+        """
+        if await self._projector.look() or await self._projector.may_go_on():
             self.wake()
 
     async def rest(self) -> None:

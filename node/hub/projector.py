@@ -77,6 +77,13 @@ class Projector:
         self.was_overtaken, self._cursor = True, None
         return True
 
+    async def may_go_on(self) -> bool:
+        """Whether it is paused before a set whose lines are here by now."""
+        if not self.is_paused:
+            return False
+        missing = await self._store.missing_sets(1)
+        return not missing or missing[0].index > self.cursor.size
+
     def begin_again(self, trouble: str) -> None:
         """After a failure: what is stored decides where to go on."""
         self.trouble = trouble

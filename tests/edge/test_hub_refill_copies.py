@@ -248,6 +248,26 @@ async def test_the_fold_stands_still_before_a_set_without_lines_and_goes_on_with
         await audited(lab, disaster.place / "export")
 
 
+async def test_the_fold_goes_on_with_lines_that_a_command_beside_the_serving_hub_brought(disaster: Disaster) -> None:
+    """Nothing is appended meanwhile, and nobody wakes it (simulated by seed 760)."""
+    _, state = await lived(disaster)
+    shutil.copytree(disaster.place / "copy", disaster.place / "bare")
+    shutil.rmtree(disaster.place / "bare" / "sets")
+    disaster.restore("hub.db")
+    async with disaster.hub() as lab:
+        await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "bare"))
+        assert await lab.hub.restoring.look(now=True)
+    async with disaster.hub(projector=True) as lab:
+        async with asyncio.timeout(20):
+            while not lab.hub.projector.is_paused:  # noqa: ASYNC110 - the hub's own task
+                await asyncio.sleep(0.01)
+        await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
+        async with asyncio.timeout(20):
+            while (await lab.hub.projection.cursor()).size < lab.hub.log.size:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await state_of(lab) == state
+
+
 async def test_lines_that_were_lost_are_taken_from_an_export_that_turns_up_later(disaster: Disaster) -> None:
     roots, state = await lived(disaster)
     shutil.copytree(disaster.place / "copy", disaster.place / "bare")
