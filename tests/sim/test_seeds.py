@@ -21,7 +21,7 @@ FOUND: Final = {
     76: "words erased in a set that was then withdrawn were announced again (tests/store/test_local_epochs.py)",
     245: "erased words stayed in what a refill had gathered, when its process died at the end (node/hub/restoring.py)",
     307: "a recovering hub was shown everything again every few seconds (tests/edge/test_hub_refill.py)",
-    760: "a fold that waited for lines was not told of those that a command brought (tests/edge/test_hub_refill_copies.py)",
+    760: "a fold was not told of lines that a command brought (tests/edge/test_hub_refill_copies.py)",
 }
 
 
