@@ -1,7 +1,8 @@
 """Mentions of an account on X (Twitter): read by the API's version 2, each recorded once by its own number.
 
 The newest number that was taken in is kept; what comes again is known by its number all the same. Whoever wrote is sent
-the tracking number as a direct message, at least once: in public it would be everybody's.
+the tracking number as a direct message, at least once: in public it would be everybody's. Messages are rationed; whose
+mention the API does not show any more when their turn comes (800 are shown) is not told, and recorded all the same.
 """
 
 from __future__ import annotations

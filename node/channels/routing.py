@@ -7,8 +7,6 @@ since: a message that is delivered again a day later changes nothing.
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from enum import Enum
 from hashlib import sha256
 from typing import Final
@@ -74,9 +72,8 @@ class Router:
         if now_s - self._looked_up.get(agency, -LOOK_UP_EVERY_S) < LOOK_UP_EVERY_S:
             return
         self._looked_up[agency] = now_s
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._look_up_timeout_s):
-                await self._abroad.prepare({"type": "offered", "to": agency}, complaint)
+        fields = {"type": "offered", "to": agency}
+        await self._abroad.prepare(fields, complaint, within_s=self._look_up_timeout_s)
 
     async def _offer(self, recorded: Recorded, to: str, reason: str) -> bool:
         """Whether it is offered there now, or was before; False where it cannot be, and stays where it is."""

@@ -27,5 +27,7 @@ class Absences:
             self._seen.tick(at_ms)
         seen = self._seen.copy()
         seen.add(await self._projection.gaps())
-        self._whole = size, seen
+        # Not for the next question where the log is not followed so far yet, or the projection moved meanwhile.
+        if self._log.size >= size and (await self._projection.cursor()).size == size:
+            self._whole = size, seen
         return seen

@@ -11,7 +11,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import sha256
-from itertools import islice
 from typing import Final
 
 import structlog
@@ -29,7 +28,6 @@ from node.hub.ports import Turn
 from node.logs import words_of
 from node.store.complaint_keys import complaint_key
 from node.store.hub_records import NamedFile
-from node.store.projection_records import read_pointers
 from sync_protocol.attachment import Announcement, ContentRange, announcements
 from sync_protocol.change_set import parse_change_set
 from sync_protocol.compression import decompress_part
@@ -43,8 +41,8 @@ SWEEP_EVERY_S: Final = 24 * 3_600.0
 ERASED_AT_ONCE: Final = 100
 ORPHANS_AT_ONCE: Final = 500  # asked about in one query
 LOOKUPS_MAX: Final = 2  # sets decompressed at one time to look for a file's name, up to 32 MiB each
-KNOWN_MAX: Final = 1_024  # announcements that are remembered while their files come, a hundred pieces each
-NAMINGS_MAX: Final = 256  # lines of one set that name the same file; each is looked up in the projection
+KNOWN_MAX: Final = 1_024  # files of which is remembered what was announced while they come, a hundred pieces each
+NAMINGS_MAX: Final = 1_000  # applied lines of one set that name the same file: as many changes as a node puts into one
 FOLD_SOON_S: Final = 5.0  # the fold is seldom further behind
 AGENCY_MAX_BYTES: Final = 51_200 * MIB  # of one agency: two thousand of the largest files, twenty thousand photographs
 
@@ -61,7 +59,7 @@ class HubFiles:
         self._incoming = Incoming(store)
         self._agency_max = agency_max_bytes
         self._looking = asyncio.Semaphore(LOOKUPS_MAX)
-        self._known: OrderedDict[tuple[str, int, bytes], tuple[int, list[Announcement]]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int, bytes], Announcement] = OrderedDict()
 
     async def take(self, agency: str, file: Digest, seq: int, place: ContentRange, data: bytes) -> FileArrival | None:
         """A piece of a file that this agency's set `seq` names: how far it came, or None if all of it is here.
@@ -70,7 +68,7 @@ class HubFiles:
         """
         if await self._has(agency, file, seq):
             return None
-        announced = (await self._announced(agency, file, seq))[1][0]
+        announced = await self._announced(agency, file, seq)
         if place.length != announced.size:
             raise malformed(f"the change says that the file has {announced.size} bytes", "Content-Range")
         if announced.size > self.store.limits.file_max:
@@ -123,37 +121,37 @@ class HubFiles:
         named = [one for one in await self._hub.store.lines_naming(file) if one.agency == agency]
         if not named or await asyncio.to_thread(self.store.size_of, file) != named[0].size:
             return False
-        index, said = await self._announced(agency, file, seq)
+        index, said = await self._look_up(agency, file, seq)
         if {one.leaf for one in said} - {one.leaf for one in named if one.index == index}:
             await self._note(index, said, agency)
         return True
 
-    async def _announced(self, agency: str, file: Digest, seq: int) -> tuple[int, list[Announcement]]:
-        """Where the set stands, and its lines that name the file; remembered, because the next pieces ask the same."""
+    async def _announced(self, agency: str, file: Digest, seq: int) -> Announcement:
+        """The first line of the set that names the file; remembered, because the next pieces ask the same."""
         key = (agency, seq, bytes(file))
-        known = self._known.get(key) or await self._look_up(agency, file, seq)
+        known = self._known.get(key) or (await self._look_up(agency, file, seq))[1][0]
         self._known[key] = known
         while len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
         return known
 
     async def _look_up(self, agency: str, file: Digest, seq: int) -> tuple[int, list[Announcement]]:
-        """From the set as it stands. Raises Refused(not-announced), Unavailable while the fold is not so far."""
+        """Where the set stands, and its applied lines that name the file, all with one size.
+
+        Raises Refused(not-announced), Unavailable while the fold is not so far.
+        """
         stored = (await self._hub.store.find_sets([(agency, seq)])).get((agency, seq))
         parts = None if stored is None else await self._hub.store.set_parts(stored.index)
         if stored is None or parts is None:
             raise _not_announced("there is no such set here")
         async with self._looking:
             said = await asyncio.to_thread(_announcements, parts, file)
-        applied = []
-        for found in said:
-            cursor, row = await self._hub.projection.complaint(complaint_key(found.complaint))
-            if cursor.size <= stored.index:
-                raise Unavailable("the set is in the log, and not folded yet", retry_after_s=FOLD_SOON_S)
-            if row is not None and (stored.index, found.position) in set(read_pointers(row.pointers)):
-                applied.append(found)
+        cursor, refused = await self._hub.projection.refused_at(stored.index)
+        if cursor.size <= stored.index:
+            raise Unavailable("the set is in the log, and not folded yet", retry_after_s=FOLD_SOON_S)
+        applied = [one for one in said if one.position not in refused]
         if applied:
-            return stored.index, applied
+            return stored.index, [one for one in applied if one.size == applied[0].size][:NAMINGS_MAX]
         raise _not_announced("no applied change of that set names this file by a line that is shown here")
 
     async def _check_room(self, agency: str, wanted: int) -> None:
@@ -263,7 +261,7 @@ def _announcements(parts: tuple[bytes, bytes], file: Digest) -> list[Announcemen
     """Runs in a thread."""
     head = decompress_part(parts[0])
     change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
-    return list(islice(announcements(change_set, file), NAMINGS_MAX))
+    return list(announcements(change_set, file))
 
 
 def _not_announced(detail: str) -> Refused:

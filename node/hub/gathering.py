@@ -178,10 +178,11 @@ class Gathering:
         if growth.root != tree.root:
             raise Refused("bad-proof", "the copy's entries do not go on from this database to its signed checkpoint")
         await self._keep(_Proved([_leaf(*place) for place in places], {tree.size: ours_alone(opened)}), instead=True)
-        lacking = await self._log.store.recovered_seqs(without_lines=True)
+        seqs = await self._log.store.recovered_seqs(without_lines=True)
+        lacking = {(agency, seq) for agency, of_agency in seqs.items() for seq in of_agency}
         for index, entry in places:
             leaf = _leaf(index, entry)
-            if leaf.seq in lacking.get(leaf.agency or "", ()):
+            if (leaf.agency, leaf.seq) in lacking:
                 await self._take_set(copy, leaf)
         return tree.size
 

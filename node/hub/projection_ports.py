@@ -115,6 +115,10 @@ class ProjectionStore(Protocol):
         """The id of the refused change at a place of the log; "" where none was refused."""
         ...
 
+    async def refused_at(self, index: int) -> tuple[Cursor, set[int]]:
+        """Positions of the refused changes of the set there; if the cursor is behind it, nothing is known of it."""
+        ...
+
     async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
         """What an agency is told after a place, in order of the log, and the cursor that it is as of."""
         ...

@@ -18,6 +18,7 @@ from sync_protocol.transitions import TRANSITIONS, By
 from sync_protocol.values import ComplaintId
 
 LOOK_UP_S: Final = 5.0  # somebody waits for an answer; a hub that is silent is as one that is away
+FETCH_S: Final = 45.0  # for evidence, which is a megabyte over a slow line; a request to the node has a minute
 _DESKS: Final = frozenset(name for name, row in TRANSITIONS.items() if row.by is By.DESK)
 _SENDING: Final = frozenset(name for name, row in TRANSITIONS.items() if row.sends)
 
@@ -37,22 +38,22 @@ class Abroad:
         self._link = link
         self._desk = desk
 
-    async def prepare(self, fields: Mapping[str, Any], complaint: str) -> None:
-        """Before a change of this type: what the desk recalls as it is now, who is silent, whom one may offer to."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_UP_S):
-                await self._look_up(fields, complaint)
+    async def prepare(self, fields: Mapping[str, Any], complaint: str, *, within_s: float = LOOK_UP_S) -> None:
+        """Before a change of this type: what the desk recalls as it is now, who is silent, whom one may offer to.
 
-    async def _look_up(self, fields: Mapping[str, Any], complaint: str) -> None:
+        `within_s` is how long each answer is waited for, but for evidence, which takes what it takes (FETCH_S).
+        """
         change_type, to = fields.get("type"), fields.get("to")
         if change_type in _SENDING and isinstance(to, str) and self._federation is not None and self._link is not None:
-            await self._federation.look_up(to, self._link)
+            await self._federation.look_up(to, self._link, within_s)
         if change_type in _DESKS and self._desk is not None and self._federation is not None:
-            with suppress(SimpulError):
-                await self._federation.look_up_silence(self._desk)
+            with suppress(SimpulError, TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._federation.look_up_silence(self._desk)
         if change_type in _DESKS and self._inbox is not None:
-            with suppress(SimpulError):
-                await self._inbox.fetch(_parsed(complaint))
+            with suppress(SimpulError, TimeoutError):
+                async with asyncio.timeout(FETCH_S):
+                    await self._inbox.fetch(_parsed(complaint))
 
 
 def _parsed(complaint: str) -> ComplaintId:

@@ -5,6 +5,7 @@ Only for the first judgement of what is recorded here; the log judges again, by 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Final
 
@@ -61,12 +62,15 @@ class Federation:
         """Asks the hub who is silent. Raises as the link."""
         self.learn_silent(await link.silent())
 
-    async def look_up(self, agency: str, link: InboxLink) -> None:
-        """Asks the hub once more before an agency is called unknown; while it is away, the log will judge."""
+    async def look_up(self, agency: str, link: InboxLink, within_s: float) -> None:
+        """Asks the hub once more before an agency is called unknown; while it is away, or silent for `within_s`
+        seconds, the log will judge.
+        """
         if self.is_agency(agency) and self._agencies is not None:
             return
         try:
-            self.learn(await link.agencies())
-        except (Unavailable, Refused):
+            async with asyncio.timeout(within_s):
+                self.learn(await link.agencies())
+        except (Unavailable, Refused, TimeoutError):
             if self._agencies is not None:
                 self._agencies |= {agency}  # until the hub says again who is enrolled

@@ -189,6 +189,12 @@ class ProjectionReading:
         async with self.readers.connect() as connection:
             return (await connection.execute(query)).scalar_one_or_none() or ""
 
+    async def refused_at(self, index: int) -> tuple[Cursor, set[int]]:
+        query = select(REFUSED.c.position).where(REFUSED.c.idx == index)
+        async with self.readers.connect() as connection:
+            cursor = await read_cursor(connection)
+            return cursor, set((await connection.execute(query)).scalars())
+
     async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
         query = select(INBOX).where(INBOX.c.agency == agency, INBOX.c.place > after)
         async with self.readers.connect() as connection:

@@ -326,6 +326,25 @@ async def test_lines_of_one_set_that_name_the_same_file_all_have_it(lab: Lab) ->
     assert (await second.get(other)).body == data
 
 
+async def test_a_file_of_many_complaints_goes_with_each_of_them_whatever_stands_before(lab: Lab) -> None:
+    """An office hangs its standard letter on hundreds of complaints at once; some of the changes are refused."""
+    agency, other = await lab.enrol("33.75"), await lab.enrol("35.71")
+    data = jpeg()
+    said = {"bytes": len(data), "media_type": "image/jpeg"}
+    complaints = [agency.complaint() for _ in range(300)]
+    lines = [content_line(lab, sha256(data).digest()) for _ in complaints]
+    known = complaints[280:]  # the others are nobody's, and what is done to them is refused
+    changes = [agency.received(complaint) for complaint in known]
+    changes += [agency.change(complaint, "attached", said, rev=2, content=True) for complaint in complaints]
+    await agency.push_new(changes, [*(agency.content() for _ in known), *lines])
+    await projected(lab)
+    last = Announced(lab, agency, complaints[-1], data, lines[-1], agency.seq)
+    await last.bring()
+    await last.change("offered", {"reason": "mine", "to": "35.71"})
+    assert (await last.get(other)).body == data
+    assert len(await lab.hub.store.lines_naming(last.file)) == 20
+
+
 async def test_a_damaged_file_is_never_shown_and_may_come_again(lab: Lab) -> None:
     named = await announce(lab, await lab.enrol("33.75"), jpeg())
     await named.bring()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from node.channels.guesses import GuessLimit
 from node.channels.kannel_request import IncomingSms
@@ -17,7 +16,9 @@ from node.local.abroad import Abroad
 from node.local.federation import Federation
 from node.local.recording import Command, Recorded
 from node.store.local_records import ComplaintFilter
+from sync_protocol.evidence import EvidenceFile
 from sync_protocol.values import AgencyId
+from sync_protocol.wire import InboxPage
 from tests.edge.hub_lab import Lab
 from tests.edge.inbox_lab import DESK, Peer, settle_down
 from tests.edge.node_api import MovableClock
@@ -84,24 +85,32 @@ async def test_the_hub_is_asked_who_takes_part_before_anything_is_offered(nodes:
     assert held.state.offer_to is None
 
 
-class SlowHub(Abroad):
-    """Never answers; counts how often it is asked."""
+class SilentLink:
+    """Never says who takes part; counts how often it is asked."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.asked = 0
 
-    async def prepare(self, fields: Mapping[str, Any], complaint: str) -> None:
+    async def agencies(self) -> set[str]:
         self.asked += 1
         await asyncio.Event().wait()
+        raise AssertionError("it never answers")
+
+    async def inbox(self, after: str, wait_s: float) -> InboxPage:
+        raise AssertionError("not asked here")
+
+    async def evidence(self, complaint: str) -> EvidenceFile:
+        raise AssertionError("not asked here")
 
 
 async def test_a_hub_that_is_silent_is_waited_for_shortly_and_once_a_minute(nodes: list[Peer]) -> None:
-    desk, hub, clock = nodes[0], SlowHub(), MovableClock()
-    router = Router(desk.service, hub, clock, look_up_timeout_s=0.05)
+    desk, hub, clock, federation = nodes[0], SilentLink(), MovableClock(), Federation()
+    federation.learn([DESK])
+    router = Router(desk.service, Abroad(None, federation, hub), clock, look_up_timeout_s=0.05)
     for _ in range(3):
         assert await router.route(await received(desk), CITY, "") is Place.NAMED_AGENCY
     assert hub.asked == 1
+    assert federation.is_agency(CITY)  # as with a hub that is away: the log will judge
 
 
 async def received(node: Peer) -> Recorded:

@@ -195,6 +195,10 @@ class MemoryProjectionStore:
         held = (await self._mount.read()).refused
         return next((one.change_id for one in held if (one.index, one.position) == (index, position)), "")
 
+    async def refused_at(self, index: int) -> tuple[Cursor, set[int]]:
+        state = await self._mount.read()
+        return state.cursor, {one.position for one in state.refused if one.index == index}
+
     async def inbox(self, agency: str, after: int, limit: int) -> tuple[Cursor, list[InboxRow]]:
         state = await self._mount.read()
         found = [row for row in state.inbox.values() if row.agency == agency and row.place > after]

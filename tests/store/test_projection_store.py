@@ -222,6 +222,8 @@ async def test_refused_changes_are_found_by_agency_and_seq(store: ProjectionStor
     assert await store.refused("33.75", 1, 1) == refused[:2]
     assert await store.refused("33.75", 1, 9) == refused[:3]
     assert await store.refused("13.71", 1, 9) == []
+    assert await store.refused_at(2) == (step_to(5).cursor, {0, 5})
+    assert await store.refused_at(1) == (step_to(5).cursor, set())
 
 
 async def test_what_agencies_are_told_is_read_in_the_order_of_the_log(store: ProjectionStore) -> None:
