@@ -182,7 +182,8 @@ def test_a_full_disk_under_the_lock_folder_alone_holds_every_append_up_and_nothi
             waiting = [spawn(*words, "--token", token)]
             wait_for("an enrolment that fails", lambda: "append failed" in said(hub), every_s=0.01)
             waiting.append(nodes[0].begin_push())
-            wait_for("a set that fails", lambda: nodes[0].status()["troubles"])
+            failures = said(hub).count("append failed")
+            wait_for("a set that fails", lambda: said(hub).count("append failed") > failures, every_s=0.01)
             assert hub.size == size
             assert "space" in health_of(hub.url)[1]["detail"]
             small.make_room()
