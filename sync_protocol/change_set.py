@@ -35,7 +35,7 @@ MANIFEST_SUFFIX: Final = b'"}\n'
 # The longest JWS and what stands around it on the line.
 MANIFEST_LINE_MAX_BYTES: Final = len(MANIFEST_PREFIX) + JWS_MAX_BYTES + len(MANIFEST_SUFFIX)
 # Canonical change lines name their members in one order: these bytes stand in exactly the lines that announce content.
-_HAS_CONTENT: Final = b',"content":1,"data":'
+HAS_CONTENT: Final = b',"content":1,"data":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def build_change_set(
         seen_sig=seen_sig,
     )
     signed = sign_manifest(manifest, signer)
-    line = MANIFEST_PREFIX + signed.jws.text.encode("ascii") + MANIFEST_SUFFIX
+    line = format_manifest_line(signed.jws.text.encode("ascii"))
     return ChangeSet(signed, line + draft.change_block, draft.content_block)
 
 
@@ -268,10 +268,15 @@ def content_leaf_indices(change_lines: Sequence[bytes], size: int) -> list[int |
     Raises Refused(malformed) if the set does not have one content line for each change that announces one.
     """
     following = iter(range(len(change_lines), size))
-    indices = [next(following, size) if _HAS_CONTENT in line else None for line in change_lines]
+    indices = [next(following, size) if HAS_CONTENT in line else None for line in change_lines]
     if size in indices or next(following, None) is not None:
         raise malformed("content lines and the changes that announce them differ in number", "content lines")
     return indices
+
+
+def format_manifest_line(entry: bytes) -> bytes:
+    """The first line of a set, with its LF, of the manifest's JWS: what the log's entry is."""
+    return MANIFEST_PREFIX + entry + MANIFEST_SUFFIX
 
 
 def parse_manifest_line(head: bytes) -> SignedManifest:

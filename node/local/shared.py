@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from node.deadlines.clocks import STARTS, Clocks, follow
 from node.local.ports import LocalStore
@@ -19,11 +18,9 @@ from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
 from sync_protocol.errors import Refused
 from sync_protocol.excerpt import Excerpt, parse_excerpt
-from sync_protocol.line import Change, content_mark, parse_change
+from sync_protocol.line import ERASED_LINE, Change, content_mark, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import ComplaintId, b64u_decode
-
-ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, and no other line
 
 
 @dataclass(frozen=True, slots=True)
