@@ -167,5 +167,5 @@ def _without(parts: tuple[bytes, bytes], wanted: Sequence[KeptErasure]) -> _Left
     for one in wanted:
         erased = erase_contents(replace(change_set, contents=left.contents), one.positions or everywhere, one.leaves)
         left.contents, left.gone = erased.contents, left.gone + len(erased.gone)
-        left.for_good.append(one.leaves if erased.unseen else frozenset(erased.gone))
+        left.for_good.append(erased.for_good)
     return left

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from node.hub.erasing import carry_out, erase_again
 from node.hub.ports import HubStore
 from node.store.complaint_keys import complaint_key
 from node.store.hub_records import KeptErasure
 from node.store.projection_records import Erasure
-from sync_protocol.change_set import ChangeSet, hidden_leaves, parse_change_set, verify_lines
+from sync_protocol.change_set import ChangeSet, hidden_leaves, hide_contents, parse_change_set, verify_lines
 from sync_protocol.compression import compress_frames, decode_body
 from sync_protocol.line_blocks import split_block
 from sync_protocol.merkle import leaf_hash
@@ -115,6 +117,30 @@ async def test_an_erasure_reaches_no_line_of_another_complaint(tmp_path: Path) -
         await projected(lab)
 
         assert split_block((await held(lab, index)).contents) == contents
+
+
+@pytest.mark.parametrize(("kept_back", "named"), [((2, 3), (1, 2, 3)), ((1, 2), (3,))])
+async def test_an_erasure_reaches_no_line_of_another_complaint_either_once_its_own_is_gone(
+    tmp_path: Path, kept_back: tuple[int, ...], named: tuple[int, ...]
+) -> None:
+    """Whoever owns one complaint of a set by now knows hashes of the other lines in it from excerpts."""
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaints = [agency.complaint() for _ in range(4)]
+        contents = [agency.content(f"Surat {number}.") for number in range(4)]
+        whole = agency.cut([agency.received(complaint) for complaint in complaints], contents)
+        shown = hide_contents(whole, [leaf_hash(contents[number]) for number in kept_back])
+        assert (await agency.send(b"".join(compress_frames(whole.head, shown)), 1)).status == 201
+        agency.took(whole)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaints[0], contents[0])])
+        await agency.push_new([erasure(agency, complaints[0], *(contents[number] for number in named), rev=3)])
+        await projected(lab)
+
+        again = await agency.push(whole)
+
+        assert (again.json["hidden"], again.json["erased"]) == (1, 1)
+        assert split_block((await held(lab, index)).contents)[1:] == contents[1:]
 
 
 async def test_an_erasure_that_the_fold_refuses_erases_nothing(tmp_path: Path) -> None:
