@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from node.local.ports import LocalStore
 from node.store.local_records import ComplaintFilter, WrittenChange
 from node.store.shared_records import ForeignSet, Refusal
-from tests.store.conftest import LocalOpener
-from tests.store.local_samples import AGENCY, IDENTITY, SEEN, cut, key_of, receipt, record
+from tests.store.local_samples import AGENCY, cut, key_of, receipt, record
 
 OTHERS = ForeignSet(7, "35.71", 3, b"lines", b"receipt")
-
-
-@pytest.fixture
-async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
-    opened = await local_opener()
-    await opened.enrol(IDENTITY, [], SEEN)
-    yield opened
-    await opened.close()
 
 
 async def _fail_after_moving(store: LocalStore) -> None:
