@@ -6,6 +6,8 @@ UV ?= uv
 ARGS ?=
 SEEDS ?= 200
 KILLS ?= 200
+RACES ?= 5000
+NODES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -21,7 +23,7 @@ FAST := tests/protocol tests/keys tests/store tests/channels tests/test_tidy.py
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo scene test sim kills fuzz check lock bench bench-national bench-growth bench-lines clean
+.PHONY: help setup demo scene test sim kills races fuzz check lock bench bench-national bench-growth bench-lines clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +70,9 @@ sim: $(READY) ## many simulated federations with everything that goes wrong: SEE
 
 kills: $(READY) ## kill -9 of real nodes and hubs, SQLite and PostgreSQL, under load: KILLS=20 (200: 15 minutes); ARGS="--json"
 	@$(BIN)/python -m tests.edge.kills --kills $(KILLS) $(ARGS)
+
+races: $(READY) ## offers accepted, declined, withdrawn, recalled at once by real nodes: RACES=500 NODES=20 (5000: 10 minutes); ARGS="--json"
+	@$(BIN)/python -m tests.edge.transfer_races --races $(RACES) --nodes $(NODES) $(ARGS)
 
 lock: ## pin all dependencies with hashes again (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv on the PATH, or: make lock UV=path/to/uv" >&2; exit 1; }

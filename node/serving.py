@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from node.beside import beside
 from node.connections import CONNECTIONS
 from sync_protocol.errors import Refused
 
@@ -91,12 +92,8 @@ async def _watched(app: web.Application, runner: web.AppRunner) -> AsyncIterator
     if connections is None or server is None:
         yield
         return
-    task = asyncio.create_task(connections.watch(server), name="connections")
-    try:
+    async with beside(connections.watch(server)):
         yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
 
 
 def bind_shares(host: str, port: int, count: int) -> list[list[socket.socket]]:

@@ -35,7 +35,7 @@ MANIFEST_SUFFIX: Final = b'"}\n'
 # The longest JWS and what stands around it on the line.
 MANIFEST_LINE_MAX_BYTES: Final = len(MANIFEST_PREFIX) + JWS_MAX_BYTES + len(MANIFEST_SUFFIX)
 # Canonical change lines name their members in one order: these bytes stand in exactly the lines that announce content.
-_HAS_CONTENT: Final = b',"content":1,"data":'
+HAS_CONTENT: Final = b',"content":1,"data":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def build_change_set(
         seen_sig=seen_sig,
     )
     signed = sign_manifest(manifest, signer)
-    line = MANIFEST_PREFIX + signed.jws.text.encode("ascii") + MANIFEST_SUFFIX
+    line = format_manifest_line(signed.jws.text.encode("ascii"))
     return ChangeSet(signed, line + draft.change_block, draft.content_block)
 
 
@@ -200,12 +200,13 @@ def hide_contents(change_set: ChangeSet, leaves: Collection[bytes] | None = None
 class Erased:
     """What erasing left of a set's contents. `gone`: hashes of the lines that it took.
 
-    `unseen`: one of the lines asked for is hidden in this copy, and may be what was to be erased: nobody can tell.
+    `for_good`: hashes of all that must not come back: these, and what is hidden in this copy already. Of a line that is
+    hidden with others nobody can tell its hash; then it may be any that was asked for and is not shown elsewhere.
     """
 
     contents: bytes = field(repr=False)
     gone: list[bytes] = field(repr=False)
-    unseen: bool
+    for_good: frozenset[bytes] = field(repr=False)
 
 
 def erase_contents(change_set: ChangeSet, changes: Collection[int], leaves: Collection[bytes]) -> Erased:
@@ -217,19 +218,22 @@ def erase_contents(change_set: ChangeSet, changes: Collection[int], leaves: Coll
     manifest = change_set.manifest.manifest
     change_lines = split_block(change_set.change_block)
     pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
-    hidden = [range(p.start, p.start + p.leaves) for p in pieces if p.line is None]
+    hidden = [piece for piece in pieces if piece.line is None]
     try:
         indices = content_leaf_indices(change_lines, manifest.size)
     except Refused:
         names = {content_mark(_name_in(change_lines[position], "id")) for position in changes} - {""}
         said_at = {p.start for p in pieces if p.line is not None and _name_in(p.line, "of") in names}
-        unseen = bool(hidden)
     else:
         said_at = {index for position in changes if (index := indices[position]) is not None}
-        unseen = any(index in covered for covered in hidden for index in said_at)
+        hidden = [p for p in hidden if not said_at.isdisjoint(range(p.start, p.start + p.leaves))]
     gone = [p.root for p in pieces if p.line is not None and p.start in said_at and p.root in leaves]
     left = hide_where(pieces, lambda piece: piece.start in said_at and piece.root in leaves)
-    return Erased(write_pieces(left), gone, unseen)
+    if all(piece.leaves == 1 for piece in hidden):
+        stays = {piece.root for piece in hidden}.intersection(leaves)
+    else:
+        stays = set(leaves).difference(piece.root for piece in pieces if piece.line is not None)
+    return Erased(write_pieces(left), gone, frozenset(stays.union(gone)))
 
 
 def _name_in(line: bytes, member: str) -> str:
@@ -268,10 +272,15 @@ def content_leaf_indices(change_lines: Sequence[bytes], size: int) -> list[int |
     Raises Refused(malformed) if the set does not have one content line for each change that announces one.
     """
     following = iter(range(len(change_lines), size))
-    indices = [next(following, size) if _HAS_CONTENT in line else None for line in change_lines]
+    indices = [next(following, size) if HAS_CONTENT in line else None for line in change_lines]
     if size in indices or next(following, None) is not None:
         raise malformed("content lines and the changes that announce them differ in number", "content lines")
     return indices
+
+
+def format_manifest_line(entry: bytes) -> bytes:
+    """The first line of a set, with its LF, of the manifest's JWS: what the log's entry is."""
+    return MANIFEST_PREFIX + entry + MANIFEST_SUFFIX
 
 
 def parse_manifest_line(head: bytes) -> SignedManifest:

@@ -6,7 +6,7 @@ make the signed root out of these. Change lines may be hidden here, so nobody fo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,16 @@ from sync_protocol.change_set import (
     verify_lines,
 )
 from sync_protocol.errors import Refused, malformed, too_large
-from sync_protocol.hidden_lines import SubtreeRoots, hide_where, read_pieces, root_of, write_pieces
+from sync_protocol.hidden_lines import (
+    HIDDEN_PREFIX,
+    Piece,
+    SubtreeRoots,
+    hide_where,
+    is_hidden_line,
+    read_pieces,
+    root_of,
+    write_pieces,
+)
 from sync_protocol.limits import SET_MAX_BYTES
 from sync_protocol.line import parse_content
 from sync_protocol.line_blocks import check_change_block, check_content_block
@@ -60,7 +69,7 @@ class OpenSet:
         self._beginning = change_set.head[: change_set.head.index(b"\n") + 1]
         self._change_lines = (verified := verify_lines(change_set)).change_lines
         pieces = read_pieces(verified.change_lines + verified.content_lines, 0, self._manifest.size)
-        self._shown = {piece.start: piece.line for piece in pieces if piece.line is not None}
+        self._shown = _shown(pieces)
         self._tree = SubtreeRoots(pieces, self._manifest.size)
 
     def excerpt(self, keep: Collection[int]) -> bytes:
@@ -87,11 +96,6 @@ class OpenSet:
         return self.excerpt(keep)
 
 
-def make_excerpt(change_set: ChangeSet, keep: Collection[int]) -> bytes:
-    """See OpenSet.excerpt. Raises Refused as that and as `verify_lines`."""
-    return OpenSet(change_set).excerpt(keep)
-
-
 def excerpt_changes(change_set: ChangeSet, positions: Collection[int], *, with_content: bool) -> bytes:
     """See OpenSet.changes. Raises Refused as that and as `verify_lines`."""
     return OpenSet(change_set).changes(positions, with_content=with_content)
@@ -102,6 +106,29 @@ def parse_excerpt(data: bytes) -> Excerpt:
 
     Raises Refused: malformed, too-large, root-mismatch, unsupported-version. Verify the manifest's signature apart.
     """
+    signed, pieces = _open(data)
+    return Excerpt(signed, _shown(pieces))
+
+
+def count_shown(data: bytes) -> int:
+    """How many lines an excerpt that was verified before shows."""
+    lines = data.count(b"\n") - 1
+    return lines if HIDDEN_PREFIX not in data else lines - sum(map(is_hidden_line, data.split(b"\n")))
+
+
+def hide_in_excerpt(data: bytes, leaves: Collection[bytes]) -> bytes:
+    """The excerpt without the content lines of these leaf hashes; what was done is never hidden by anybody's wish.
+
+    Raises Refused as `parse_excerpt`.
+    """
+    signed, pieces = _open(data)
+    changes = signed.manifest.changes
+    hidden = hide_where(pieces, lambda piece: piece.start >= changes and piece.root in leaves)
+    return data[: data.index(b"\n") + 1] + write_pieces(hidden)
+
+
+def _open(data: bytes) -> tuple[SignedManifest, list[Piece]]:
+    """As `parse_excerpt`."""
     if len(data) > SET_MAX_BYTES:
         raise too_large("excerpt", SET_MAX_BYTES)
     signed = parse_manifest_line(data)
@@ -112,22 +139,12 @@ def parse_excerpt(data: bytes) -> Excerpt:
     pieces = read_pieces(lines, 0, manifest.size)
     if root_of((), pieces) != manifest.root:
         raise Refused("root-mismatch", "the lines are not the ones that were signed", where="root")
-    shown = {piece.start: piece.line for piece in pieces if piece.line is not None}
-    _check_bytes(shown, manifest)
-    return Excerpt(signed, shown)
+    _check_bytes(_shown(pieces), manifest)
+    return signed, pieces
 
 
-def hide_in_excerpt(data: bytes, leaves: Collection[bytes]) -> bytes:
-    """The excerpt without the content lines of these leaf hashes; what was done is never hidden by anybody's wish.
-
-    Raises Refused as `parse_excerpt`.
-    """
-    manifest = parse_excerpt(data).manifest.manifest
-    end = data.index(b"\n") + 1
-    pieces = read_pieces(data[end:].split(b"\n")[:-1], 0, manifest.size)
-    return data[:end] + write_pieces(
-        hide_where(pieces, lambda piece: piece.start >= manifest.changes and piece.root in leaves)
-    )
+def _shown(pieces: Iterable[Piece]) -> dict[int, bytes]:
+    return {piece.start: piece.line for piece in pieces if piece.line is not None}
 
 
 def _check_bytes(shown: Mapping[int, bytes], manifest: Manifest) -> None:

@@ -19,8 +19,10 @@ from sync_protocol.strict_json import format_object, parse_object
 from sync_protocol.values import b64u_decode, b64u_encode
 
 CONTENT_MARK_CHARACTERS: Final = 12  # 48 random bits: no two changes of one set share them by chance
+ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, and no other line
 
 __all__ = [
+    "ERASED_LINE",
     "Actor",
     "Change",
     "check_line_bytes",

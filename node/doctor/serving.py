@@ -24,7 +24,7 @@ async def check_serving(host: str, port: int, *, is_tls: bool) -> Finding:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_S)) as session,
             session.get(f"{url}/healthz", ssl=False) as answer,  # our own process; the certificate is another check
         ):
-            status, body = answer.status, await answer.content.read(ANSWER_MAX_BYTES)
+            status, body = answer.status, await _beginning_of(answer)
     except (OSError, aiohttp.ClientError, TimeoutError):
         step = Words(
             "Start `serve` (a node may push from a timer instead). If it listens elsewhere, set host and port.",
@@ -36,6 +36,14 @@ async def check_serving(host: str, port: int, *, is_tls: bool) -> Finding:
     words = _detail_of(body) or f"HTTP {status}"
     step = Words("Look at the other findings, and at its log.", "Lihat temuan lain, dan log-nya.")
     return fail("serving", Words(f"{url} is not healthy: {words}", f"{url} tidak sehat: {words}"), step)
+
+
+async def _beginning_of(answer: aiohttp.ClientResponse) -> bytes:
+    """All of its body, of a longer one as much as is looked at; it may come in pieces."""
+    body = b""
+    while len(body) < ANSWER_MAX_BYTES and (piece := await answer.content.read(ANSWER_MAX_BYTES - len(body))):
+        body += piece
+    return body
 
 
 def _detail_of(body: bytes) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import structlog
@@ -23,7 +23,7 @@ from node.hub.ports import HubStore
 from node.hub.projection_ports import ProjectionStore
 from node.store.hub_records import KeptErasure, StoredSet
 from node.store.projection_records import Erasure, InboxRow, ProjectionStep, read_pointers
-from sync_protocol.change_set import Erased, erase_contents, parse_change_set
+from sync_protocol.change_set import erase_contents, parse_change_set
 from sync_protocol.compression import compress_part, decompress_part
 from sync_protocol.errors import Corrupt, Unavailable
 from sync_protocol.inbox import Note
@@ -57,7 +57,8 @@ async def carry_out(store: HubStore, ledger: Ledger, erasure: Erasure, earlier_p
     positions: dict[int, list[int]] = defaultdict(list)
     for index, position in read_pointers(earlier_pointers + erasure.pointers):
         positions[index].append(position)
-    return sum([await _erase_in(store, ledger, index, at, erasure.leaves) for index, at in positions.items()])
+    wanted = [KeptErasure(index, tuple(at), erasure.leaves) for index, at in positions.items()]
+    return sum([await _erase_in(store, ledger, one.index, [one]) for one in wanted])
 
 
 async def told_of_erasures(projection: ProjectionStore, step: ProjectionStep) -> ProjectionStep:
@@ -83,12 +84,14 @@ async def erase_again(store: HubStore, ledger: Ledger) -> int:
     """
     kept, known = await ledger.erasures(), await store.erased_lines()
     await _complete(ledger, known - {(one.index, leaf) for one in kept for leaf in one.leaves})
-    gone = 0
+    wanted: dict[int, list[KeptErasure]] = defaultdict(list)  # a set is written anew once, whatever is to go from it
     for one in kept:
-        if all((one.index, leaf) in known for leaf in one.leaves):
-            continue
-        if await store.set_at(one.index) is not None and await store.set_parts(one.index) is not None:
-            gone += await _erase_in(store, None, one.index, one.positions, one.leaves)
+        if any((one.index, leaf) not in known for leaf in one.leaves):
+            wanted[one.index].append(one)
+    gone = 0
+    for index, those in wanted.items():
+        if await store.set_at(index) is not None and await store.set_parts(index) is not None:
+            gone += await _erase_in(store, None, index, those)
     if gone:
         _logger.warning("erased again", lines=gone)
     return gone
@@ -102,15 +105,13 @@ async def without_erased(
 
     Nothing more of it can be erased meanwhile: the fold waits for these lines.
     """
-    for_good: set[bytes] = set()
-    for one in await ledger.erasures():
-        if one.index == stored.index:
-            erased = await asyncio.to_thread(_without, frames, one.positions, one.leaves)
-            for_good |= one.leaves if erased.unseen else set(erased.gone)
-            if erased.gone:
-                frames = (frames[0], await asyncio.to_thread(compress_part, erased.contents))
-                stored = _counted(stored, len(erased.gone))
-    return stored, frames, sorted(for_good)
+    wanted = [one for one in await ledger.erasures() if one.index == stored.index]
+    if not wanted:
+        return stored, frames, []
+    left = await asyncio.to_thread(_without, frames, wanted)
+    if left.gone:
+        frames = (frames[0], await asyncio.to_thread(compress_part, left.contents))
+    return _counted(stored, left.gone), frames, sorted(left.all_for_good)
 
 
 async def _complete(ledger: Ledger, lacking: set[tuple[int, bytes]]) -> None:
@@ -122,23 +123,21 @@ async def _complete(ledger: Ledger, lacking: set[tuple[int, bytes]]) -> None:
         await ledger.keep_erasures([KeptErasure(index, (), frozenset(leaves[index])) for index in sorted(leaves)])
 
 
-async def _erase_in(
-    store: HubStore, ledger: Ledger | None, index: int, positions: Sequence[int], leaves: frozenset[bytes]
-) -> int:
+async def _erase_in(store: HubStore, ledger: Ledger | None, index: int, wanted: Sequence[KeptErasure]) -> int:
     for _ in range(ATTEMPTS):
         stored, parts = await store.set_at(index), await store.set_parts(index)
         if stored is None or parts is None:
             raise Corrupt(f"the set at log index {index} is missing in the database")
-        erased = await asyncio.to_thread(_without, parts, positions, leaves)
-        for_good = leaves if erased.unseen else frozenset(erased.gone)
-        if not erased.gone and for_good <= await store.erased_leaves(index):
+        left = await asyncio.to_thread(_without, parts, wanted)
+        if not left.gone and left.all_for_good <= await store.erased_leaves(index):
             return 0
         if ledger is not None:  # again where it was, if another attempt follows: that does no harm
-            await ledger.keep_erasures([KeptErasure(index, tuple(positions), for_good)])
-        frame = await asyncio.to_thread(compress_part, erased.contents) if erased.contents else b""
-        if await store.replace_contents(stored, _counted(stored, len(erased.gone)), frame, sorted(for_good)):
-            _logger.info("erased", agency=stored.agency, seq=stored.seq, index=index, lines=len(erased.gone))
-            return len(erased.gone)
+            pairs = zip(wanted, left.for_good, strict=True)
+            await ledger.keep_erasures([replace(one, leaves=leaves) for one, leaves in pairs])
+        frame = await asyncio.to_thread(compress_part, left.contents) if left.contents else b""
+        if await store.replace_contents(stored, _counted(stored, left.gone), frame, sorted(left.all_for_good)):
+            _logger.info("erased", agency=stored.agency, seq=stored.seq, index=index, lines=left.gone)
+            return left.gone
     raise Unavailable(f"the set at log index {index} is being completed by others", retry_after_s=1)
 
 
@@ -146,8 +145,27 @@ def _counted(stored: StoredSet, gone: int) -> StoredSet:
     return replace(stored, hidden=stored.hidden + gone, erased=stored.erased + gone)
 
 
-def _without(parts: tuple[bytes, bytes], positions: Sequence[int], leaves: frozenset[bytes]) -> Erased:
-    """Runs in a thread."""
+@dataclass(slots=True)
+class _Left:
+    """Of a set's contents, after everything that is to go. `for_good`: what stays away, for each of what was wanted."""
+
+    contents: bytes
+    gone: int
+    for_good: list[frozenset[bytes]]
+
+    @property
+    def all_for_good(self) -> frozenset[bytes]:
+        return frozenset[bytes]().union(*self.for_good)
+
+
+def _without(parts: tuple[bytes, bytes], wanted: Sequence[KeptErasure]) -> _Left:
+    """Runs in a thread. What was kept without positions goes whichever change it was said with."""
     head = decompress_part(parts[0])
     change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
-    return erase_contents(change_set, positions or range(change_set.manifest.manifest.changes), leaves)
+    left = _Left(change_set.contents, 0, [])
+    everywhere = range(change_set.manifest.manifest.changes)
+    for one in wanted:
+        erased = erase_contents(replace(change_set, contents=left.contents), one.positions or everywhere, one.leaves)
+        left.contents, left.gone = erased.contents, left.gone + len(erased.gone)
+        left.for_good.append(erased.for_good)
+    return left

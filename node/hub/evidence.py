@@ -6,9 +6,9 @@ Nothing here is believed because the hub says it: whoever is handed the file ver
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -27,13 +27,22 @@ AT_ONCE: Final = 1  # of sets being opened: the largest takes 16 MiB and more wh
 EXCERPTS_BYTES: Final = 32 * 1024 * 1024  # of excerpts kept: who gave up waiting for a long history finds it next time
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A set as it is stored. What it shows changes with one of the counts: lines are hidden for good, or filled in."""
+
+    index: int
+    hidden: int
+    erased: int
+
+
 class EvidenceMaker:
     """Puts evidence together, a set at a time, whoever asks. Belongs to one event loop."""
 
     def __init__(self, log: HubLog) -> None:
         self._log = log
         self._turns = asyncio.Semaphore(AT_ONCE)
-        self._open: tuple[tuple[bytes, bytes], OpenSet] | None = None
+        self._open: tuple[_Copy, OpenSet] | None = None
         self._made: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self._made_bytes = 0
 
@@ -72,12 +81,10 @@ class EvidenceMaker:
         sets: list[EvidenceSet] = []
         agencies: set[str] = set()
         for index, at in positions.items():
-            stored, parts = await self._log.store.set_at(index), await self._log.store.set_parts(index)
+            stored = await self._log.store.set_at(index)
             if stored is None:
                 raise Corrupt(f"the projection names a set at log index {index}, and there is none")
-            if parts is None:
-                raise Unavailable("the lines of a set were lost, and are waited for", retry_after_s=60)
-            lines = await self._excerpt(index, parts, at, with_content=with_content)
+            lines = await self._excerpt(_Copy(index, stored.hidden, stored.erased), at, with_content=with_content)
             sets.append(EvidenceSet(lines, await self._log.receipt(index, published)))
             agencies.add(stored.agency)
             written += written_bytes(sets[-1])
@@ -85,26 +92,28 @@ class EvidenceMaker:
                 return sets, agencies, False
         return sets, agencies, True
 
-    async def _excerpt(self, index: int, parts: tuple[bytes, bytes], at: set[int], *, with_content: bool) -> str:
+    async def _excerpt(self, copy: _Copy, at: set[int], *, with_content: bool) -> str:
         """Of a set as it is stored now: of one whose words were erased since, nothing that was kept is shown."""
-        key = (index, tuple(sorted(at)), with_content, hashlib.sha256(parts[1]).digest())
+        key = (copy, tuple(sorted(at)), with_content)
         lines = self._made.get(key)
         if lines is None:
             async with self._turns:
-                lines = await asyncio.to_thread(self._make_excerpt, parts, at, with_content)
+                opened = await self._opened(copy)
+                lines = (await asyncio.to_thread(opened.changes, at, with_content=with_content)).decode("utf-8")
             self._keep(key, lines)
         else:
             self._made.move_to_end(key)
         return lines
 
-    def _make_excerpt(self, parts: tuple[bytes, bytes], at: set[int], with_content: bool) -> str:
-        """Runs in a thread, one at a time. Of a set that concerns somebody once, most often more concerns them."""
-        if self._open is None or self._open[0] != parts:
+    async def _opened(self, copy: _Copy) -> OpenSet:
+        """One at a time. Of a set that concerns somebody once, most often more concerns them."""
+        if self._open is None or self._open[0] != copy:
             self._open = None
-            head = decompress_part(parts[0])
-            change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
-            self._open = parts, OpenSet(change_set)
-        return self._open[1].changes(at, with_content=with_content).decode("utf-8")
+            parts = await self._log.store.set_parts(copy.index)
+            if parts is None:
+                raise Unavailable("the lines of a set were lost, and are waited for", retry_after_s=60)
+            self._open = copy, await asyncio.to_thread(_open_parts, parts)
+        return self._open[1]
 
     def _keep(self, key: tuple[object, ...], lines: str) -> None:
         if key not in self._made:
@@ -112,6 +121,12 @@ class EvidenceMaker:
             self._made_bytes += len(lines)
         while self._made_bytes > EXCERPTS_BYTES:
             self._made_bytes -= len(self._made.popitem(last=False)[1])
+
+
+def _open_parts(parts: tuple[bytes, bytes]) -> OpenSet:
+    """Runs in a thread."""
+    head = decompress_part(parts[0])
+    return OpenSet(parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head))))
 
 
 def written_bytes(shown: EvidenceSet) -> int:

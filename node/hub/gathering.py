@@ -18,7 +18,7 @@ from keys.signer import PrivateKey
 from node.hub.erasing import without_erased
 from node.hub.log import HubLog, checkpoint_in
 from node.store.hub_records import MissingSet, RecoveredLeaf
-from sync_protocol.change_set import ChangeSet, parse_manifest_line, verify_lines
+from sync_protocol.change_set import ChangeSet, format_manifest_line, parse_manifest_line, verify_lines
 from sync_protocol.checkpoint import OpenCheckpoint, claimed_size, open_checkpoint
 from sync_protocol.compression import compress_part, decode_body
 from sync_protocol.ed25519 import Signer
@@ -239,7 +239,7 @@ def read_lines_of(entry: bytes, body: bytes, encoding: str | None) -> tuple[tupl
     if change_set.manifest.digest != held.digest:
         raise Refused("root-mismatch", "the lines are those of another set", where="manifest")
     if change_set.manifest.jws.text != held.jws.text:
-        head = b'{"manifest":"' + entry + b'"}\n' + change_set.change_block
+        head = format_manifest_line(entry) + change_set.change_block
         frames = (compress_part(head), frames[1])
     return frames, hidden
 
@@ -281,8 +281,7 @@ def _leaf(index: int, entry: bytes) -> RecoveredLeaf:
     leaf = replace(leaf, agency=str(manifest.agency), seq=manifest.seq, hidden=manifest.size)
     if manifest.size:
         return leaf
-    head = b'{"manifest":"' + entry + b'"}\n'
-    return replace(leaf, changes_frame=compress_part(head), contents_frame=b"")
+    return replace(leaf, changes_frame=compress_part(format_manifest_line(entry)), contents_frame=b"")
 
 
 def ours_alone(opened: OpenCheckpoint) -> bytes:

@@ -53,14 +53,17 @@ async def _answer_late(request: web.Request, reading: asyncio.Task[InboxPage]) -
     response.content_type = "application/json"
     if PASS in request:
         response.headers[ADMISSION_HEADER] = request[PASS]
-    await response.prepare(request)
     try:
+        await response.prepare(request)
         while not reading.done():
             await response.write(b" ")
             await asyncio.wait([reading], timeout=SILENT_S)
         await response.write(format_body(reading.result()))
         await response.write_eof()
-    except BaseException:
+    except BaseException as error:
+        is_gone = request.transport is None or request.transport.is_closing()
+        if is_gone and isinstance(error, ConnectionError):
+            return response  # who waited hung up: nothing failed here
         if request.transport is not None:
             request.transport.abort()  # no second answer behind the beginning of this one
         raise

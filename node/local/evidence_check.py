@@ -9,6 +9,7 @@ from node.local.hub_evidence import Contradiction, contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import LocalStore
 from node.store.shared_records import ForeignSet
+from sync_protocol.change_set import parse_manifest_line
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile, EvidenceSet, OpenEvidence, verify_evidence
 from sync_protocol.excerpt import hide_in_excerpt, parse_excerpt
@@ -37,7 +38,7 @@ async def verify_against_log(
     for shown in evidence.sets:  # each inclusion was verified above; that one log grew is asked once a checkpoint
         checkpoints.setdefault(parse_receipt(shown.receipt.encode("utf-8")).note, shown)
     for shown in checkpoints.values():
-        entry = parse_excerpt(shown.lines.encode("utf-8")).manifest.jws.text.encode("ascii")
+        entry = parse_manifest_line(shown.lines.encode("utf-8")).jws.text.encode("ascii")
         _, newer = await hub.receipt(shown.receipt.encode("utf-8"), entry, await store.seen())
         if newer is not None:
             await store.move_seen(newer)
@@ -53,11 +54,11 @@ async def _verified_anew(hub: HubSession, evidence: EvidenceFile) -> OpenEvidenc
 
 
 def foreign_set(lines: str, receipt: str, gone: Collection[bytes] = ()) -> ForeignSet:
-    """A set of the evidence as it is stored; content lines whose leaf hashes are `gone` are hidden. Raises Refused."""
+    """A set of verified evidence as it is stored; content lines whose leaf hashes are `gone` are hidden."""
     raw = lines.encode("utf-8")
     if gone:
         raw = hide_in_excerpt(raw, gone)
-    manifest = parse_excerpt(raw).manifest.manifest
+    manifest = parse_manifest_line(raw).manifest
     proof = receipt.encode("utf-8")
     return ForeignSet(parse_receipt(proof).index, str(manifest.agency), manifest.seq, raw, proof)
 

@@ -102,18 +102,6 @@ class NodeFiles:
                 found[file] = data.bytes
         return found
 
-    async def fetch_missing(self, complaint: HeldComplaint) -> int:
-        """Fetches what this node lacks of the files of a complaint that it owns or is offered; how many.
-
-        Raises Unavailable, Refused(not-found) where the hub has none either; what came before stays.
-        """
-        count = 0
-        for file, size in (await self.named_in(complaint)).items():
-            if self.fetching is not None and await asyncio.to_thread(self.store.size_of, file) is None:
-                await self.fetching.fetch(file, size)
-                count += 1
-        return count
-
     async def tidy(self) -> int:
         """Removes the files of lines that were erased; how many. A crash in between does it again."""
         gone = 0

@@ -25,7 +25,7 @@ from node.store.local_records import HeldStatement, WrittenComplaint
 from node.store.shared_records import ForeignSet, Refusal, SharedComplaint
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile, EvidenceStatement, OpenEvidence
-from sync_protocol.excerpt import parse_excerpt
+from sync_protocol.excerpt import count_shown
 from sync_protocol.inbox import Note, format_place, parse_place
 from sync_protocol.jws import parse_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
@@ -239,7 +239,7 @@ def _held(statement: EvidenceStatement) -> HeldStatement:
 
 def _shows_more(fresh: ForeignSet, known: ForeignSet | None) -> bool:
     """A copy with less in it never takes the place of one with more."""
-    return known is None or len(parse_excerpt(fresh.lines).lines) > len(parse_excerpt(known.lines).lines)
+    return known is None or count_shown(fresh.lines) > count_shown(known.lines)
 
 
 def _names(line: bytes) -> tuple[str, str] | None:

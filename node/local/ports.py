@@ -357,6 +357,14 @@ class LocalStore(Protocol):
         """The newest changes of ours that the log refused."""
         ...
 
+    async def count_refusals(self, at_most: int) -> int:
+        """How many those are; no more than `at_most` are looked at."""
+        ...
+
+    async def count_offered(self, agency: str, at_most: int) -> int:
+        """How many complaints are offered to that agency; no more than `at_most` are looked at."""
+        ...
+
     async def add_token(self, token: ApiToken) -> None:
         """Keeps a token's hash."""
         ...

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from node.deadlines.clocks import STARTS, Clocks, follow
 from node.local.ports import LocalStore
@@ -18,12 +17,10 @@ from node.store.shared_records import ForeignSet, SharedComplaint
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState, FoldContext, Verdict, fold
 from sync_protocol.errors import Refused
-from sync_protocol.excerpt import parse_excerpt
-from sync_protocol.line import Change, content_mark, parse_change
+from sync_protocol.excerpt import Excerpt, parse_excerpt
+from sync_protocol.line import ERASED_LINE, Change, content_mark, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import ComplaintId, b64u_decode
-
-ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, and no other line
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,7 @@ class _Placed:
     place: int
     agency: str
     line: bytes
+    change: Change
 
 
 def settle(shared: SharedComplaint, complaint: ComplaintId, agency: str, *, whole: bool = True) -> Settled | None:
@@ -52,9 +50,11 @@ def settle(shared: SharedComplaint, complaint: ComplaintId, agency: str, *, whol
     is missing in between: all of ours has its place, and `whole` (none of it is still to come back from the hub).
     """
     placed = [
-        _Placed(own.place, agency, own.line) for own in shared.own if own.place is not None and not own.is_refused
+        _Placed(own.place, agency, own.line, parse_change(own.line))
+        for own in shared.own
+        if own.place is not None and not own.is_refused
     ]
-    placed += [one for foreign in shared.foreign for one in _lines(foreign, complaint)]
+    placed += [one for foreign in shared.foreign for one in _placed(foreign, parse_excerpt(foreign.lines), complaint)]
     folding = _Folding()
     unplaced = [own.line for own in shared.own if own.place is None]
     for one in sorted(placed, key=lambda one: one.place):
@@ -63,7 +63,7 @@ def settle(shared: SharedComplaint, complaint: ComplaintId, agency: str, *, whol
             what = f"the change of {one.agency} at log index {one.place >> 16}"
             raise Refused("bad-proof", f"{what} is called applied, and is {verdict.label}", where="verdict")
     for line in unplaced:
-        folding.take(_Placed(0, agency, line))
+        folding.take(_Placed(0, agency, line, parse_change(line)))
     return None if folding.state is None else Settled(folding.state, not unplaced, folding.clocks)
 
 
@@ -74,11 +74,10 @@ class _Folding:
 
     def take(self, one: _Placed) -> Verdict:
         """As the log has judged it: who was enrolled, silent or the desk then was decided there."""
-        change = parse_change(one.line)
         context = FoldContext(one.place >> 16, one.agency, AnyRules(one.agency), lambda _: True, lambda _: True)
-        verdict, self.state = fold(self.state, change, leaf_hash(one.line), context)
-        if verdict is Verdict.APPLIED and (self.clocks is not None or change.type in STARTS):
-            self.clocks = follow(self.clocks, change)
+        verdict, self.state = fold(self.state, one.change, leaf_hash(one.line), context)
+        if verdict is Verdict.APPLIED and (self.clocks is not None or one.change.type in STARTS):
+            self.clocks = follow(self.clocks, one.change)
         return verdict
 
 
@@ -94,10 +93,10 @@ def erased_leaves(changes: Iterable[Change]) -> set[bytes]:
 
 def erased_here(shared: SharedComplaint, complaint: ComplaintId) -> set[bytes]:
     """The same, of all changes to a complaint that are held and that the log has not refused."""
-    lines = [own.line for own in shared.own if not own.is_refused]
+    own = [parse_change(own.line) for own in shared.own if not own.is_refused and own.line.endswith(ERASED_LINE)]
     erasing = [foreign for foreign in shared.foreign if ERASED_LINE + b"\n" in foreign.lines]
-    lines += [one.line for foreign in erasing for one in _lines(foreign, complaint)]
-    return erased_leaves(parse_change(line) for line in lines if line.endswith(ERASED_LINE))
+    others = [one for foreign in erasing for one in _placed(foreign, parse_excerpt(foreign.lines), complaint)]
+    return erased_leaves([*own, *(one.change for one in others)])
 
 
 async def history_of(store: LocalStore, complaint: HeldComplaint) -> list[HeldChange]:
@@ -109,22 +108,22 @@ async def history_of(store: LocalStore, complaint: HeldComplaint) -> list[HeldCh
 
 
 def _changes_in(foreign: ForeignSet, complaint: ComplaintId) -> list[HeldChange]:
-    said = parse_excerpt(foreign.lines).said()
+    excerpt = parse_excerpt(foreign.lines)
+    said = excerpt.said()
     found = []
-    for one in _lines(foreign, complaint):
-        change = parse_change(one.line)
-        content = said.get(content_mark(change.id)) if change.content else None
+    for one in _placed(foreign, excerpt, complaint):
+        content = said.get(content_mark(one.change.id)) if one.change.content else None
         line = None if content is None else content[1]
         found.append(HeldChange(0, one.line, line, foreign.seq, foreign.index, foreign.agency))
     return found
 
 
-def _lines(foreign: ForeignSet, complaint: ComplaintId) -> list[_Placed]:
-    excerpt = parse_excerpt(foreign.lines)
-    shown = sorted(excerpt.lines.items())
+def _placed(foreign: ForeignSet, excerpt: Excerpt, complaint: ComplaintId) -> list[_Placed]:
+    """The changes of the complaint that the set's excerpt shows, in order."""
     changes = excerpt.manifest.manifest.changes
-    return [
-        _Placed(foreign.index << 16 | position, foreign.agency, line)
-        for position, line in shown
-        if position < changes and parse_change(line).complaint == complaint
+    shown = [
+        _Placed(foreign.index << 16 | position, foreign.agency, line, parse_change(line))
+        for position, line in sorted(excerpt.lines.items())
+        if position < changes
     ]
+    return [one for one in shown if one.change.complaint == complaint]

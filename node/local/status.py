@@ -11,7 +11,7 @@ import msgspec
 from node.local.ports import LocalStore
 from node.local.troubles import is_refusal
 from node.ports import Clock
-from node.store.local_records import ComplaintFilter, SetAside
+from node.store.local_records import SetAside
 from sync_protocol.inbox import format_place
 from sync_protocol.line_columns import parse_changes
 from sync_protocol.values import format_timestamp
@@ -73,8 +73,8 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
     receipt_at_ms = await store.last_receipt_at_ms()
     aside = aside_lines(await store.set_aside())
     trouble = await store.trouble()
-    offered = await store.complaints(ComplaintFilter(offered_to=identity.agency, limit=COUNTED_MAX))
-    refused = await store.refusals(COUNTED_MAX)
+    offered = await store.count_offered(identity.agency, COUNTED_MAX)
+    refused = await store.count_refusals(COUNTED_MAX)
     place = await store.inbox_place()
     failing = view.schedule.failures > 0 and trouble is not None
     troubles = [] if view.halt is None else [f"{view.halt.reason}: {view.halt.detail}. {view.halt.next_step}"]
@@ -105,8 +105,8 @@ async def node_status(store: LocalStore, clock: Clock) -> NodeStatus:
         acknowledged_seq=view.acknowledged_seq,
         log_size_seen=seen.size,
         set_aside=len(aside),
-        offered=len(offered),
-        refused=len(refused),
+        offered=offered,
+        refused=refused,
         inbox_place="" if place < 0 else format_place(place >> 16, place & 0xFFFF),
         aside=aside,
         troubles=troubles,

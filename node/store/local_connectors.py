@@ -10,7 +10,7 @@ from node.store.local_records import HeldComplaint
 
 _OTHERS: Final = ":others"  # behind a system's name, which has no colon
 _TOLD: Final = "SELECT told_no FROM connector WHERE system = ?"
-_MOVE: Final = (
+MOVE_TOLD: Final = (
     "INSERT INTO connector (system, told_no) VALUES (?, ?)"
     " ON CONFLICT (system) DO UPDATE SET told_no = max(told_no, excluded.told_no)"
 )
@@ -37,15 +37,15 @@ class LocalConnectors(LocalBase):
 
     async def move_told(self, system: str, no: int) -> None:
         async with self.writing() as connection:
-            await fetch(connection, _MOVE, (system, no))
+            await fetch(connection, MOVE_TOLD, (system, no))
 
     async def looked_to(self, system: str) -> tuple[int, int]:
         return await self.told_to(system), await self.told_to(system + _OTHERS)
 
     async def move_looked_to(self, system: str, after: tuple[int, int]) -> None:
         async with self.writing() as connection:
-            await fetch(connection, _MOVE, (system, after[0]))
-            await fetch(connection, _MOVE, (system + _OTHERS, after[1]))
+            await fetch(connection, MOVE_TOLD, (system, after[0]))
+            await fetch(connection, MOVE_TOLD, (system + _OTHERS, after[1]))
 
     async def changed_since(
         self, system: str, after: tuple[int, int], limit: int

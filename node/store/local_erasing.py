@@ -16,20 +16,18 @@ from node.store.local_base import LocalBase, fetch
 from node.store.local_files import FORGET_ATTACHMENT, UNNAME_FILE, UNNAME_FOREIGN
 from node.store.local_records import WrittenChange
 from sync_protocol.attachment import named_file
-from sync_protocol.change_set import hide_contents, parse_change_set
+from sync_protocol.change_set import HAS_CONTENT, hide_contents, parse_change_set
 from sync_protocol.change_types import Erased
 from sync_protocol.compression import compress_part, decompress_part
 from sync_protocol.errors import Refused
 from sync_protocol.excerpt import hide_in_excerpt
 from sync_protocol.limits import SET_MAX_BYTES
-from sync_protocol.line import parse_change
+from sync_protocol.line import ERASED_LINE, parse_change
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import b64u_decode
 
-_ERASED_LINE: Final = b'"type":"erased"}'  # how the line of an `erased` ends, and no other line
 _OFFERED_LINE: Final = b'"type":"offered"}'
-_ANNOUNCED: Final = b',"content":1,"data":'
-_NOT_ANNOUNCED: Final = b',"content":0,"data":'
+_HAS_NONE: Final = b',"content":0,"data":'
 _PENDING: Final = "SELECT complaint_no, leaf FROM erasure ORDER BY complaint_no"
 _SAID: Final = "SELECT no, content FROM change WHERE complaint_no = ? AND content IS NOT NULL"
 _SETS_OVER: Final = (
@@ -48,7 +46,7 @@ _DONE: Final = "DELETE FROM erasure WHERE leaf = ?"
 
 def erasure_rows(change: WrittenChange) -> Iterator[tuple[bytes, bytes]]:
     """(leaf hash, complaint key) of everything that an `erased` change names; nothing for any other."""
-    if change.key is None or not change.line.endswith(_ERASED_LINE):
+    if change.key is None or not change.line.endswith(ERASED_LINE):
         return
     try:
         data = parse_change(change.line).data
@@ -64,7 +62,7 @@ def unannounced(line: bytes) -> bytes:
     It announces none any more: they would be missing where it is signed anew, and every other line of that set would
     seem to belong to the wrong change. An offer stays as it is: its hash is what others answer to.
     """
-    return line if line.endswith(_OFFERED_LINE) else line.replace(_ANNOUNCED, _NOT_ANNOUNCED, 1)
+    return line if line.endswith(_OFFERED_LINE) else line.replace(HAS_CONTENT, _HAS_NONE, 1)
 
 
 class LocalErasing(LocalBase):

@@ -49,6 +49,8 @@ _REFUSALS: Final = """
 SELECT refusal.place, complaint.key, refusal.change_id, refusal.verdict, refusal.at_ms
 FROM refusal LEFT JOIN complaint ON complaint.no = refusal.complaint_no ORDER BY refusal.place DESC LIMIT ?
 """
+_COUNT_REFUSALS: Final = "SELECT count(*) FROM (SELECT 1 FROM refusal LIMIT ?)"
+_COUNT_OFFERED: Final = "SELECT count(*) FROM (SELECT 1 FROM complaint WHERE offered_to = ? LIMIT ?)"
 
 
 class SqlInboxTransaction:
@@ -120,3 +122,9 @@ class LocalInbox(LocalBase):
 
     async def refusals(self, limit: int) -> list[Refusal]:
         return [Refusal(*row) for row in await self.fetch(_REFUSALS, limit)]
+
+    async def count_refusals(self, at_most: int) -> int:
+        return int((await self.fetch(_COUNT_REFUSALS, at_most))[0][0])
+
+    async def count_offered(self, agency: str, at_most: int) -> int:
+        return int((await self.fetch(_COUNT_OFFERED, agency, at_most))[0][0])

@@ -6,14 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from node.store.local_base import LocalBase, fetch, in_bunches, unpack_state
+from node.store.local_connectors import MOVE_TOLD
 from node.store.local_records import HeldComplaint
 
 _MARKS: Final = ("sms:changes", "sms:foreign")  # in the table of other systems; no system's name has a colon
 _LOOKED_TO: Final = "SELECT system, told_no FROM connector WHERE system IN (?, ?)"
-_MOVE: Final = (
-    "INSERT INTO connector (system, told_no) VALUES (?, ?)"
-    " ON CONFLICT (system) DO UPDATE SET told_no = max(told_no, excluded.told_no)"
-)
 _CHANGES: Final = "SELECT no, complaint_no, line FROM change WHERE no > ? ORDER BY no LIMIT ?"
 # Numbered by SQLite in the order of insertion; a row that shows more later keeps its number.
 _FOREIGN: Final = "SELECT rowid, complaint_no, lines FROM foreign_set WHERE rowid > ? ORDER BY rowid LIMIT ?"
@@ -33,7 +30,7 @@ class LocalSms(LocalBase):
     async def move_sms_looked_to(self, after: tuple[int, int]) -> None:
         async with self.writing() as connection:
             for mark, number in zip(_MARKS, after, strict=True):
-                await fetch(connection, _MOVE, (mark, number))
+                await fetch(connection, MOVE_TOLD, (mark, number))
 
     async def answered_since(
         self, after: tuple[int, int], types: Collection[str], limit: int

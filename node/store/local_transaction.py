@@ -140,8 +140,9 @@ class SqlLocalTransaction(SqlInboxTransaction):
             .values(status=SetStatus.WITHDRAWN)
         )
         end = await self.chain_end()
-        for no, line in await fetch(self._connection, _WORDLESS, (end.last_no,)):
-            await fetch(self._connection, "UPDATE change SET line = ? WHERE no = ?", (unannounced(line), no))
+        wordless = await fetch(self._connection, _WORDLESS, (end.last_no,))
+        anew = [(left, no) for no, line in wordless if (left := unannounced(line)) != line]
+        await self._many("UPDATE change SET line = ? WHERE no = ?", anew)
         return done.rowcount
 
     async def add_adopted(self, sets: Sequence[AdoptedSet]) -> None:

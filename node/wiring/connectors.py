@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from node.beside import beside
 from node.channels.connector.reports import MESSAGE_MAX_BYTES, REPLIES, REPORTS, Reports
 from node.channels.connector.settings import read_connectors, read_secret
 from node.channels.connector.webhooks import Webhooks
@@ -35,13 +36,8 @@ async def reading_mentions(
     path = settings.file(settings.mentions_token_file)
     token = (await asyncio.to_thread(read_secret, path)).decode("ascii", "replace")
     account = Account(settings.mentions_api_url, settings.mentions_user_id, token)
-    async with aiohttp.ClientSession() as session:
-        reading = asyncio.create_task(Mentions(service, store, account, clock, session).run(), name="mentions")
-        try:
-            yield
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+    async with aiohttp.ClientSession() as session, beside(Mentions(service, store, account, clock, session).run()):
+        yield
 
 
 @asynccontextmanager
@@ -62,10 +58,8 @@ async def connecting(
     app.router.add_post(REPLIES, reports.reply)
     app[OPEN_ROUTES].update((REPORTS, REPLIES))
     agency = service.minting.agency
-    async with aiohttp.ClientSession() as session:
-        telling = asyncio.create_task(Webhooks(store, store, connectors, agency, clock, session).run(), name="webhooks")
-        try:
-            yield
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+    async with (
+        aiohttp.ClientSession() as session,
+        beside(Webhooks(store, store, connectors, agency, clock, session).run()),
+    ):
+        yield

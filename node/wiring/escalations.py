@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from node.beside import beside
 from node.local.escalation_book import FOLDER_NAME, EscalationBook
 from node.local.escalation_evidence import EscalationCheck
 from node.local.escalation_watch import EscalationWatch
@@ -33,9 +33,5 @@ def watch_of(parts: NodeParts, link: HubClient, book: EscalationBook) -> Escalat
 async def watching(parts: NodeParts, link: HubClient) -> AsyncIterator[EscalationBook]:
     """Looks at work until the block ends. The rules were read before (Federation)."""
     book = book_of(parts)
-    task = asyncio.create_task(watch_of(parts, link, book).run(), name="escalations")
-    try:
+    async with beside(watch_of(parts, link, book).run()):  # a look that is cut off is made again at the next start
         yield book
-    finally:
-        task.cancel()  # a look that is cut off is made again at the next start
-        await asyncio.gather(task, return_exceptions=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from node.beside import beside
 from node.hub.file_turn import FileTurn
 from node.hub.files import HubFiles
 from node.hub.hub import Hub
@@ -23,10 +23,8 @@ def hub_files(settings: HubSettings, hub: Hub) -> HubFiles:
 @asynccontextmanager
 async def tidied(files: HubFiles) -> AsyncIterator[HubFiles]:
     """While the block lasts; nothing of it outlives the block."""
-    tidying = asyncio.create_task(files.run(), name="files")
     try:
-        yield files
+        async with beside(files.run()):
+            yield files
     finally:
-        tidying.cancel()
-        await asyncio.gather(tidying, return_exceptions=True)
         files.close()

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from keys.key_directory import KeyDirectory
+from node.beside import beside
 from node.config_data import config_file
 from node.deadlines.tables import Deadlines, deadlines_of_tables
 from node.directory import Agency, load_directory
@@ -261,7 +262,7 @@ async def _at_work(
     files = await stack.enter_async_context(files_at_work(settings, parts.store, link, parts.clock, parts.randomness))
     inbox = parts.inbox(link)
     await parts.federation.read_rules(parts.store)
-    stack.push_async_callback(_cancel, asyncio.create_task(inbox.run(stop), name="inbox"))
+    await stack.enter_async_context(beside(inbox.run(stop)))  # what it was taking in comes again at the next start
     abroad = Abroad(inbox, parts.federation, link, link)
     sweeping = asyncio.create_task(
         sweep_forever(*(parts.store, service, parts.clock, parts.deadlines, stop), closes=settings.close_by_itself),
@@ -293,12 +294,6 @@ async def _end(task: asyncio.Task[None], stop: asyncio.Event) -> None:
     _, unfinished = await asyncio.wait([task], timeout=3)
     for one in unfinished:
         one.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    """What it was taking in is taken in at the next start."""
-    task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from node.beside import beside
 from node.link.hub_client import HubClient
 from node.local.file_fetching import FileFetching
 from node.local.file_sending import FileSending
@@ -26,14 +26,8 @@ async def files_at_work(
     files = NodeFiles(store, register, clock, randomness, fetching)
     keep_back = settings.files_keep_back_confidential
     sending = FileSending(register, store, link, clock, randomness, keep_back_confidential=keep_back)
-    tasks = [
-        asyncio.create_task(files.run(), name="files"),
-        asyncio.create_task(sending.run(), name="file sending"),
-    ]
     try:
-        yield files
+        async with beside(files.run(), sending.run()):
+            yield files
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await fetching.close()

@@ -30,7 +30,8 @@ from sync_protocol.values import AgencyId
 def add_to_node(app: web.Application, service: LocalService, table: Path, clock: Clock) -> None:
     """To a node's application, before it runs. Raises Refused(configuration)."""
     services = Services(service_table(table), own=service.minting.agency)
-    desk = NodeDesk(service, services, name_of_agency, deadlines_of_tables())
+    deadlines = service.minting.deadlines or deadlines_of_tables()
+    desk = NodeDesk(service, services, name_of_agency, deadlines)
     reading = partial(read_body, timeout_s=BODY_TIMEOUT_S, limit=FORM_MAX_BYTES)
     app[OPEN_ROUTES].update(add_routes(app, Endpoint(desk, services, clock), reading, answer_to))
 

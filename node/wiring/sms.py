@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from node.beside import beside
 from node.directory import load_directory
 from node.local.abroad import Abroad
 from node.local.http import RUNNER_OPTIONS
@@ -64,9 +65,5 @@ async def telling_reporters(store: SqlLocalStore, settings: NodeSettings, clock:
     gateway = Gateway(settings.sms_send_url, settings.sms_send_user, password, settings.sms_send_from)
     async with aiohttp.ClientSession() as session:
         answers = SmsAnswers(store, store, gateway, AgencyId(settings.agency), load_directory(), clock, session)
-        telling = asyncio.create_task(answers.run(), name="sms answers")
-        try:
+        async with beside(answers.run()):
             yield
-        finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)

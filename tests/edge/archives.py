@@ -10,9 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.edge.import_support import sp4n_row, write_csv
+from tests.edge.place import Place, settled_place
 from tests.edge.program import told
-from tests.edge.whole_way import HubDirectory, NodeDirectory, serving_hub
 
 PASSPHRASE = "kuda lumping batik tulis"
 WITH_PASSPHRASE = {"SIMPUL_BACKUP_PASSPHRASE": PASSPHRASE}
@@ -53,30 +52,18 @@ def all_bytes(folder: Path) -> bytes:
 
 
 @dataclass
-class SavedNode:
-    """A hub that serves, a node with five complaints that are there, and a backup of it with its keys."""
+class Saved(Place):
+    """And a backup of one of the two, with its keys."""
 
-    folder: Path
-    hub: HubDirectory
-    node: NodeDirectory
     archive: Path
 
 
 @contextmanager
-def saved_node(folder: Path) -> Iterator[SavedNode]:
-    """In `folder`."""
-    with serving_hub(folder) as hub:
-        node = NodeDirectory(folder / "node")
-        node.enrol(hub)
-        node.import_(complaints(folder, range(1, 6)))
-        node.push()
-        told("node", "backup", node.directory, folder / "archive", "--with-keys", env=WITH_PASSPHRASE)
-        yield SavedNode(folder, hub, node, folder / "archive")
-
-
-def complaints(folder: Path, numbers: range) -> Path:
-    """A file to import, one complaint for each number."""
-    return write_csv(folder / f"{numbers.start}.csv", [sp4n_row(number) for number in numbers])
+def saved(folder: Path, role: str) -> Iterator[Saved]:
+    """In `folder`, a backup of its "hub" or its "node"."""
+    with settled_place(folder) as place:
+        told(role, "backup", folder / role, folder / "archive", "--with-keys", env=WITH_PASSPHRASE)
+        yield Saved(place.folder, place.hub, place.node, folder / "archive")
 
 
 def restore_node(archive: Path, directory: Path, *options: str, code: int = 0) -> Any:

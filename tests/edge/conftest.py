@@ -9,6 +9,7 @@ import pytest
 
 from tests.edge.hub_lab import Lab, running_hub
 from tests.edge.inbox_lab import Peer, peers
+from tests.edge.refill_lab import Disaster
 
 
 @pytest.fixture
@@ -22,3 +23,8 @@ async def nodes(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Asy
     """Of the agencies that the test's module names as AGENCIES, in that order."""
     async with peers(lab, tmp_path, list(request.module.AGENCIES)) as made:
         yield made
+
+
+@pytest.fixture
+def disaster(tmp_path: Path) -> Disaster:
+    return Disaster(tmp_path)

@@ -12,12 +12,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Final
 import pytest
 
 from node.config_data import config_file
+from tests.edge.ports import own_port
 from tests.edge.program import wait_for
 
 PACKAGES: Final = ("kannel", "kannel-extras")
@@ -97,14 +97,6 @@ def _apt(*words: str, seconds: float) -> str:
     return lines[-1] if lines else f"{words[0]} ended with {ran.returncode}"
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        bound = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in bound:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in bound]
-
-
 @dataclass
 class Kannel:
     """Both boxes, running. `sent` and `got` are read from what fakesmsc says."""
@@ -165,7 +157,7 @@ class Kannel:
 @contextmanager
 def kannel(place: Path, node_url: str, *, changed: Mapping[str, str] | None = None) -> Iterator[Kannel]:
     """Kannel before that node, in `place`; `changed` are settings of the example that are to be others."""
-    admin, boxes, smsc, sendsms = free_ports(4)
+    admin, boxes, smsc, sendsms = (own_port() for _ in range(4))
     (place / "spool").mkdir(parents=True)
     conf = place / "kannel.conf"
     text = _settings(place, node_url, admin, boxes, smsc, sendsms)

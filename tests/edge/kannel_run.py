@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.edge.kannel import SECRET, SENDER, Kannel, kannel, reason_missing
+from tests.edge.ports import own_port
 from tests.edge.program import Server, start, told, wait_for
 from tests.edge.whole_way import ANSWER_S, HubDirectory, NodeDirectory, end
 
@@ -74,7 +75,7 @@ class KannelRun:
         try:
             self.desk.enrol(self.hub)
             NodeDirectory(self.place / "city", CITY).enrol(self.hub)
-            self.serve_desk("0")
+            self.serve_desk(own_port())
             with kannel(self.place / "kannel", self.served[-1].url) as gateway:
                 self.send_and_kill(gateway)
                 self.check(gateway)
@@ -84,9 +85,9 @@ class KannelRun:
                 end(server)
         return self.figures
 
-    def serve_desk(self, port: str) -> None:
+    def serve_desk(self, port: int) -> None:
         env = {"SIMPUL_SMS_SECRET": SECRET, "SIMPUL_SMS_ALLOW": "127.0.0.1"}
-        self.served.append(start("node", "serve", self.desk.directory, "--port", port, env=env))
+        self.served.append(start("node", "serve", self.desk.directory, "--port", str(port), env=env))
 
     def send_and_kill(self, gateway: Kannel) -> None:
         total, kills = self.figures.messages, self.figures.kills
@@ -111,7 +112,7 @@ class KannelRun:
         hub.kill()
         died, sent, answered = time.monotonic(), gateway.sent, len(gateway.got)
         self.hub.restart()
-        self.serve_desk(str(desk.port))
+        self.serve_desk(desk.port)
         self.figures.down_s.append(round(time.monotonic() - died, 2))
         self.say(f"killed after {sent} sent, {answered} answered; down for {self.figures.down_s[-1]} s")
 

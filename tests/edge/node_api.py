@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,14 +58,19 @@ class MovableClock(SystemClock):
 
 
 class FaultyStore:
-    """The real store, until `error` is set: then every call, or `only` one, fails with it before it does anything."""
+    """The real store, until `error` is set: then every call, or `only` one, fails with it before it does anything.
+
+    `calls` counts what was asked of it, whether it failed or not.
+    """
 
     def __init__(self, real: LocalStore) -> None:
         self._real = real
         self.error: Exception | None = None
         self.only: str | None = None
+        self.calls: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
+        self.calls[name] += 1
         if self.error is not None and self.only in (None, name):
             raise self.error
         return getattr(self._real, name)

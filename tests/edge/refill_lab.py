@@ -12,7 +12,9 @@ from typing import Any
 from node.audit.command import run_audit
 from node.audit.source import DirectorySource
 from node.hub.export import export_log
-from node.system import SystemClock
+from node.hub.hub import Hub
+from node.system import SystemClock, SystemRandomness
+from node.wiring.hub_parts import hub_ports
 from sync_protocol.ledger import format_state_hash
 from sync_protocol.values import AgencyId
 from tests.edge.hub_lab import Lab, LabClock, options_for, running_hub
@@ -84,11 +86,23 @@ class Disaster:
         for node in nodes:
             await take_steps(node)
 
+    async def make_empty(self) -> None:
+        """As `simpul hub recover` begins where the database is gone."""
+        options = options_for(self.place, **self.options)
+        ports = await hub_ports(options, clock=self.clock, randomness=SystemRandomness(), create=True)
+        await (await Hub.open(options, ports)).close()
+
     async def whole(self, lab: Lab) -> None:
         """Waits until the hub signs again."""
         async with asyncio.timeout(20):
             while not lab.hub.log.is_signing:  # noqa: ASYNC110 - the hub's own task
                 await asyncio.sleep(0.05)
+
+    async def check_whole_again(self, lab: Lab, roots: dict[int, bytes], state: str) -> None:
+        """Once it does, its log is the one that it was, and folds to the same."""
+        await self.whole(lab)
+        assert await roots_of(lab) == roots
+        assert await state_of(lab) == state
 
 
 async def take_steps(node: LiveNode) -> None:

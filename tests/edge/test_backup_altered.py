@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.edge.archives import Meddling, SavedNode, cut_short, flip_bit, leftovers, reseal, restore_node, saved_node
+from tests.edge.archives import Meddling, Saved, cut_short, flip_bit, leftovers, reseal, restore_node, saved
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SavedNode]:
-    with saved_node(tmp_path_factory.mktemp("backup-altered")) as saved:
-        yield saved
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
+    with saved(tmp_path_factory.mktemp("backup-altered"), "node") as made:
+        yield made
 
 
 @pytest.fixture
-def archive(place: SavedNode, tmp_path: Path) -> Path:
+def archive(place: Saved, tmp_path: Path) -> Path:
     """A copy of the backup, to be spoilt."""
     return shutil.copytree(place.archive, tmp_path / "archive")
 

@@ -8,47 +8,38 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from node.wiring.backup import backup_hub, restore_hub
-from tests.edge.archives import Meddling, all_bytes, cut_short, flip_bit, leftovers, reseal
+from tests.edge.archives import (
+    WITH_PASSPHRASE,
+    Meddling,
+    Saved,
+    all_bytes,
+    cut_short,
+    flip_bit,
+    leftovers,
+    reseal,
+    saved,
+)
 from tests.edge.hub_lab import ORIGIN, options_for, projected, running_hub
 from tests.edge.import_support import sp4n_row, write_csv
-from tests.edge.program import simpul, told
+from tests.edge.program import simpul, told, wait_for
 from tests.edge.test_hub_erasing import LETTER, erasure, held, two_complaints
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end, serving_hub
 
-WITH_PASSPHRASE = {"SIMPUL_BACKUP_PASSPHRASE": "kuda lumping batik tulis"}
-
-
-@dataclass
-class Place:
-    """A hub that serves, with a node's complaints, and a backup of it with its keys."""
-
-    folder: Path
-    hub: HubDirectory
-    node: NodeDirectory
-    archive: Path
-
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("backup-hub")
-    with serving_hub(folder) as hub:
-        node = NodeDirectory(folder / "node")
-        node.enrol(hub)
-        node.import_(write_csv(folder / "a.csv", [sp4n_row(number) for number in range(1, 6)]))
-        node.push()
-        save(hub.directory, folder / "archive")
-        yield Place(folder, hub, node, folder / "archive")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
+    with saved(tmp_path_factory.mktemp("backup-hub"), "hub") as made:
+        yield made
 
 
 @pytest.fixture
-def archive(place: Place, tmp_path: Path) -> Path:
+def archive(place: Saved, tmp_path: Path) -> Path:
     """A copy of the backup, to be spoilt."""
     return shutil.copytree(place.archive, tmp_path / "archive")
 
@@ -94,7 +85,7 @@ def test_a_hub_that_moves_with_its_lock_goes_on_with_the_same_log(tmp_path: Path
         end(moved.server)
 
 
-def test_a_restored_hub_without_its_lock_does_not_start(place: Place, tmp_path: Path) -> None:
+def test_a_restored_hub_without_its_lock_does_not_start(place: Saved, tmp_path: Path) -> None:
     restore(place.archive, tmp_path / "again")
     assert not (tmp_path / "again" / "lock").exists()
     error = told("hub", "serve", tmp_path / "again", "--port", "0", code=1)["error"]
@@ -102,7 +93,7 @@ def test_a_restored_hub_without_its_lock_does_not_start(place: Place, tmp_path: 
     assert "never restore it from a backup" in error["next"]
 
 
-def test_a_hub_older_than_its_lock_says_so_at_the_restore_and_signs_nothing(place: Place, tmp_path: Path) -> None:
+def test_a_hub_older_than_its_lock_says_so_at_the_restore_and_signs_nothing(place: Saved, tmp_path: Path) -> None:
     """The lock folder lies apart, on a disk that survived."""
     lock = tmp_path / "other-disk" / "lock"
     hub = HubDirectory.make(tmp_path / "hub")
@@ -125,7 +116,7 @@ def test_a_hub_older_than_its_lock_says_so_at_the_restore_and_signs_nothing(plac
     assert "restored from a backup" in trouble
 
 
-def test_the_lock_is_in_no_backup_and_no_backup_brings_one(place: Place, archive: Path, tmp_path: Path) -> None:
+def test_the_lock_is_in_no_backup_and_no_backup_brings_one(place: Saved, archive: Path, tmp_path: Path) -> None:
     names = {path.relative_to(place.archive).as_posix() for path in place.archive.rglob("*")}
     assert names == {
         *("simpul.toml", "hub.db", "keys", "keys/log.pem", "keys/registrar.pem", "manifest.json", "manifest.sha256")
@@ -136,7 +127,7 @@ def test_the_lock_is_in_no_backup_and_no_backup_brings_one(place: Place, archive
     assert {path.name for path in (tmp_path / "again").iterdir()} == {"simpul.toml", "hub.db", "keys"}
 
 
-def test_the_query_tables_are_folded_again_to_the_same_state(place: Place, tmp_path: Path) -> None:
+def test_the_query_tables_are_folded_again_to_the_same_state(place: Saved, tmp_path: Path) -> None:
     before = place.hub.status()
     save(place.hub.directory, tmp_path / "archive")
     restore(tmp_path / "archive", tmp_path / "again")
@@ -145,7 +136,7 @@ def test_the_query_tables_are_folded_again_to_the_same_state(place: Place, tmp_p
     assert after["before"] == after["after"] == before["state_hash"]
 
 
-def test_a_backup_taken_while_sets_come_in_leads_to_a_root_that_was_published(place: Place, tmp_path: Path) -> None:
+def test_a_backup_taken_while_sets_come_in_leads_to_a_root_that_was_published(place: Saved, tmp_path: Path) -> None:
     stop = threading.Event()
     node = NodeDirectory(tmp_path / "node", "33.75")
     node.enrol(place.hub)
@@ -159,13 +150,19 @@ def test_a_backup_taken_while_sets_come_in_leads_to_a_root_that_was_published(pl
 
     pushing = threading.Thread(target=push)
     pushing.start()
+    documents: list[Any] = []
+    sizes = [place.hub.size]
     try:
-        documents = [save(place.hub.directory, tmp_path / f"archive{number}") for number in range(3)]
+        for number in range(3):
+            wait_for("a set that came in meanwhile", lambda: place.hub.size > sizes[-1])
+            documents.append(save(place.hub.directory, tmp_path / f"archive{number}"))
+            sizes.append(documents[-1]["log"]["size"])
+        wait_for("a set that came in after all of them", lambda: place.hub.size > sizes[-1])
     finally:
         stop.set()
-        pushing.join(60)
+        pushing.join()
+    assert sizes == sorted(set(sizes)), "each has what came in since the one before"
     published = place.hub.status()["log"]["size"]
-    assert documents[0]["log"]["size"] < published
     export = place.hub.export(tmp_path / "export")
     for number, document in enumerate(documents):
         restore(tmp_path / f"archive{number}", tmp_path / f"again{number}")
@@ -228,7 +225,7 @@ def test_a_log_that_was_torn_or_altered_is_not_restored_even_if_every_digest_fit
     assert leftovers(tmp_path) == []
 
 
-def test_private_keys_of_a_hub_are_not_in_its_backup_unless_asked_for(place: Place, tmp_path: Path) -> None:
+def test_private_keys_of_a_hub_are_not_in_its_backup_unless_asked_for(place: Saved, tmp_path: Path) -> None:
     told("hub", "backup", place.hub.directory, tmp_path / "without")
     for role in ("log", "registrar"):
         secret = (place.hub.directory / "keys" / f"{role}.pem").read_bytes().splitlines()[2]
@@ -237,13 +234,13 @@ def test_private_keys_of_a_hub_are_not_in_its_backup_unless_asked_for(place: Pla
     assert told("hub", "restore", tmp_path / "without", tmp_path / "again")["keys"] is False
 
 
-def test_a_full_disk_leaves_no_half_backup_of_a_hub(place: Place, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_half_backup_of_a_hub(place: Saved, tmp_path: Path) -> None:
     words = ("hub", "backup", place.hub.directory, tmp_path / "archive")
     simpul(*words, code=1, file_size_max=(place.hub.directory / "hub.db").stat().st_size // 2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_nodes_backup_is_no_hubs(place: Place, tmp_path: Path) -> None:
+def test_a_nodes_backup_is_no_hubs(place: Saved, tmp_path: Path) -> None:
     told("node", "backup", place.node.directory, tmp_path / "archive")
     assert "simpul node restore" in restore(tmp_path / "archive", tmp_path / "again", code=2)["error"]["next"]
 

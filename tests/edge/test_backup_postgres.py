@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL, make_url
 
 from node.store.hub_tables import HubTable
 from tests.edge.import_support import sp4n_row, write_csv
-from tests.edge.program import simpul, told
+from tests.edge.program import simpul, told, wait_for
 from tests.edge.test_hub_on_postgresql import PASSWORD, discreet, query, with_password
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end
 from tests.postgres import fresh_database
@@ -155,12 +155,16 @@ def test_a_backup_taken_while_sets_come_in_is_one_moment_of_all_tables(
 
     pushing = threading.Thread(target=work)
     pushing.start()
+    sizes = [hub.size]
     try:
-        sizes = [save(hub, tmp_path / f"archive{number}")["log"]["size"] for number in range(3)]
+        for number in range(3):
+            wait_for("a set that came in meanwhile", lambda: hub.size > sizes[-1])
+            sizes.append(save(hub, tmp_path / f"archive{number}")["log"]["size"])
     finally:
         is_over.set()
-        pushing.join(60)
-    assert sizes == sorted(sizes)
+        pushing.join()
+    assert sizes == sorted(set(sizes)), "each has what came in since the one before"
+    del sizes[0]
     for number, size in enumerate(sizes):
         directory = tmp_path / f"back{number}"
         assert restore(tmp_path / f"archive{number}", directory, "--database-url", IN_A_FILE)["log"]["size"] == size

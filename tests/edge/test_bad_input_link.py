@@ -96,7 +96,7 @@ def test_a_push_until_drained_that_leaves_something_is_no_success(line: Line) ->
     """The hub answers, but no set gets through: a timer's script must hear of it."""
     line.record(3)
     line.meddler.do(harms.busy, times=1_000)
-    failed = line.node.push(code=3, timeout_s=2)
+    failed = line.node.push_in_vain(lambda status: status["reached"])
     assert (failed["reached"], failed["drained"], failed["unsent"] + failed["unacknowledged"]) == (True, False, 3)
     line.meddler.do(harms.busy, times=0)
     line.node.push()
@@ -107,7 +107,7 @@ def test_while_the_hub_is_away_the_node_says_since_when_and_what_next_and_takes_
     before = datetime.now(UTC)
     line.meddler.is_down = True
     line.record(3)
-    failed = line.node.push(code=3, timeout_s=1)
+    failed = line.node.push_in_vain(lambda status: status["failing_since"])
     assert failed["reached"] is False
     line.record(2)
     status = line.node.status()

@@ -83,7 +83,7 @@ def test_a_blip_is_ridden_out_and_an_outage_is_told_and_neither_loses_anything(
     assert line.met == BLIP
     add(node, 3, 5)
     line.do(harm)
-    status = node.push(code=3, timeout_s=1, env=IMPATIENT)
+    status = node.push_in_vain(lambda status: status["failing_since"], env=IMPATIENT)
     assert line.met > BLIP
     assert status["unsent"] + status["unacknowledged"] == 2
     assert status["troubles"][0].startswith("The hub is away: ")
@@ -98,7 +98,8 @@ def test_a_line_that_refuses_every_connection_is_an_outage(hub: HubDirectory, li
     node = node_of(hub, line, tmp_path, "12.71")
     add(node, 1, 3)
     line.refuses = True
-    assert node.push(code=3, timeout_s=1)["unsent"] == 2
+    status = node.push_in_vain(lambda status: status["failing_since"])
+    assert (status["unsent"] + status["unacknowledged"], status["reached"]) == (2, False)
     line.refuses = False
     assert node.push()["unacknowledged"] == 0
     assert counted(hub, tmp_path / "export", "12.71") == 2

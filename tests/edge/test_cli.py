@@ -7,37 +7,23 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.edge.import_support import sp4n_row, write_csv
 from tests.edge.meddler import delay, meddling
+from tests.edge.place import Place, settled_place
 from tests.edge.program import script, simpul, told, wait_for
 from tests.edge.whole_way import SAMARINDA, HubDirectory, NodeDirectory, end, post_json, serving_hub
 
 NOBODY = "http://127.0.0.1:1"
 
 
-@dataclass
-class Place:
-    """A hub that serves and a node whose complaints are there."""
-
-    folder: Path
-    hub: HubDirectory
-    node: NodeDirectory
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("cli")
-    with serving_hub(folder) as hub:
-        node = NodeDirectory(folder / "node")
-        node.enrol(hub)
-        node.import_(write_csv(folder / "a.csv", [sp4n_row(number) for number in range(1, 6)]))
-        node.push()
-        yield Place(folder, hub, node)
+    with settled_place(tmp_path_factory.mktemp("cli")) as made:
+        yield made
 
 
 def test_every_document_holds_the_members_that_scripts_rely_on(place: Place, tmp_path: Path) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,45 +22,28 @@ from sync_protocol.values import format_timestamp
 from tests.edge.certificates import make_certificate
 from tests.edge.hub_lab import ORIGIN, LabClock, options_for, projected, running_hub
 from tests.edge.import_support import sp4n_row, write_csv
+from tests.edge.place import Place, settled_place
+from tests.edge.ports import own_port
 from tests.edge.program import script, simpul, start, told
-from tests.edge.whole_way import HubDirectory, NodeDirectory, end, serving_hub
+from tests.edge.whole_way import HubDirectory, NodeDirectory, end
 
 NOBODY = "http://127.0.0.1:1"
-
-
-@dataclass
-class Place:
-    """A hub that serves, and a node whose complaints are there; nobody serves the node."""
-
-    folder: Path
-    hub: HubDirectory
-    node: NodeDirectory
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("doctor")
-    with serving_hub(folder) as hub:
-        node = NodeDirectory(folder / "node")
-        node.enrol(hub)
-        node.import_(write_csv(folder / "a.csv", [sp4n_row(number) for number in range(1, 4)]))
-        node.push()
-        told("node", "backup", node.directory, folder / "archive")
-        for directory in (hub.directory, node.directory):
-            amend(directory, f"port = {free_port()}")  # where nobody listens
-        yield Place(folder, hub, node)
+    with settled_place(folder) as made:
+        told("node", "backup", made.node.directory, folder / "archive")
+        for directory in (made.hub.directory, made.node.directory):
+            amend(directory, f"port = {own_port()}")  # where nobody listens
+        yield made
 
 
 @pytest.fixture
 def node(place: Place, tmp_path: Path) -> Path:
     """A copy of the node's directory, to be spoilt."""
     return shutil.copytree(place.node.directory, tmp_path / "node")
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def amend(directory: Path, line: str) -> None:
@@ -100,7 +81,7 @@ def node_document(directory: Path, code: int) -> Any:
 
 
 def test_a_node_that_is_well_and_served_has_nothing_that_fails(node: Path) -> None:
-    port = free_port()
+    port = own_port()
     amend(node, f"port = {port}")
     server = start("node", "serve", node)
     try:
@@ -185,7 +166,7 @@ def test_an_old_receipt_a_halt_and_changes_set_aside_are_found(node: Path) -> No
 def test_changes_that_wait_for_a_hub_that_is_away_are_told_with_the_time_since_when(node: Path) -> None:
     amend(node, f'hub_url = "{NOBODY}"')
     NodeDirectory(node).import_(write_csv(node.parent / "b.csv", [sp4n_row(50)]))
-    NodeDirectory(node).push(code=3, timeout_s=2)
+    NodeDirectory(node).push_in_vain(lambda status: status["failing_since"])
     document = node_document(node, 3)
     assert levels(document)["pusher"] == "warn"
     assert "1 change(s) wait, nothing goes out since 20" in details(document, "pusher")
@@ -248,7 +229,7 @@ def hub(place: Place, tmp_path: Path) -> Path:
     """A hub of its own with one agency, that nobody serves any more, to be spoilt."""
     made = HubDirectory.make(tmp_path / "spoilt")
     enrol(made, "33.75")
-    amend(made.directory, f"port = {free_port()}")
+    amend(made.directory, f"port = {own_port()}")
     return made.directory
 
 
@@ -342,7 +323,7 @@ def test_a_database_server_out_of_reach_alone_is_code_3(tmp_path: Path) -> None:
 
 
 def test_a_hub_that_serves_but_is_not_healthy_is_found(hub: Path) -> None:
-    port = free_port()
+    port = own_port()
     amend(hub, f"port = {port}")
     amend(hub, "projector = false")
     amend(hub, "projected_after_s = 0.001")
@@ -367,7 +348,7 @@ def test_a_certificate_that_ran_out_is_named_by_both_doctors(tmp_path: Path) -> 
         url = f"https://localhost:{port}"
         words = ("--hub", url, "--vkey", hub.vkey, "--agency", "33.75", "--token", hub.invite("33.75"))
         told("node", "enrol", node, *words, "--ca-file", certificate)
-        amend(node, f"port = {free_port()}")
+        amend(node, f"port = {own_port()}")
         assert levels(node_document(node, 0))["tls"] == "ok"
         amend(hub.directory, f"port = {port}")
         own = levels(told("hub", "doctor", hub.directory, env=hub.env))

@@ -8,14 +8,17 @@ import os
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from node.doctor.certificates import check_own, check_remote
 from node.doctor.findings import OUT_OF_REACH, Finding, Words, fail, ok, report, warn
 from node.doctor.machine import Room, check_backup, check_database, check_disk, check_permissions
+from node.doctor.serving import ANSWER_MAX_BYTES, check_serving
 from node.serving import server_tls
 from node.store.local_store import open_local_store
 from node.store.local_tables import LOCAL_REVISION
@@ -136,6 +139,36 @@ def test_a_certificate_that_is_missing_or_none_is_found(tmp_path: Path) -> None:
         finding = check_own(tmp_path / name, None, NOW_MS)
         assert finding.level == "fail"
         check_words(finding)
+
+
+@asynccontextmanager
+async def answering(*pieces: bytes) -> AsyncIterator[int]:
+    """A server that is not healthy, and says this to whoever asks, piece by piece."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=503)
+        await response.prepare(request)
+        with suppress(ConnectionError):  # who asked has heard enough
+            for piece in pieces:
+                await response.write(piece)
+                await asyncio.sleep(0.05)  # so that they are not read together
+        return response
+
+    app = web.Application()
+    app.router.add_get("/healthz", answer)
+    async with TestServer(app) as server:
+        assert server.port is not None
+        yield server.port
+
+
+async def test_what_a_server_says_in_pieces_is_understood_and_no_more_of_it_than_is_bounded() -> None:
+    async with answering(b'{"detail":"the pusher', b' has halted"}') as port:
+        found = await check_serving("127.0.0.1", port, is_tls=False)
+    assert (found.level, "the pusher has halted" in found.detail) == ("fail", True)
+    async with answering(b" " * ANSWER_MAX_BYTES, b'{"detail":"x"}') as port:
+        found = await check_serving("127.0.0.1", port, is_tls=False)
+    assert (found.level, "HTTP 503" in found.detail) == ("fail", True)
+    check_words(found)
 
 
 @asynccontextmanager

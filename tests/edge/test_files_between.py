@@ -269,12 +269,13 @@ async def test_a_node_that_lost_its_disk_fetches_its_files_over_a_bad_line(lab: 
         one.line.calls = 0
         one.line.lose_answer = lambda number: number == 2
         with pytest.raises(Unavailable):
-            await one.files.fetch_missing(held)
+            await one.files.of_complaint(held, file)
         assert one.files.store.size_of(file) is None
-        assert await one.files.fetch_missing(held) == 1
+        await one.files.of_complaint(held, file)
         assert one.line.calls == 3  # what had come was not fetched again
         assert one.files.store.check(file) == len(data)
-        assert await one.files.fetch_missing(held) == 0
+        await one.files.of_complaint(held, file)
+        assert one.line.calls == 3
 
 
 async def test_the_agency_that_a_complaint_is_offered_to_fetches_its_files_and_nobody_else(
@@ -356,7 +357,8 @@ async def test_files_move_along_with_a_complaint_and_are_forgotten_everywhere_wi
         await settle_down(nodes, lab)
         assert await FileSending(giver.store, stores[0], giver.link, clock, chance).send_due() == 1
 
-        assert await files[1].fetch_missing(await taker.held(complaint)) == 1
+        await files[1].of_complaint(await taker.held(complaint), stored.digest)
+        assert stores[1].check(stored.digest) == stored.bytes
         await taker.accept(complaint)
         await settle_down(nodes, lab)
         await files[1].of_complaint(await taker.held(complaint), stored.digest)

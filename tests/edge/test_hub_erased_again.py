@@ -6,7 +6,6 @@ The projector is off in these hubs: whatever is gone was not found by folding th
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,6 @@ from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import b64u_encode
 from tests.edge.hub_lab import Lab
 from tests.edge.refill_lab import AGENCIES, Disaster, audited, exported, roots_of
-from tests.edge.test_hub_refill_copies import make_empty
 from tests.edge.test_node_with_hub import LiveNode
 
 WORDS = b"Sampah menumpuk."  # what every complaint of these nodes says
@@ -36,11 +34,6 @@ class BreakingOff(DirectorySource):
         if self.left < 0:
             raise Unavailable("the copy went away")
         return await super().change_set(agency, seq)
-
-
-@pytest.fixture
-def disaster(tmp_path: Path) -> Disaster:
-    return Disaster(tmp_path)
 
 
 async def said_at_hub(lab: Lab) -> int:
@@ -103,7 +96,7 @@ async def test_a_copy_from_before_the_erasure_does_not_bring_the_words_back_when
     async with disaster.hub() as lab:
         roots = await roots_of(lab)
     disaster.lose_database()
-    await make_empty(disaster)
+    await disaster.make_empty()
     async with disaster.hub() as lab:
         await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
         async with disaster.nodes(lab, *AGENCIES[:2]) as nodes:
@@ -121,7 +114,7 @@ async def test_a_copy_from_before_the_erasure_that_breaks_off_has_brought_no_era
         await exported(lab, disaster.place / "bare")
     shutil.rmtree(disaster.place / "bare" / "sets")
     disaster.lose_database()
-    await make_empty(disaster)
+    await disaster.make_empty()
     async with disaster.hub() as lab:
         await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "bare"))
         assert await lab.hub.restoring.look(now=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
-from node.hub.erasing import carry_out
+import pytest
+
+from node.hub.erasing import carry_out, erase_again
+from node.hub.ports import HubStore
 from node.store.complaint_keys import complaint_key
+from node.store.hub_records import KeptErasure
 from node.store.projection_records import Erasure
-from sync_protocol.change_set import ChangeSet, hidden_leaves, parse_change_set, verify_lines
+from sync_protocol.change_set import ChangeSet, hidden_leaves, hide_contents, parse_change_set, verify_lines
 from sync_protocol.compression import compress_frames, decode_body
 from sync_protocol.line_blocks import split_block
 from sync_protocol.merkle import leaf_hash
@@ -114,6 +119,30 @@ async def test_an_erasure_reaches_no_line_of_another_complaint(tmp_path: Path) -
         assert split_block((await held(lab, index)).contents) == contents
 
 
+@pytest.mark.parametrize(("kept_back", "named"), [((2, 3), (1, 2, 3)), ((1, 2), (3,))])
+async def test_an_erasure_reaches_no_line_of_another_complaint_either_once_its_own_is_gone(
+    tmp_path: Path, kept_back: tuple[int, ...], named: tuple[int, ...]
+) -> None:
+    """Whoever owns one complaint of a set by now knows hashes of the other lines in it from excerpts."""
+    async with running_hub(tmp_path) as lab:
+        agency = await lab.enrol("33.75")
+        complaints = [agency.complaint() for _ in range(4)]
+        contents = [agency.content(f"Surat {number}.") for number in range(4)]
+        whole = agency.cut([agency.received(complaint) for complaint in complaints], contents)
+        shown = hide_contents(whole, [leaf_hash(contents[number]) for number in kept_back])
+        assert (await agency.send(b"".join(compress_frames(whole.head, shown)), 1)).status == 201
+        agency.took(whole)
+        index = lab.hub.log.size - 1
+        await agency.push_new([erasure(agency, complaints[0], contents[0])])
+        await agency.push_new([erasure(agency, complaints[0], *(contents[number] for number in named), rev=3)])
+        await projected(lab)
+
+        again = await agency.push(whole)
+
+        assert (again.json["hidden"], again.json["erased"]) == (1, 1)
+        assert split_block((await held(lab, index)).contents)[1:] == contents[1:]
+
+
 async def test_an_erasure_that_the_fold_refuses_erases_nothing(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as lab:
         agency, other = await lab.enrol("33.75"), await lab.enrol("35.71")
@@ -167,3 +196,49 @@ async def test_a_crash_between_erasing_and_committing_is_made_good(tmp_path: Pat
         stored = await lab.hub.store.set_at(index)
         assert stored is not None
         assert (stored.hidden, stored.erased) == (1, 1)
+
+
+class CountingStore:
+    """A hub's store that counts how often a set is written anew."""
+
+    def __init__(self, store: HubStore) -> None:
+        self._store = store
+        self.rewritten = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def replace_contents(self, *words: Any) -> bool:
+        self.rewritten += 1
+        return await self._store.replace_contents(*words)
+
+
+async def test_a_set_is_written_anew_once_whatever_is_to_go_from_it_and_each_erasure_reaches_its_own(
+    tmp_path: Path,
+) -> None:
+    async with running_hub(tmp_path, projector=False) as lab:
+        agency = await lab.enrol("33.75")
+        _, contents, _ = await two_complaints(agency)
+        third = agency.content("Air tidak mengalir.")
+        await agency.push_new(1, [third])
+        index, store = lab.hub.log.size - 2, CountingStore(lab.hub.store)
+        letters = [leaf_hash(content) for content in contents]
+        await lab.hub.lock.keep_erasures(
+            [
+                KeptErasure(index, (0,), frozenset(letters[1:])),  # not what was said with that change
+                KeptErasure(index, (0,), frozenset(letters[:1])),
+                KeptErasure(index + 1, (0,), frozenset([leaf_hash(third)])),
+            ]
+        )
+        assert await erase_again(cast("HubStore", store), lab.hub.lock) == 2
+        assert store.rewritten == 2
+        assert split_block((await held(lab, index)).contents)[1] == contents[1]
+        await lab.hub.lock.keep_erasures(
+            [KeptErasure(index, (position,), frozenset([letter])) for position, letter in enumerate(letters)] * 2
+        )
+        assert await erase_again(cast("HubStore", store), lab.hub.lock) == 1
+        assert store.rewritten == 3
+        assert hidden_leaves(await held(lab, index)) == 2
+        stored = await lab.hub.store.set_at(index)
+        assert stored is not None
+        assert (stored.hidden, stored.erased) == (2, 2)

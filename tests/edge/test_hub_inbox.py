@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from node.hub import http_inbox
 from node.store.projection_records import InboxRow
@@ -135,16 +136,22 @@ async def test_a_hub_that_ends_answers_at_once_who_is_kept_at_the_line(
     assert (await asyncio.wait_for(waiting, 5)).items == []
 
 
-async def test_who_hangs_up_while_waiting_leaves_nothing_behind(
+async def test_who_hangs_up_while_waiting_leaves_nothing_behind_and_is_no_failure_of_the_hub(
     lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_inbox, "SILENT_S", 0.02)
-    waiting = asyncio.create_task(nodes[0].link.inbox("", 300))
-    await kept(lab, CITY)
-    waiting.cancel()
-    async with asyncio.timeout(10):
-        while lab.hub.inbox._waiting:  # noqa: ASYNC110 - the hub's own handler finds out
-            await asyncio.sleep(0.02)
+    path = nodes[0].link._path("inbox?wait=300")
+    with capture_logs() as logs:
+        waiting = asyncio.create_task(nodes[0].link._get(path, signed=True, max_bytes=INBOX_MAX_BYTES))
+        await kept(lab, CITY)
+        await asyncio.sleep(0.2)  # so that the answer has begun
+        waiting.cancel()
+        async with asyncio.timeout(10):
+            while lab.hub.inbox._waiting:  # noqa: ASYNC110 - the hub's own handler finds out
+                await asyncio.sleep(0.02)
+    assert [line for line in logs if line["log_level"] in ("error", "critical")] == []
+    answered = [line for line in (await lab.call("GET", "/metrics")).body.decode().splitlines() if "inbox" in line]
+    assert [line for line in answered if 'status="500"' in line] == []
 
 
 async def test_a_fifth_who_waits_for_one_agency_sends_the_first_home(lab: Lab, nodes: list[Peer]) -> None:

@@ -23,11 +23,6 @@ from tests.edge.refill_lab import AGENCIES, AWAY_MS, Disaster, audited, checkpoi
 ROUNDS_MAX: Final = 12  # in an hour: some within the first minutes, then one every eight to fifteen
 
 
-@pytest.fixture
-def disaster(tmp_path: Path) -> Disaster:
-    return Disaster(tmp_path)
-
-
 async def half_lost(disaster: Disaster) -> tuple[dict[int, bytes], str]:
     """A hub with a backup of half its log: the roots and the state that it had in the end."""
     async with disaster.hub() as lab:
@@ -99,9 +94,7 @@ async def test_two_nodes_that_hand_over_at_the_same_moment_are_both_heard(disast
     async with disaster.hub() as lab, disaster.nodes(lab, *AGENCIES) as nodes:
         disaster.clock.at_ms += AWAY_MS
         await asyncio.gather(*(take_steps(node) for node in nodes))
-        await disaster.whole(lab)
-        assert await roots_of(lab) == roots
-        assert await state_of(lab) == state
+        await disaster.check_whole_again(lab, roots, state)
 
 
 async def test_a_hub_whose_lock_was_restored_too_is_refilled_as_well(disaster: Disaster) -> None:
@@ -113,9 +106,7 @@ async def test_a_hub_whose_lock_was_restored_too_is_refilled_as_well(disaster: D
         assert not lab.hub.log.is_signing
         assert lab.hub.log.size < len(roots)
         await disaster.knock(*nodes)
-        await disaster.whole(lab)
-        assert await roots_of(lab) == roots
-        assert await state_of(lab) == state
+        await disaster.check_whole_again(lab, roots, state)
         assert await lab.hub.lock.proof() is None
         assert await lab.hub.lock.read() == lab.hub.log.published.note
 
@@ -262,9 +253,7 @@ async def test_fifty_nodes_bring_back_the_half_that_was_lost_without_one_set_mis
     async with disaster.hub() as lab, disaster.nodes(lab, *agencies) as nodes:
         disaster.clock.at_ms += AWAY_MS
         await asyncio.gather(*(take_steps(node) for node in nodes))
-        await disaster.whole(lab)
-        assert await roots_of(lab) == roots
-        assert await state_of(lab) == state
+        await disaster.check_whole_again(lab, roots, state)
         for agency in agencies:
             again = await lab.hub.store.sets_of(agency, 1, 99)
             assert [(one.index, one.digest, one.hidden) for one in again] == [

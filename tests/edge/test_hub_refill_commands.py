@@ -65,7 +65,7 @@ def test_a_serving_hub_without_its_database_is_refilled_by_a_node_that_only_push
         hub.restart()
 
         def is_whole() -> bool:
-            node.begin_push().wait()  # drained or not: a hub that is recovering takes nothing new in
+            node.begin_push(timeout_s=2).wait()  # drained or not: a hub that is recovering takes nothing new in
             return bool(hub.status()["log"]["size"] >= before["log"]["size"])
 
         wait_for("the whole log", is_whole)

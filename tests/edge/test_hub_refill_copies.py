@@ -13,17 +13,8 @@ from aiohttp import web
 
 from node.audit.source import DirectorySource
 from node.audit.url_source import UrlSource
-from node.hub.hub import Hub
-from node.system import SystemRandomness
-from node.wiring.hub_parts import hub_ports
 from sync_protocol.errors import Refused, Unavailable
-from tests.edge.hub_lab import options_for
 from tests.edge.refill_lab import AGENCIES, AWAY_MS, Disaster, audited, exported, roots_of, state_of
-
-
-@pytest.fixture
-def disaster(tmp_path: Path) -> Disaster:
-    return Disaster(tmp_path)
 
 
 @asynccontextmanager
@@ -50,13 +41,6 @@ async def lived(disaster: Disaster, *, with_content: bool = True) -> tuple[dict[
         await disaster.live_a_day(2, *AGENCIES, lab=lab)
         await exported(lab, disaster.place / "copy", with_content=with_content)
         return await roots_of(lab), await state_of(lab)
-
-
-async def make_empty(disaster: Disaster) -> None:
-    """As `simpul hub recover` begins where the database is gone."""
-    options = options_for(disaster.place, **disaster.options)
-    ports = await hub_ports(options, clock=disaster.clock, randomness=SystemRandomness(), create=True)
-    await (await Hub.open(options, ports)).close()
 
 
 async def test_an_export_brings_back_the_log_and_its_lines(disaster: Disaster) -> None:
@@ -99,9 +83,7 @@ async def test_words_that_an_export_hides_are_shown_again_by_their_owner(disaste
         await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
         async with disaster.nodes(lab, *AGENCIES) as nodes:
             await disaster.knock(*nodes)
-            await disaster.whole(lab)
-            assert await roots_of(lab) == roots
-            assert await state_of(lab) == state
+            await disaster.check_whole_again(lab, roots, state)
         for agency in AGENCIES:
             assert {one.hidden for one in await lab.hub.store.sets_of(agency, 1, 99)} == {0}
 
@@ -126,7 +108,7 @@ async def test_words_that_an_export_hides_are_asked_for_after_the_log_is_whole_t
 async def test_a_database_that_is_lost_altogether_comes_back_from_nodes_lock_and_keys(disaster: Disaster) -> None:
     roots, state = await lived(disaster)
     disaster.lose_database()
-    await make_empty(disaster)
+    await disaster.make_empty()
     async with disaster.hub() as lab:
         assert (lab.hub.log.size, (await lab.hub.status())["log"]["size"]) == (0, 0)
         for path in ("/v1/hub", "/checkpoint", "/v1/agencies", "/v1/consistency?from=0&to=1", "/tile/0/000.p/1"):
@@ -135,9 +117,7 @@ async def test_a_database_that_is_lost_altogether_comes_back_from_nodes_lock_and
             for node in nodes:
                 await node.received()
             await disaster.knock(*nodes)
-            await disaster.whole(lab)
-            assert await roots_of(lab) == roots
-            assert await state_of(lab) == state
+            await disaster.check_whole_again(lab, roots, state)
             disaster.clock.at_ms += AWAY_MS
             for node in nodes:
                 await node.drain()
@@ -152,7 +132,7 @@ async def test_a_lost_database_without_the_statements_beside_the_lock_names_what
     roots, _ = await lived(disaster)
     disaster.lose_database()
     (disaster.root / "lock" / "statements.jsonl").unlink()
-    await make_empty(disaster)
+    await disaster.make_empty()
     async with disaster.hub() as lab:
         async with disaster.nodes(lab, *AGENCIES) as nodes:
             await disaster.knock(*nodes)
@@ -174,7 +154,7 @@ async def test_a_damaged_statement_beside_the_lock_is_found_out_and_a_copy_mends
     lines = file.read_bytes().splitlines(keepends=True)
     assert lines[2].startswith(b'{"index":2,')
     file.write_bytes(b"".join([*lines[:2], lines[1].replace(b'"index":1,', b'"index":2,'), *lines[3:]]))
-    await make_empty(disaster)
+    await disaster.make_empty()
     async with disaster.hub() as lab:
         async with disaster.nodes(lab, *AGENCIES) as nodes:
             await disaster.knock(*nodes)

@@ -10,10 +10,6 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from node.hub.hub import Hub
-from node.system import SystemRandomness
-from node.wiring.hub_parts import hub_ports
-from tests.edge.hub_lab import options_for
 from tests.edge.refill_lab import AGENCIES, AWAY_MS, Disaster, audited, roots_of, state_of
 from tests.postgres import driver_dsn, fresh_database
 
@@ -43,18 +39,14 @@ async def test_a_lost_database_comes_back_from_the_lock_s_database_and_the_nodes
         await disaster.live_a_day(3, *AGENCIES, lab=lab)
         roots, state = await roots_of(lab), await state_of(lab)
     await drop_log(log_url)
-    options = options_for(tmp_path, **disaster.options)
-    ports = await hub_ports(options, clock=disaster.clock, randomness=SystemRandomness(), create=True)
-    await (await Hub.open(options, ports)).close()
+    await disaster.make_empty()
     async with disaster.hub() as lab, disaster.nodes(lab, *AGENCIES) as nodes:
         assert lab.hub.log.size == 0
         lab.hub.restoring.commit_leaves = 3
         for node in nodes:
             await node.received()
         await disaster.knock(*nodes)
-        await disaster.whole(lab)
-        assert await roots_of(lab) == roots
-        assert await state_of(lab) == state
+        await disaster.check_whole_again(lab, roots, state)
         disaster.clock.at_ms += AWAY_MS
         for node in nodes:
             await node.drain()
@@ -70,9 +62,7 @@ async def test_two_processes_find_the_log_whole_again_whichever_of_them_took_it_
         await disaster.live_a_day(2, *AGENCIES[:2], lab=lab)
         roots = await roots_of(lab)
     await drop_log(log_url)
-    options = options_for(tmp_path, **disaster.options)
-    ports = await hub_ports(options, clock=disaster.clock, randomness=SystemRandomness(), create=True)
-    await (await Hub.open(options, ports)).close()
+    await disaster.make_empty()
     async with disaster.hub() as one, disaster.hub() as two:
         async with disaster.nodes(one, AGENCIES[0]) as nodes:
             await disaster.knock(*nodes)

@@ -207,7 +207,7 @@ async def test_words_that_grow_when_they_are_written_down_are_left_out_before_th
     assert (await regency.state(complaint)).offer_to == REGENCY
 
 
-async def test_a_set_that_concerns_one_agency_a_hundred_times_is_opened_once(
+async def test_a_set_that_concerns_one_agency_a_hundred_times_is_read_and_opened_once(
     lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     city, regency, _ = nodes
@@ -217,14 +217,21 @@ async def test_a_set_that_concerns_one_agency_a_hundred_times_is_opened_once(
     await city.push()
     await lab.hub.projector.catch_up()
     opened: list[OpenSet] = []
+    read: list[int] = []
+    parts_of = lab.hub.store.set_parts
 
     def counting(change_set: Any) -> OpenSet:
         opened.append(OpenSet(change_set))
         return opened[-1]
 
+    async def reading(index: int) -> tuple[bytes, bytes] | None:
+        read.append(index)
+        return await parts_of(index)
+
     monkeypatch.setattr(hub_evidence, "OpenSet", counting)
+    monkeypatch.setattr(lab.hub.store, "set_parts", reading)
     assert await regency.inbox.drain() == 20
-    assert len(opened) == 1
+    assert (len(opened), len(read)) == (1, 1)
 
 
 async def test_a_set_that_does_much_to_one_complaint_is_told_once_not_once_for_each_change(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +17,7 @@ from node.deadlines.slot import NOTHING_DUE
 from node.deadlines.tables import Deadlines, deadlines_of_tables, read_deadlines
 from node.directory import load_directory
 from node.local.measuring import clocks_of, measure
+from node.local.ports import LocalStore
 from node.local.recording import Command, Minting, Outcome
 from node.local.service import LocalService
 from node.local.sweeper import PAGE, sweep, sweep_forever
@@ -205,34 +207,35 @@ async def test_a_sweep_that_is_cut_off_anywhere_goes_on_where_it_was(api: Api) -
     assert await sweep(api.store, api.service, api.clock) == len(complaints) - PAGE
 
 
+@asynccontextmanager
+async def sweeping(api: Api, *, closes: bool) -> AsyncIterator[None]:
+    """The sweeper at work; when the block begins it has looked once, to the end, and begun to look again."""
+    stop, looks = asyncio.Event(), api.faults.calls["measure_by"]
+    store = cast("LocalStore", api.faults)
+    sweeper = asyncio.create_task(
+        sweep_forever(store, api.service, api.clock, tables(), stop, closes=closes, look_every_s=0.01)
+    )
+    try:
+        async with asyncio.timeout(20):
+            while api.faults.calls["measure_by"] < looks + 2:  # noqa: ASYNC110 - another task's work
+                await asyncio.sleep(0.01)
+        yield
+    finally:
+        stop.set()
+        await sweeper
+
+
 async def test_the_sweeper_survives_a_store_that_fails_and_may_be_switched_off(api: Api) -> None:
     complaint = await answered(api)
     put(api.clock, "2026-03-20T00:00:00.000Z")
-    stop = asyncio.Event()
-
-    async def swept(*, closes: bool) -> str:
-        looking = asyncio.create_task(
-            sweep_forever(api.faults, api.service, api.clock, tables(), stop, closes=closes, look_every_s=0.01)
-        )
-        await asyncio.sleep(0.2)
-        stop.set()
-        await looking
-        stop.clear()
-        return str((await shown(api, complaint))["state"])
-
-    assert await swept(closes=False) == "answered"
+    async with sweeping(api, closes=False):
+        assert (await shown(api, complaint))["state"] == "answered"
     api.faults.error = OSError("disk full")
-    looking = asyncio.create_task(
-        sweep_forever(api.faults, api.service, api.clock, tables(), stop, closes=True, look_every_s=0.01)
-    )
-    await asyncio.sleep(0.1)
-    assert not looking.done()
-    api.faults.error = None
-    async with asyncio.timeout(10):
-        while (await shown(api, complaint))["state"] != "closed":  # noqa: ASYNC110 - another task's work
-            await asyncio.sleep(0.01)
-    stop.set()
-    await looking
+    async with sweeping(api, closes=True):
+        api.faults.error = None
+        async with asyncio.timeout(10):
+            while (await shown(api, complaint))["state"] != "closed":  # noqa: ASYNC110 - another task's work
+                await asyncio.sleep(0.01)
 
 
 async def test_what_nobody_measured_is_measured_from_its_lines_as_it_was_when_it_was_recorded(api: Api) -> None:

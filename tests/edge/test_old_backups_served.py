@@ -16,9 +16,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.edge.archives import complaints
 from tests.edge.import_support import sp4n_row, write_csv
 from tests.edge.meddler import Meddler, meddling
+from tests.edge.place import complaints
 from tests.edge.program import simpul, told, wait_for
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end, serving_hub
 from tests.fakes.node_lab import copy_of

@@ -98,16 +98,22 @@ async def test_withdrawing_what_was_accepted_first_is_refused_and_told(lab: Lab,
     assert await city.types(complaint) == ["received", "offered", "accepted", "(withdrawn)", "(amended)"]
 
 
-async def test_bounced_too_often_it_comes_to_the_desk_which_directs_it(lab: Lab, nodes: list[Peer]) -> None:
+async def bounced(nodes: list[Peer], lab: Lab) -> str:
+    """A complaint of the first node that was declined so often that the desk, the last one, may recall it."""
     city, regency, province, desk = nodes
     await desk.inbox.drain()  # the rules
     complaint = await city.receive()
-    for turn in range(3):
-        to = nodes[1 + turn % 2]
+    for to in (regency, province, regency):
         await city.offer(complaint, to.agency)
         await settle_down(nodes, lab)
         await to.decline(complaint)
         await settle_down(nodes, lab)
+    return complaint
+
+
+async def test_bounced_too_often_it_comes_to_the_desk_which_directs_it(lab: Lab, nodes: list[Peer]) -> None:
+    city, regency, province, desk = nodes
+    complaint = await bounced(nodes, lab)
     assert (await desk.state(complaint)).bounces == 3
     await desk.change("recalled", complaint, reason="bounced")
     await settle_down(nodes, lab)
@@ -117,6 +123,31 @@ async def test_bounced_too_often_it_comes_to_the_desk_which_directs_it(lab: Lab,
         state = await node.state(complaint)
         assert (state.owner, state.bounces) == (REGENCY, 0), node.agency
     assert await province.state(complaint)
+
+
+@pytest.mark.parametrize("is_desk_first", [True, False])
+async def test_of_a_recall_and_an_acceptance_at_once_the_first_in_the_log_holds_and_the_other_is_told(
+    lab: Lab, nodes: list[Peer], *, is_desk_first: bool
+) -> None:
+    city, regency, province, desk = nodes
+    complaint = await bounced(nodes, lab)
+    await city.offer(complaint, REGENCY)
+    await settle_down(nodes, lab)
+    await desk.inbox.fetch(ComplaintId.parse(complaint))
+    await desk.change("recalled", complaint, reason="bounced")
+    await desk.change("directed", complaint, to=str(PROVINCE), reason="jurisdiction")
+    await regency.accept(complaint)
+    winner, loser = (desk, regency) if is_desk_first else (regency, desk)
+    await winner.push()
+    await loser.push()
+    await settle_down(nodes, lab)
+    owner = PROVINCE if is_desk_first else REGENCY
+    assert await owner_at_hub(lab, complaint) == owner
+    for node in (city, winner, province if is_desk_first else regency):
+        assert (await node.state(complaint)).owner == owner, node.agency
+    refused = [one.verdict for one in await loser.store.refusals(9)]
+    assert sorted(refused) == (["no_offer"] if is_desk_first else ["not_owner", "wrong_rev"])
+    assert await winner.store.refusals(9) == []
 
 
 async def test_erased_words_go_from_every_holder(lab: Lab, nodes: list[Peer]) -> None:
@@ -139,9 +170,12 @@ async def test_whatever_races_one_agency_owns_a_complaint_at_every_place_and_all
     lab: Lab, tmp_path: Path
 ) -> None:
     async with peers(lab, tmp_path, agencies(5)) as made:
-        outcome = await run_races(lab, made, 60, seed=3)
+        desk, *others = made
+        declined = [await bounced([*others[:3], desk], lab)]
+        outcome = await run_races(lab, made, 80, seed=2, at_once=20, declined=declined)
     assert outcome.is_clean, outcome
-    assert outcome.moves > 5
+    assert outcome.moves["accepted"] > 5
+    assert outcome.moves["recalled"] + outcome.refused["wrong_rev"] > 0, "the desk had no part in it"
     assert outcome.refused["no_offer"] > 2
 
 

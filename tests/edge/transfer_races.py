@@ -1,8 +1,11 @@
-"""`python -m tests.edge.transfer_races --races 5000 --nodes 20`: offers accepted, declined and withdrawn at once.
+"""`make races`: offers accepted, declined, withdrawn and recalled at once (architecture G1).
 
-Real nodes and a real hub in one process. In each race a complaint is offered, and then the owner and the agency that it
-is offered to act without knowing of each other; who is first in the log wins. Afterwards the whole log is folded by the
-auditor's fold: one owner at every position, nobody's complaint without one, and at every node the truth.
+    make races RACES=5000 NODES=20      # or: python -m tests.edge.transfer_races --races 500 --seed 7 --json
+
+Real nodes and a real hub in one process. In each race a complaint is offered, and then the owner, the agency that it is
+offered to and, where it was declined often enough, the desk act without knowing of each other; who is first in the log
+wins. Afterwards the whole log is folded by the auditor's fold: one owner at every position, who is what the applied
+changes make of it, and at every node the truth. Progress is on stderr; stdout has a table, or with --json one document.
 """
 
 from __future__ import annotations
@@ -15,182 +18,152 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from node.hub.folding import open_batch
+from rich.console import Console
+from rich.table import Table
+
 from node.logs import configure_logs
-from node.store.complaint_keys import complaint_key
-from node.store.hub_records import LogLeaf
-from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
-from sync_protocol.ledger import Ledger
-from sync_protocol.roster import Roster
 from sync_protocol.values import AgencyId, ComplaintId
-from tests.edge.hub_lab import Lab, running_hub
+from tests.edge.hub_lab import RULES, Lab, running_hub
 from tests.edge.inbox_lab import DESK, Peer, peers, settle_down
+from tests.edge.race_check import EXPECTED, Outcome, compare, fold_all, seen
 
-AT_ONCE = 100  # races of one round
-LEAVES_BYTES = 1 << 20
-
-
-@dataclass
-class Outcome:
-    """What the log shows. `moves` are changes of owner; all lists must be empty."""
-
-    races: int
-    seconds: float = 0.0
-    complaints: int = 0
-    changes: int = 0
-    moves: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    wrong_owners: list[str] = field(default_factory=list)
-    wrong_views: list[str] = field(default_factory=list)
-
-    @property
-    def is_clean(self) -> bool:
-        return not (self.wrong_owners or self.wrong_views)
+AT_ONCE: Final = 100  # races of one round
+Acting = Callable[[Peer, str], Awaitable[None]]
 
 
-async def run_races(lab: Lab, nodes: Sequence[Peer], races: int, seed: int) -> Outcome:
-    """All of them, and what became of it."""
-    draw = random.Random(seed)
-    outcome = Outcome(races)
-    begun_s = time.monotonic()
-    complaints: list[str] = []
-    for start in range(0, races, AT_ONCE):
-        count = min(AT_ONCE, races - start)
-        await _round(lab, nodes, complaints, count, draw)
-        print(f"{start + count} of {races} races …", file=sys.stderr)
+async def run_races(
+    lab: Lab, nodes: Sequence[Peer], races: int, seed: int, *, at_once: int = AT_ONCE, declined: Sequence[str] = ()
+) -> Outcome:
+    """All of them, and what became of it. `declined` are complaints that nobody wanted before."""
+    outcome, begun_s = Outcome(races), time.monotonic()
+    running = _Races(lab, nodes, random.Random(seed), [*declined], [*declined])
+    for start in range(0, races, at_once):
+        count = min(at_once, races - start)
+        await running.round(count)
+        print(f"{start + count} of {races} races …", file=sys.stderr, flush=True)
     await settle_down(nodes, lab)
-    states = await _fold_all(lab, outcome)
-    await _compare(nodes, states, outcome)
-    outcome.complaints, outcome.seconds = len(states), time.monotonic() - begun_s
+    states = await fold_all(lab, outcome)
+    await compare(nodes, states, outcome)
+    outcome.complaints, outcome.seconds = len(states), round(time.monotonic() - begun_s, 1)
     return outcome
 
 
-async def _round(lab: Lab, nodes: Sequence[Peer], complaints: list[str], count: int, draw: random.Random) -> None:
-    racing = await _offer_some(nodes, complaints, count, draw)
-    for node in nodes:
-        await node.push()
-    await lab.hub.projector.catch_up()
-    for node in nodes:
-        await node.inbox.drain()
-    for complaint, owner, target in racing:
-        for peer, acts in draw.sample(((owner, _owner_acts), (target, _target_acts)), 2):
-            if await _is_offered(peer, complaint):
+@dataclass
+class _Races:
+    lab: Lab
+    nodes: Sequence[Peer]
+    draw: random.Random
+    complaints: list[str] = field(default_factory=list)
+    declined: list[str] = field(default_factory=list)  # at least once since they were new, or directed
+
+    async def round(self, count: int) -> None:
+        racing = await self._offer_some(count)
+        for node in self.nodes:
+            await node.push()
+        await self.lab.hub.projector.catch_up()
+        for node in self.nodes:
+            await node.inbox.drain()
+        for complaint, owner, target in racing:
+            acting: list[tuple[Peer, Acting]] = [(owner, self._owner_acts), (target, self._target_acts)]
+            if await _is_bounced(self.nodes[0], complaint):
+                acting.append((self.nodes[0], self._desk_acts))
+            for peer, acts in self.draw.sample(acting, len(acting)):
                 with suppress(Refused):
-                    await acts(peer, complaint, draw)
-    order = list(nodes)
-    draw.shuffle(order)
-    await asyncio.gather(*(node.push() for node in order))
-    await lab.hub.projector.catch_up()
-    for node in draw.sample(order, len(order) * 2 // 3):  # some hear of it only later
-        await node.inbox.drain()
+                    await acts(peer, complaint)
+        order = list(self.nodes)
+        self.draw.shuffle(order)
+        await asyncio.gather(*(node.push() for node in order))
+        await self.lab.hub.projector.catch_up()
+        for node in self.draw.sample(order, len(order) * 2 // 3):  # some hear of it only later
+            await node.inbox.drain()
 
+    async def _offer_some(self, count: int) -> list[tuple[str, Peer, Peer]]:
+        """Complaints with who offers them to whom: new ones, and such that have moved about already."""
+        racing = []
+        used: set[str] = set()
+        for _ in range(count):
+            owner, target = self.draw.sample(list(self.nodes), 2)
+            complaint = await self._one_of(owner, count // 3)
+            if complaint in used:
+                continue
+            used.add(complaint)
+            holder = await _holder(self.nodes, complaint)
+            if holder is not None and holder is not target:
+                with suppress(Refused):
+                    await holder.offer(complaint, target.agency)
+                    racing.append((complaint, holder, target))
+        return racing
 
-async def _offer_some(
-    nodes: Sequence[Peer], complaints: list[str], count: int, draw: random.Random
-) -> list[tuple[str, Peer, Peer]]:
-    """Complaints with who offers them to whom: new ones, and such that have moved about already."""
-    racing = []
-    used: set[str] = set()
-    for _ in range(count):
-        owner, target = draw.sample(list(nodes), 2)
-        complaint = draw.choice(complaints) if complaints and draw.random() < 0.7 else await owner.receive()
-        if complaint in used:
-            continue
-        used.add(complaint)
-        if complaint not in complaints:
-            complaints.append(complaint)
-        holder = await _holder(nodes, complaint)
-        if holder is not None and holder is not target:
-            with suppress(Refused):
-                await holder.offer(complaint, target.agency)
-                racing.append((complaint, holder, target))
-    return racing
+    async def _one_of(self, owner: Peer, few: int) -> str:
+        """A new one of that agency's, or one that was there: of those, a few that nobody wants again and again."""
+        choice = self.draw.random()
+        if self.declined and choice < 0.4:
+            return self.draw.choice(self.declined[: max(few, 1)])
+        if self.complaints and choice < 0.8:
+            return self.draw.choice(self.complaints)
+        self.complaints.append(await owner.receive())
+        return self.complaints[-1]
+
+    async def _owner_acts(self, owner: Peer, complaint: str) -> None:
+        if await _is_offered(owner, complaint) and self.draw.random() < 0.6:
+            await owner.withdraw(complaint)
+            if self.draw.random() < 0.5:
+                await owner.change("amended", complaint, category=f"c{self.draw.randrange(9)}")
+
+    async def _target_acts(self, target: Peer, complaint: str) -> None:
+        if not await _is_offered(target, complaint):
+            return
+        choice = self.draw.random()
+        if choice < (0.05 if complaint in self.declined else 0.65):
+            await target.accept(complaint)
+            if self.draw.random() < 0.5:
+                await target.change("verified", complaint, **{"class": "complaint_ordinary"})
+        elif choice < 0.95:
+            await target.decline(complaint)
+            if complaint not in self.declined:
+                self.declined.append(complaint)
+
+    async def _desk_acts(self, desk: Peer, complaint: str) -> None:
+        """By what the log has now, as `recalled` counts on it: whatever another does meanwhile makes it refused."""
+        await desk.inbox.fetch(ComplaintId.parse(complaint))
+        await desk.change("recalled", complaint, reason="bounced")
+        if self.draw.random() < 0.8:
+            to = self.draw.choice(self.nodes[1:])
+            await desk.change("directed", complaint, to=str(to.agency), reason="jurisdiction")
+            if complaint in self.declined:
+                self.declined.remove(complaint)
 
 
 async def _holder(nodes: Sequence[Peer], complaint: str) -> Peer | None:
     """A node that takes itself for the owner."""
-    key = complaint_key(ComplaintId.parse(complaint))
     for node in nodes:
-        held = await node.store.complaint(key)
-        if held is not None and held.state.owner == node.agency:
+        held = await seen(node, complaint)
+        if held is not None and held.owner == node.agency:
             return node
     return None
 
 
 async def _is_offered(peer: Peer, complaint: str) -> bool:
     """To its knowledge. An offer of one who took itself for the owner and was not is refused by the log."""
-    held = await peer.store.complaint(complaint_key(ComplaintId.parse(complaint)))
-    return held is not None and held.state.offer is not None
+    held = await seen(peer, complaint)
+    return held is not None and held.offer is not None
 
 
-async def _owner_acts(owner: Peer, complaint: str, draw: random.Random) -> None:
-    if draw.random() < 0.6:
-        await owner.withdraw(complaint)
-        if draw.random() < 0.5:
-            await owner.change("amended", complaint, category=f"c{draw.randrange(9)}")
-
-
-async def _target_acts(target: Peer, complaint: str, draw: random.Random) -> None:
-    if draw.random() < 0.65:
-        await target.accept(complaint)
-        if draw.random() < 0.5:
-            await target.change("verified", complaint, **{"class": "complaint_ordinary"})
-    elif draw.random() < 0.7:
-        await target.decline(complaint)
-
-
-async def _fold_all(lab: Lab, outcome: Outcome) -> dict[str, ComplaintState]:
-    """The log once more, by the auditor's fold; an owner may only ever change by a change that hands over."""
-    states: dict[str, ComplaintState] = {}
-    ledger = Ledger(Roster(), states)
-    owners: dict[str, str] = {}
-    while leaves := await _leaves(lab, ledger.size):
-        for leaf in open_batch(leaves).leaves:
-            folded = ledger.apply(leaf.index, leaf.jws, change_leaves=leaf.leaves, changes=leaf.changes)
-            for verdict, change in zip(folded.verdicts, folded.changes, strict=True):
-                outcome.changes += 1
-                if verdict or change is None:
-                    outcome.refused[verdict.label] += 1
-                elif change.type == "accepted":
-                    outcome.moves += 1
-                    owners[change.complaint] = str(folded.agency)
-                elif change.type == "received":
-                    owners[change.complaint] = str(folded.agency)
-            for name in folded.touched:
-                if states[name].owner != owners[name]:
-                    outcome.wrong_owners.append(f"{name} at {leaf.index}: {states[name].owner}, {owners[name]}")
-    return states
-
-
-async def _leaves(lab: Lab, start: int) -> Sequence[LogLeaf]:
-    return await lab.hub.store.leaves(start, lab.hub.log.size, LEAVES_BYTES) if start < lab.hub.log.size else []
-
-
-async def _compare(nodes: Sequence[Peer], states: dict[str, ComplaintState], outcome: Outcome) -> None:
-    """Owner and minter see what the log has; the owner has the whole history."""
-    for name, state in states.items():
-        seen_by = {str(node.agency): node for node in nodes}
-        for agency in {state.owner, state.minted_by}:
-            held = await seen_by[agency].store.complaint(complaint_key(ComplaintId.parse(name)))
-            if held is None or _facts(held.state) != _facts(state):
-                outcome.wrong_views.append(f"{agency} sees another {name}")
-        applied = [one for one in await seen_by[state.owner].history(name) if one.verdict is None]
-        if len(applied) != state.applied:
-            outcome.wrong_views.append(f"{state.owner} has {len(applied)} of {state.applied} changes of {name}")
-
-
-def _facts(state: ComplaintState) -> tuple[object, ...]:
-    offer = (state.offer, state.offer_to)
-    return state.owner, state.state, state.rev, state.bounces, state.class_, state.category, offer
+async def _is_bounced(desk: Peer, complaint: str) -> bool:
+    """Whether the desk knows that it may recall it."""
+    held = await seen(desk, complaint)
+    return held is not None and held.bounces >= RULES.bounce_limit
 
 
 def agencies(count: int) -> list[AgencyId]:
+    """The desk first."""
     return [DESK, *(AgencyId(f"99.{number:02d}") for number in range(count - 1))]
 
 
@@ -199,17 +172,40 @@ async def _main(races: int, nodes: int, seed: int, place: Path) -> Outcome:
         return await run_races(lab, made, races, seed)
 
 
+def table_of(outcome: Outcome) -> Table:
+    """One line a figure."""
+    table = Table(
+        min_width=60, caption="clean: one owner at every place of the log, and every node sees what the log has"
+    )
+    table.add_column("figure")
+    table.add_column("found", justify="right")
+    for name, value in outcome.document().items():
+        if isinstance(value, Counter):
+            for label, count in sorted(value.items()):
+                table.add_row(f"{name}: {label}", str(count))
+        else:
+            table.add_row(name.replace("_", " "), str(len(value) if isinstance(value, list) else value))
+    return table
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make races", description=__doc__)
     parser.add_argument("--races", type=int, default=5_000)
     parser.add_argument("--nodes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    words = parser.parse_args()
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    asked = parser.parse_args()
     configure_logs("error")
-    with tempfile.TemporaryDirectory() as place:
-        outcome = asyncio.run(_main(words.races, words.nodes, words.seed, Path(place)))
-    print(json.dumps(vars(outcome) | {"clean": outcome.is_clean}))
-    sys.exit(0 if outcome.is_clean else 1)
+    with tempfile.TemporaryDirectory(prefix="simpul-races-") as place:
+        outcome = asyncio.run(_main(asked.races, asked.nodes, asked.seed, Path(place)))
+    for wrong in (*outcome.wrong_owners, *outcome.wrong_views, *sorted(outcome.refused.keys() - EXPECTED)):
+        print(f"WRONG: {wrong}", file=sys.stderr)
+    if asked.json:
+        print(json.dumps(outcome.document(), indent=2))
+    else:
+        Console(width=None if sys.stdout.isatty() else 160).print(table_of(outcome))
+    sys.exit(not outcome.is_clean)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.edge.ports import own_port
 from tests.edge.program import Running, Server, spawn, start, told
 
 ORIGIN: Final = "hub.example/log"
@@ -44,8 +45,9 @@ class HubDirectory:
         assert self.server is not None
         return self.server.url
 
-    def serve(self, port: int = 0, *, processes: int = 1) -> Server:
-        words = ("--port", str(port), "--processes", str(processes))
+    def serve(self, port: int | None = None, *, processes: int = 1) -> Server:
+        """At a port of its own, unless one is given."""
+        words = ("--port", str(port or own_port()), "--processes", str(processes))
         self.server = start("hub", "serve", self.directory, *words, env=self.env)
         return self.server
 
@@ -110,6 +112,18 @@ class NodeDirectory:
 
     def push(self, *, code: int = 0, timeout_s: int = 60, env: Mapping[str, str] | None = None) -> Any:
         return self.begin_push(timeout_s=timeout_s, env=env).wait().expect(code).document
+
+    def push_in_vain(self, is_told: Callable[[Any], object], *, env: Mapping[str, str] | None = None) -> Any:
+        """The document of a push that its time limit ends: 1 s, and more where that is too short for what `is_told`.
+
+        A machine may be so busy that within a second nothing was tried yet.
+        """
+        document = None
+        for timeout_s in (1, 4, 16):
+            document = self.push(code=3, timeout_s=timeout_s, env=env)
+            if is_told(document):
+                break
+        return document
 
     def status(self) -> Any:
         return told("node", "status", self.directory)

@@ -10,7 +10,7 @@ from node.audit.command import report
 from sync_protocol.audit import LogAudit
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EVIDENCE_MAX_BYTES, open_evidence
-from sync_protocol.excerpt import make_excerpt, parse_excerpt
+from sync_protocol.excerpt import OpenSet, parse_excerpt
 from sync_protocol.jws import Jws, parse_jws
 from sync_protocol.limits import (
     FORK_JWS_MAX_BYTES,
@@ -118,7 +118,7 @@ def _good_proof() -> str:
 
 def _excerpts() -> list[bytes]:
     whole = sample_set(5, 3)
-    return [make_excerpt(whole, {0, 5}), make_excerpt(whole, set()), whole.text]
+    return [OpenSet(whole).excerpt({0, 5}), OpenSet(whole).excerpt(set()), whole.text]
 
 
 @lru_cache(maxsize=1)

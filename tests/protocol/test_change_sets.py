@@ -309,9 +309,9 @@ def test_millions_of_empty_lines_are_refused_without_splitting_them() -> None:
     whole = sample_set()
     flood = b"\n" * (SET_MAX_BYTES - len(whole.text))
     for attempt in (replaced(whole, whole.head + flood), replaced(whole, contents=flood)):
-        began = time.perf_counter()
+        began = time.process_time()
         assert refusal_of(attempt).kind == "malformed"
-        assert time.perf_counter() - began < 1
+        assert time.process_time() - began < 1
 
 
 def outcome(body: bytes, encoding: str) -> VerifiedLines | None:
@@ -393,7 +393,7 @@ def test_each_content_line_belongs_to_the_next_change_that_announces_one() -> No
 
 
 def test_a_thousand_changes_cost_a_small_multiple_of_hashing_them() -> None:
-    """A ratio, because the machine is shared: two leaves and two nodes a change are at least four short hashes."""
+    """A ratio of processor time, as machines are shared: two leaves and two nodes a change are at least four hashes."""
     change_set = signed_set(
         [change_line(number) for number in range(1000)], [content_line(number) for number in range(1000)]
     )
@@ -401,11 +401,11 @@ def test_a_thousand_changes_cost_a_small_multiple_of_hashing_them() -> None:
     ratios = []
     gc.disable()
     for _ in range(7):
-        began = time.perf_counter()
+        began = time.process_time()
         for line in lines:
             sha256(line).digest()
-        hashed = time.perf_counter()
+        hashed = time.process_time()
         verify_lines(change_set)
-        ratios.append((time.perf_counter() - hashed) / (hashed - began))
+        ratios.append((time.process_time() - hashed) / (hashed - began))
     gc.enable()
     assert min(ratios) < 3

@@ -17,7 +17,7 @@ from sync_protocol.change_set import (
     verify_lines,
 )
 from sync_protocol.errors import Refused
-from sync_protocol.excerpt import make_excerpt, parse_excerpt
+from sync_protocol.excerpt import OpenSet, parse_excerpt
 from sync_protocol.hidden_lines import (
     SubtreeRoots,
     count_hidden_leaves,
@@ -247,7 +247,7 @@ def test_an_excerpt_of_every_single_line_has_the_signed_root(changes: int, conte
     whole = sample_set(changes, contents)
     lines = [*verify_lines(whole).change_lines, *verify_lines(whole).content_lines]
     for index, line in enumerate(lines):
-        data = make_excerpt(whole, [index])
+        data = OpenSet(whole).excerpt([index])
         excerpt = parse_excerpt(data)
         assert excerpt.lines == {index: line}
         assert excerpt.manifest == whole.manifest
@@ -263,16 +263,16 @@ def test_every_choice_of_lines_makes_an_excerpt_with_the_signed_root(
     whole = sample_set(*counts)
     lines = [*verify_lines(whole).change_lines, *verify_lines(whole).content_lines]
     keep = data.draw(st.sets(st.sampled_from(range(len(lines)))))
-    excerpt = parse_excerpt(make_excerpt(whole, keep))
+    excerpt = parse_excerpt(OpenSet(whole).excerpt(keep))
     assert excerpt.lines == {index: lines[index] for index in keep}
 
 
 def test_the_whole_set_is_an_excerpt_of_itself() -> None:
     whole = sample_set(5, 3)
-    assert make_excerpt(whole, range(8)) == whole.text
+    assert OpenSet(whole).excerpt(range(8)) == whole.text
     assert len(parse_excerpt(whole.text).lines) == 8
     heartbeat = signed_set([], [])
-    assert parse_excerpt(make_excerpt(heartbeat, [])).lines == {}
+    assert parse_excerpt(OpenSet(heartbeat).excerpt([])).lines == {}
 
 
 def test_an_excerpt_cannot_show_what_its_set_hides_or_lacks() -> None:
@@ -280,13 +280,13 @@ def test_an_excerpt_cannot_show_what_its_set_hides_or_lacks() -> None:
     hidden = with_contents(whole, hide_contents(whole))
     for change_set, index in ((hidden, 6), (whole, 8), (whole, -1)):
         with pytest.raises(Refused) as refused:
-            make_excerpt(change_set, [index])
+            OpenSet(change_set).excerpt([index])
         assert refused.value.kind == "not-found"
-    assert parse_excerpt(make_excerpt(hidden, [0])).lines.keys() == {0}
+    assert parse_excerpt(OpenSet(hidden).excerpt([0])).lines.keys() == {0}
 
 
 def test_every_bit_flip_and_truncation_of_an_excerpt_is_refused() -> None:
-    data = make_excerpt(sample_set(5, 3), [1, 6])
+    data = OpenSet(sample_set(5, 3)).excerpt([1, 6])
     start = data.index(b"\n") + 1  # the manifest's signature is another test's
     for position in range(start, len(data)):
         for bit in range(8):

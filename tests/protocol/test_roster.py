@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -177,9 +177,9 @@ def test_asking_is_cheap_whatever_the_length_of_the_log(federation: Federation) 
     """A change set asks once; a log of 100,000 of them must not notice."""
     for number in range(500):
         federation.enter(federation.tick(START_MS + number * HOUR_MS), 10 + number * 200)
-    started = perf_counter()
+    started = process_time()
     for index in range(100_000):
         federation.roster.speaks_problem(OLD.kid, PEKALONGAN, index)
         federation.roster.rules_at(index)
         federation.roster.tick_before(index)
-    assert perf_counter() - started < 5  # 0.15 s when nobody else works; a look-up that walks the log takes minutes
+    assert process_time() - started < 5  # 0.15 s when nobody else works; a look-up that walks the log takes minutes

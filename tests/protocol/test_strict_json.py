@@ -100,10 +100,10 @@ def test_the_largest_integers_are_read_exactly() -> None:
 
 def test_quotes_without_end_do_not_make_it_slow() -> None:
     hostile = b'{"a":' + b'"\\' * 500_000
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(Refused):
         parse_object(hostile, where="x")
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_what_json_cannot_say_is_refused_when_written() -> None:

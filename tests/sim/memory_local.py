@@ -379,6 +379,13 @@ class MemoryLocalStore:
         held = (await self._mount.read()).refusals
         return [held[place] for place in sorted(held, reverse=True)][:limit]
 
+    async def count_refusals(self, at_most: int) -> int:
+        return min(len((await self._mount.read()).refusals), at_most)
+
+    async def count_offered(self, agency: str, at_most: int) -> int:
+        complaints = (await self._mount.read()).complaints.values()
+        return min(sum(held.state.offer_to == agency for held in complaints), at_most)
+
     async def set_aside(self) -> list[SetAside]:
         return list((await self._mount.read()).aside)
 

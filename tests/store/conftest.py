@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from node.store.local_store import open_local_store
 from tests.sim.disk import Disk, Mount
 from tests.sim.local_state import LocalState
 from tests.sim.memory_local import MemoryLocalStore
+from tests.store.local_samples import IDENTITY, SEEN
 
 LocalOpener = Callable[[], Awaitable[LocalStore]]
 
@@ -28,3 +29,12 @@ def local_opener(request: pytest.FixtureRequest, tmp_path: Path) -> LocalOpener:
         return MemoryLocalStore(Mount(disk))
 
     return in_memory
+
+
+@pytest.fixture
+async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
+    """A local node's, enrolled. A module about another kind of store has its own of the same name."""
+    opened = await local_opener()
+    await opened.enrol(IDENTITY, [], SEEN)
+    yield opened
+    await opened.close()

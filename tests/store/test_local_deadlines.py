@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from sqlalchemy import text
 
 from node.deadlines.clocks import Clocks, Duty
@@ -17,18 +15,9 @@ from node.store.local_store import SqlLocalStore
 from node.store.migration import migrate
 from node.store.sqlite import open_writer, sqlite_url
 from sync_protocol.complaint import State
-from tests.store.conftest import LocalOpener
-from tests.store.local_samples import IDENTITY, SEEN, key_of, state_of
+from tests.store.local_samples import key_of, state_of
 
 CLOCKS = Clocks(verify=7)
-
-
-@pytest.fixture
-async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
-    opened = await local_opener()
-    await opened.enrol(IDENTITY, [], SEEN)
-    yield opened
-    await opened.close()
 
 
 async def write(store: LocalStore, number: int, slot: int | None, state: State = State.RECEIVED, rev: int = 1) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -18,16 +17,7 @@ from sync_protocol.line import format_change, format_content
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import Digest, b64u_encode
 from tests.protocol.set_samples import signed_set, uuid_of
-from tests.store.conftest import LocalOpener
-from tests.store.local_samples import IDENTITY, SEEN, cut, key_of, receipt, record, signed, state_of
-
-
-@pytest.fixture
-async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
-    opened = await local_opener()
-    await opened.enrol(IDENTITY, [], SEEN)
-    yield opened
-    await opened.close()
+from tests.store.local_samples import SEEN, cut, key_of, receipt, record, signed, state_of
 
 
 async def test_nothing_is_signed_in_an_epoch_that_is_over(store: LocalStore) -> None:

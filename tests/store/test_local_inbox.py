@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from node.local.ports import LocalStore
 from node.store.local_records import ComplaintFilter, WrittenChange
 from node.store.shared_records import ForeignSet, Refusal
-from tests.store.conftest import LocalOpener
-from tests.store.local_samples import AGENCY, IDENTITY, SEEN, cut, key_of, receipt, record
+from tests.store.local_samples import AGENCY, cut, key_of, receipt, record
 
 OTHERS = ForeignSet(7, "35.71", 3, b"lines", b"receipt")
-
-
-@pytest.fixture
-async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
-    opened = await local_opener()
-    await opened.enrol(IDENTITY, [], SEEN)
-    yield opened
-    await opened.close()
 
 
 async def _fail_after_moving(store: LocalStore) -> None:
@@ -76,6 +65,7 @@ async def test_a_refusal_is_kept_once_also_of_what_is_not_here(store: LocalStore
         await transaction.refuse([Refusal(5, None, "other", "not_owner", 9)])
     assert await store.refusals(10) == [Refusal(9, None, "id", "not_owner", 2), first]
     assert len(await store.refusals(1)) == 1
+    assert [await store.count_refusals(at_most) for at_most in (1, 2, 9)] == [1, 2, 2]
 
 
 async def test_changes_to_what_was_not_here_are_found_when_it_comes(store: LocalStore) -> None:
@@ -112,6 +102,9 @@ async def test_complaints_are_found_by_whose_they_are(store: LocalStore) -> None
         (ComplaintFilter(offered_to="35.06"), [2]),
     ):
         assert [held.no for held in await store.complaints(wanted)] == numbers
+    await record(store, 4, offer=b"o" * 32, offer_to="35.06")
+    assert [await store.count_offered("35.06", at_most) for at_most in (1, 2, 9)] == [1, 2, 2]
+    assert await store.count_offered("35.71", 9) == 0
 
 
 async def test_a_complaint_that_others_wrote_to_outlives_changes_of_ours_that_are_forgotten(store: LocalStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -37,15 +37,7 @@ from sync_protocol.halts import Halt, HaltReason
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import ComplaintId, Digest, format_tracking
 from tests.store.conftest import LocalOpener
-from tests.store.local_samples import AGENCY, ENROLMENT, IDENTITY, SEEN, cut, key_of, receipt, record, signed, state_of
-
-
-@pytest.fixture
-async def store(local_opener: LocalOpener) -> AsyncIterator[LocalStore]:
-    opened = await local_opener()
-    await opened.enrol(IDENTITY, [], SEEN)
-    yield opened
-    await opened.close()
+from tests.store.local_samples import AGENCY, ENROLMENT, SEEN, cut, key_of, receipt, record, signed, state_of
 
 
 async def test_a_recorded_change_is_unsent_until_a_set_covers_it(store: LocalStore) -> None:

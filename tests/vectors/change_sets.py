@@ -7,7 +7,7 @@ from typing import Any
 
 from sync_protocol.change_set import ChangeSet, hide_contents, parse_change_set, split_parts, verify_lines
 from sync_protocol.compression import compress_frames, compress_part
-from sync_protocol.excerpt import make_excerpt, parse_excerpt
+from sync_protocol.excerpt import OpenSet, parse_excerpt
 from sync_protocol.hidden_lines import format_hidden_line
 from sync_protocol.limits import CHANGE_LINE_MAX_BYTES, CONTENT_LINE_MAX_BYTES, SET_MAX_BYTES
 from sync_protocol.manifest import sign_manifest
@@ -167,11 +167,11 @@ def _hostile_sets() -> dict[str, Case]:
 
 
 def _excerpts(whole: ChangeSet) -> dict[str, Case]:
-    excerpt = make_excerpt(whole, [2, 6])
+    excerpt = OpenSet(whole).excerpt([2, 6])
     lines = excerpt.splitlines(keepends=True)
     return {
         "excerpt-valid": ("One change and its neighbour's content.", "accept", excerpt),
-        "excerpt-valid-nothing-shown": ("The root alone.", "accept", make_excerpt(whole, [])),
+        "excerpt-valid-nothing-shown": ("The root alone.", "accept", OpenSet(whole).excerpt([])),
         "excerpt-valid-whole-set": ("A set is an excerpt of itself.", "accept", whole.text),
         "excerpt-one-letter": ("Every byte is signed.", "root-mismatch", excerpt.replace(b"Jalan", b"jalan")),
         "excerpt-line-missing": ("Leaves sum to size.", "malformed", b"".join(lines[:-1])),
