@@ -32,7 +32,9 @@ class RecoveryStore(Protocol):
         ...
 
     async def keep_lines(self, index: int, changes_frame: bytes, contents_frame: bytes, hidden: int) -> None:
-        """The lines of a set, unless lines are there of which no more are hidden."""
+        """The lines of a set, unless lines are there of which no more are hidden, or the set is in the log again: what
+        another process made whole meanwhile is not gathered any more, and nothing of it stays beside the log.
+        """
         ...
 
     async def recovered_places(self, start: int, end: int) -> list[int]:

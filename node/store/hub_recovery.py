@@ -13,6 +13,7 @@ from node.store.hub_files import SqlHubFiles
 from node.store.hub_records import MissingSet, RecoveredLeaf, StoredSet
 from node.store.hub_tables import (
     ChangeSetRow,
+    CheckpointRow,
     ErasedLineRow,
     MissingSetRow,
     RecoveredCheckpointRow,
@@ -25,6 +26,7 @@ from node.store.hub_tables import (
 ROWS_AT_ONCE: Final = 500  # of one statement; SQLite takes 32,766 parameters
 
 _LEAF, _NOTE, _MISSING = table_of(RecoveredLeafRow), table_of(RecoveredCheckpointRow), table_of(MissingSetRow)
+_CHECKPOINT = table_of(CheckpointRow)
 _SET, _CHANGES, _CONTENTS = table_of(ChangeSetRow), table_of(SetChangesRow), table_of(SetContentsRow)
 _ERASED = table_of(ErasedLineRow)
 
@@ -60,9 +62,10 @@ class SqlHubRecovery(SqlHubFiles):
 
     async def keep_lines(self, index: int, changes_frame: bytes, contents_frame: bytes, hidden: int) -> None:
         lacks = or_(_LEAF.c.changes_frame.is_(None), _LEAF.c.hidden > hidden)
+        is_lost = _LEAF.c.idx >= select(func.coalesce(func.max(_CHECKPOINT.c.size), 0)).scalar_subquery()
         lines = {"changes_frame": changes_frame, "contents_frame": contents_frame, "hidden": hidden}
         async with self.writer.begin() as connection:
-            await connection.execute(update(_LEAF).where(_LEAF.c.idx == index, lacks).values(lines))
+            await connection.execute(update(_LEAF).where(_LEAF.c.idx == index, lacks, is_lost).values(lines))
 
     async def recovered_places(self, start: int, end: int) -> list[int]:
         query = select(_LEAF.c.idx).where(_LEAF.c.idx >= start, _LEAF.c.idx < end).order_by(_LEAF.c.idx)

@@ -31,7 +31,7 @@ class MemoryRecovery(MemoryFiles):
 
     async def keep_lines(self, index: int, changes_frame: bytes, contents_frame: bytes, hidden: int) -> None:
         async with self._mount.writing("keep lines") as draft:
-            held = draft.recovered.get(index)
+            held = draft.recovered.get(index) if index >= draft.newest_size else None
             if held is not None and (held.changes_frame is None or held.hidden > hidden):
                 draft.recovered[index] = replace(
                     held, changes_frame=changes_frame, contents_frame=contents_frame, hidden=hidden

@@ -22,6 +22,7 @@ FOUND: Final = {
     245: "erased words stayed in what a refill had gathered, when its process died at the end (node/hub/restoring.py)",
     307: "a recovering hub was shown everything again every few seconds (tests/edge/test_hub_refill.py)",
     760: "a fold was not told of lines that a command brought (tests/edge/test_hub_refill_copies.py)",
+    1532: "what a command had made whole was gathered on by the serving hub (tests/store/test_hub_recovery_store.py)",
 }
 
 

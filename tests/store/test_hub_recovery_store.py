@@ -50,6 +50,18 @@ async def test_lines_give_way_to_lines_of_which_fewer_are_hidden(store: HubStore
     assert await store.wanted_seqs("33.75") is None
 
 
+async def test_lines_of_a_set_that_is_in_the_log_again_are_not_kept_beside_it(store: HubStore) -> None:
+    """A process that has not heard of it yet would leave words there that are erased in the log later."""
+    partly = replace(SET, index=0, seq=1, changes_frame=b"changes", contents_frame=b"hidden", hidden=1)
+    await store.keep_leaves([partly])
+    await store.append(replace(commit_of(0, a_set(0, "33.75", 1)), is_restored=True))
+    await store.forget_recovered()
+    await store.keep_lines(0, b"changes", b"contents", 0)
+    leaf = await store.recovered_set("33.75", 1)
+    assert leaf is not None
+    assert (leaf.changes_frame, leaf.contents_frame) == (None, None)
+
+
 async def test_what_lacks_lines_is_named_by_agency_and_seq(store: HubStore) -> None:
     await store.keep_leaves([SET, replace(SET, index=9, seq=7), replace(SET, index=5, agency="35.71", seq=1)])
     await store.keep_lines(5, b"changes", b"", 0)
