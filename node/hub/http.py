@@ -44,6 +44,7 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 HEADER_MAX_BYTES: Final = 4_096  # of one field: two signature fields and a token have under 2 KiB
 HEADERS_MAX: Final = 48  # a node sends ten; proxies add theirs. Both bound what one connection may keep in memory
 SEQ_DIGITS_MAX: Final = 9  # more sets than any agency makes, fewer digits than any number of a person
+CALLER_GONE: Final = 499  # in the metrics alone, by the number that nginx has for it
 
 LOST_PERHAPS: Final = frozenset({"unknown-agency", "unknown-key", "revoked-key", "bad-token"})
 LOG_ROUTES: Final = ("/v1/", "/checkpoint", "/tile/")
@@ -150,12 +151,19 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
         _logger.critical("corrupt", detail=error.detail, next=error.next_step, **_names(request))
         response = _other(500, "The hub's state contradicts itself; its operator was told.")
     except Exception as error:  # noqa: BLE001 - the last door
-        _logger.critical("failed", error=words_of(error), at=places_of(error), **_names(request))
-        response = _other(500, "The hub failed; its operator was told.")
+        response = _failed(request, error)
     if PASS in request:
         response.headers[ADMISSION_HEADER] = request[PASS]
     _count(request, response, time.perf_counter() - started)
     return response
+
+
+def _failed(request: web.Request, error: Exception) -> web.Response:
+    """A defect is told to the operator. A line of the caller's that broke is none: nobody hears the answer."""
+    if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+        return _other(CALLER_GONE, "The caller went away.")
+    _logger.critical("failed", error=words_of(error), at=places_of(error), **_names(request))
+    return _other(500, "The hub failed; its operator was told.")
 
 
 def _check_known(request: web.Request) -> None:
