@@ -16,13 +16,14 @@ from aiohttp import web
 
 from node.channels.kannel_request import QUERY_MAX_BYTES, IncomingSms, read_parameters, read_sms
 from node.channels.sms import SmsChannel
-from node.local.http_middleware import OPEN_ROUTES
+from node.local.http_middleware import OPEN_ROUTES, PAPERS
 from node.local.http_problems import FORBIDDEN, UNSUPPORTED_TYPE
 from node.local.http_requests import read_body
 from node.web.callers import Network, address_of, is_within
 from sync_protocol.errors import Refused, malformed
 
 SMS_PATH: Final = "/sms"
+PAPER: Final = "docs/channels.md"
 BODY_TIMEOUT_S: Final = 20.0  # smsbox stands beside us or in the next room
 LINE_MAX_BYTES: Final = QUERY_MAX_BYTES + 1_024  # method, path and version around the longest query
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -71,6 +72,7 @@ def add_routes(app: web.Application, channel: SmsChannel, gate: Gate) -> None:
     """Mounts the channel; it needs no token of the intake, it has its gate."""
     endpoint = KannelEndpoint(channel, gate)
     app[OPEN_ROUTES].add(SMS_PATH)
+    app[PAPERS][SMS_PATH] = PAPER
     app.router.add_get(SMS_PATH, endpoint.take, allow_head=False)
     app.router.add_post(SMS_PATH, endpoint.take)
 
@@ -79,7 +81,8 @@ async def _read_posted(request: web.Request, parameters: dict[str, bytes]) -> In
     """A form with the same parameters, or the text itself with the others in query and headers."""
     kind = request.content_type
     if kind != _FORM and kind not in _SAID:
-        raise Refused(UNSUPPORTED_TYPE, "an SMS comes as a form, or as text/plain", where="Content-Type")
+        step = {"next": f"Send Content-Type: {_FORM}, or {' or '.join(_SAID)}: {PAPER}."}
+        raise Refused(UNSUPPORTED_TYPE, "an SMS comes as a form, or as text", where="Content-Type", members=step)
     body = await read_body(request, BODY_TIMEOUT_S, QUERY_MAX_BYTES)
     if kind == _FORM:
         form = read_parameters(body)

@@ -30,7 +30,7 @@ from node.local.evidence import check_words, find_complaint
 from node.local.files import FILE_MISSING, NodeFiles
 from node.local.http_escalations import ESCALATIONS_ROUTE, EscalationRoutes
 from node.local.http_files import FILE_ROUTES, add_routes
-from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
+from node.local.http_middleware import OPEN_ROUTES, PAPERS, authorising, observing, server_log
 from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
 from node.local.http_requests import convert, format_next, read_fields, read_filter, request_key
 from node.local.http_tracking import TRACKING_ROUTE, Tracking
@@ -210,7 +210,7 @@ def build_app(
         middlewares=[observing(counted, clock, randomness, FILE_ROUTES), authorising(store)],
         client_max_size=BODY_MAX_BYTES,
     )
-    app[OPEN_ROUTES] = set(PUBLIC)
+    app[OPEN_ROUTES], app[PAPERS] = set(PUBLIC), {}
     app.router.add_post("/v1/complaints", intake.create)
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)

@@ -266,3 +266,11 @@ def test_attack_a_system_cannot_be_named_as_another_channel_names_its_complaints
         assert refused.value.kind == "configuration"
     for name in ("xx", "x-surga", "sp4n-daerah", "open31", "lapor-gub"):
         assert read_connectors(write_table(tmp_path, system=name))[0].system == name
+
+
+async def test_what_is_wrong_with_a_report_is_compared_with_the_paper_that_describes_it(lab: Lab) -> None:
+    for path, body in (("reports", {"id": "SRG-1"}), ("replies", {"id": "SRG-1"}), ("reports", b"[]")):
+        status, problem = await lab.post(f"/v1/connectors/surga/{path}", body)
+        assert (status, problem["type"]) == (422, "urn:simpul:problem:malformed")
+        assert "docs/channels-connectors.md" in problem["next"]
+        assert "openapi" not in problem["next"]

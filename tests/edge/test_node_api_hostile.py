@@ -150,6 +150,7 @@ async def test_a_compressed_body_is_refused_before_anything_is_decompressed(api:
 async def test_a_body_of_another_type_is_refused(api: Api, media_type: str) -> None:
     answer = await api.post("/v1/complaints", json.dumps(COMPLAINT).encode(), **{"Content-Type": media_type})
     assert (answer.status, answer.kind) == (415, "unsupported-media-type")
+    assert answer.body["next"] == "Send Content-Type: application/json."
 
 
 async def test_a_body_that_trickles_in_is_given_up_and_its_connection_closed(api: Api) -> None:

@@ -27,6 +27,7 @@ from sync_protocol.strict_json import parse_object
 
 REPORTS: Final = "/v1/connectors/{system}/reports"
 REPLIES: Final = "/v1/connectors/{system}/replies"
+PAPER: Final = "docs/channels-connectors.md"
 MESSAGE_MAX_BYTES: Final = 128 * 1024  # as a body of the intake
 _SAID: Final = ("title", "text", "place", "occurred_at", "reporter")
 _NEITHER: Final = ("id", *_SAID)
