@@ -163,6 +163,16 @@ async def test_what_is_not_signed_by_the_secret_is_refused_each_with_its_own_ans
     assert await lab.store.complaints(ComplaintFilter()) == []
     two = f"{good},v1={'0' * 64}"  # while the secret is being changed
     assert (await lab.post(path, body, header=two))[0] == 201
+    for spaced in (good.replace(",", ", "), f" {good.replace(',', chr(9) + ' , ')} ", two.replace(",", " ,")):
+        assert (await lab.post(path, body, header=spaced))[0] == 201
+    for spaced in (
+        good.replace("=", "= "),
+        good.replace(",", " "),
+        good + ",",
+        good + ", x",
+        good.replace(",", "," + " " * 500),
+    ):
+        assert (await lab.post(path, body, header=spaced))[0] == 401
 
 
 async def test_a_replayed_message_changes_nothing_and_a_stale_one_is_told_so(lab: Lab) -> None:
