@@ -43,6 +43,8 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         ({"class": "Bu Sri"}, "class"),
         ({"received_at": "kemarin"}, "received_at"),
         ({"received_at": "2026-02-30T00:00:00.000Z"}, "received_at"),
+        ({"received_at": "2099-01-01T00:00:00.000Z"}, "received_at"),
+        ({"received_at": "9999-12-31T23:59:59.999Z"}, "received_at"),
     ],
 )
 async def test_personal_data_squeezed_into_a_code_is_refused_by_the_members_name(
