@@ -1,6 +1,6 @@
 """Who tries numbers is slowed down, and learns nothing: tracking numbers have 60 random bits (protocol §1.2).
 
-Only misses count, by the caller's address. Behind a proxy that is the proxy's, unless it says whom it speaks for.
+Only misses count, by the caller's address (node/web/callers.py).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from node.beside import beside
 from node.connections import CONNECTIONS
+from node.web.runner import Runner
 from sync_protocol.errors import Refused
 
 BACKLOG: Final = 1_024  # a whole country's nodes may come back in the same second
@@ -53,7 +54,7 @@ async def listening(
 
     `options` are the application's own wishes of its runner. Raises OSError where the address is taken.
     """
-    runner = web.AppRunner(app, **{"access_log": None, "shutdown_timeout": DRAIN_S, **(options or {})})
+    runner = Runner(app, **{"access_log": None, "shutdown_timeout": DRAIN_S, **(options or {})})
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, ssl_context=tls, backlog=BACKLOG)
@@ -74,7 +75,7 @@ async def listening_on(
     options: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[None]:
     """As `listening`, on sockets that are bound already; they are closed at the end."""
-    runner = web.AppRunner(app, **{"access_log": None, "shutdown_timeout": DRAIN_S, **(options or {})})
+    runner = Runner(app, **{"access_log": None, "shutdown_timeout": DRAIN_S, **(options or {})})
     await runner.setup()
     try:
         for bound in sockets:

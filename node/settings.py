@@ -46,6 +46,9 @@ class _Settings(BaseSettings):
     directory: Path = Field(exclude=True, repr=False)
     host: str = Field("127.0.0.1", description="Address to listen on.")
     database_url: str = Field("", repr=False, description="Names its driver. Empty: SQLite in this directory.")
+    trusted_proxies: str = Field(
+        "", description="Proxies whose X-Forwarded-For is believed: addresses or networks such as `127.0.0.1`."
+    )
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS without a proxy.")
     tls_key: Path | None = Field(None, description="Its private key (PEM).")
     key_passphrase_file: Path | None = Field(None, description="File with the passphrase of keys/, mode 0600.")
@@ -83,6 +86,15 @@ class _Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("trusted_proxies", "sms_allow", check_fields=False)
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        try:
+            networks_in(text)
+        except ValueError:
+            raise ValueError("addresses or networks such as 127.0.0.1, 10.1.0.0/16, with commas between") from None
+        return text
 
     @field_validator("directory")
     @classmethod
@@ -302,15 +314,6 @@ class NodeSettings(_Settings):
         if secret and (len(secret) < SECRET_LEAST_CHARACTERS or not re.fullmatch("[A-Za-z0-9._~-]+", secret)):
             raise ValueError(f"at least {SECRET_LEAST_CHARACTERS} letters and digits, as they stand in an address")
         return secret
-
-    @field_validator("sms_allow")
-    @classmethod
-    def _networks(cls, text: str) -> str:
-        try:
-            networks_in(text)
-        except ValueError:
-            raise ValueError("addresses or networks such as 127.0.0.1, 10.1.0.0/16, with commas between") from None
-        return text
 
     @field_validator("hub_url", "mentions_api_url")
     @classmethod

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hmac import compare_digest
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -17,20 +16,20 @@ from aiohttp import web
 
 from node.channels.kannel_request import QUERY_MAX_BYTES, IncomingSms, read_parameters, read_sms
 from node.channels.sms import SmsChannel
-from node.local.http_middleware import OPEN_ROUTES
+from node.local.http_middleware import OPEN_ROUTES, PAPERS
 from node.local.http_problems import FORBIDDEN, UNSUPPORTED_TYPE
 from node.local.http_requests import read_body
+from node.web.callers import Network, address_of, is_within
 from sync_protocol.errors import Refused, malformed
 
 SMS_PATH: Final = "/sms"
+PAPER: Final = "docs/channels.md"
 BODY_TIMEOUT_S: Final = 20.0  # smsbox stands beside us or in the next room
 LINE_MAX_BYTES: Final = QUERY_MAX_BYTES + 1_024  # method, path and version around the longest query
 _FORM: Final = "application/x-www-form-urlencoded"
 _SAID: Final = ("text/plain", "application/octet-stream")
 #: What smsbox gives as headers with post-url, the last one with percent signs; what stands in the query goes first.
 _HEADERS: Final = {"from": "X-Kannel-From", "to": "X-Kannel-To", "ts": "X-Kannel-Time", "udh": "X-Kannel-UDH"}
-
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Gate:
     def check(self, remote: str | None, secret: bytes) -> None:
         """Raises Refused(forbidden) for anybody else."""
         right_secret = not self.secret or compare_digest(self.secret.encode(), secret)
-        right_place = not self.allowed or _is_within(remote, self.allowed)
+        right_place = not self.allowed or is_within(remote, self.allowed)
         if not (self.is_open and right_secret and right_place):
             raise Refused(FORBIDDEN, "only the SMS gateway of this node may call this address")
 
@@ -64,7 +63,7 @@ class KannelEndpoint:
         """One SMS: 200 and the answer once it is recorded, or a problem."""
         query = request.raw_path.partition("?")[2].encode("utf-8", "surrogateescape")
         parameters = read_parameters(query)
-        self.gate.check(request.remote, parameters.get("secret", b""))
+        self.gate.check(address_of(request), parameters.get("secret", b""))
         sms = read_sms(parameters) if request.method == "GET" else await _read_posted(request, parameters)
         return web.Response(text=await self.channel.answer(sms), content_type="text/plain", charset="utf-8")
 
@@ -73,6 +72,7 @@ def add_routes(app: web.Application, channel: SmsChannel, gate: Gate) -> None:
     """Mounts the channel; it needs no token of the intake, it has its gate."""
     endpoint = KannelEndpoint(channel, gate)
     app[OPEN_ROUTES].add(SMS_PATH)
+    app[PAPERS][SMS_PATH] = PAPER
     app.router.add_get(SMS_PATH, endpoint.take, allow_head=False)
     app.router.add_post(SMS_PATH, endpoint.take)
 
@@ -81,7 +81,8 @@ async def _read_posted(request: web.Request, parameters: dict[str, bytes]) -> In
     """A form with the same parameters, or the text itself with the others in query and headers."""
     kind = request.content_type
     if kind != _FORM and kind not in _SAID:
-        raise Refused(UNSUPPORTED_TYPE, "an SMS comes as a form, or as text/plain", where="Content-Type")
+        step = {"next": f"Send Content-Type: {_FORM}, or {' or '.join(_SAID)}: {PAPER}."}
+        raise Refused(UNSUPPORTED_TYPE, "an SMS comes as a form, or as text", where="Content-Type", members=step)
     body = await read_body(request, BODY_TIMEOUT_S, QUERY_MAX_BYTES)
     if kind == _FORM:
         form = read_parameters(body)
@@ -94,11 +95,3 @@ async def _read_posted(request: web.Request, parameters: dict[str, bytes]) -> In
         if (value := request.headers.get(header)) is not None
     }
     return read_sms(headers | parameters, body, request.charset or "")
-
-
-def _is_within(remote: str | None, allowed: tuple[Network, ...]) -> bool:
-    if remote is None:
-        return False
-    address = ip_address(remote)
-    plain = getattr(address, "ipv4_mapped", None) or address
-    return any(plain in network for network in allowed)

@@ -44,6 +44,10 @@ METRICS: Final = web.AppKey("metrics", Metrics)
 HEADER_MAX_BYTES: Final = 4_096  # of one field: two signature fields and a token have under 2 KiB
 HEADERS_MAX: Final = 48  # a node sends ten; proxies add theirs. Both bound what one connection may keep in memory
 SEQ_DIGITS_MAX: Final = 9  # more sets than any agency makes, fewer digits than any number of a person
+CALLER_GONE: Final = 499  # in the metrics alone, by the number that nginx has for it
+_ALLOWED: Final = "Use one of the methods that the header Allow names."
+_COMPARE: Final = "Compare the request with /openapi.json."
+_LATER: Final = "Send the same request again later; nothing is recorded twice."
 
 LOST_PERHAPS: Final = frozenset({"unknown-agency", "unknown-key", "revoked-key", "bad-token"})
 LOG_ROUTES: Final = ("/v1/", "/checkpoint", "/tile/")
@@ -144,18 +148,25 @@ async def _answered(request: web.Request, handler: Handler, started: float) -> w
         _close_if_unread(request, response)
         _log_refusal(request, error)
     except web.HTTPException as error:
-        response = _other(error.status, error.reason)
+        response = _other(error.status, error.reason, _ALLOWED if error.status == 405 else _COMPARE)
         response.headers.update({name: value for name, value in error.headers.items() if name == "Allow"})
     except Corrupt as error:
         _logger.critical("corrupt", detail=error.detail, next=error.next_step, **_names(request))
-        response = _other(500, "The hub's state contradicts itself; its operator was told.")
+        response = _other(500, "The hub's state contradicts itself; its operator was told.", _LATER)
     except Exception as error:  # noqa: BLE001 - the last door
-        _logger.critical("failed", error=words_of(error), at=places_of(error), **_names(request))
-        response = _other(500, "The hub failed; its operator was told.")
+        response = _failed(request, error)
     if PASS in request:
         response.headers[ADMISSION_HEADER] = request[PASS]
     _count(request, response, time.perf_counter() - started)
     return response
+
+
+def _failed(request: web.Request, error: Exception) -> web.Response:
+    """A defect is told to the operator. A line of the caller's that broke is none: nobody hears the answer."""
+    if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+        return _other(CALLER_GONE, "The caller went away.", _LATER)
+    _logger.critical("failed", error=words_of(error), at=places_of(error), **_names(request))
+    return _other(500, "The hub failed; its operator was told.", _LATER)
 
 
 def _check_known(request: web.Request) -> None:
@@ -209,11 +220,11 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else "none"
 
 
-def _other(status: int, reason: str) -> web.Response:
+def _other(status: int, reason: str, next_step: str) -> web.Response:
     """What is not in §7.3: no such path, no such method, our own failure."""
     if status == 404:
         return problem_answer(Refused("not-found", "there is nothing at this address"))
-    body = {"type": "about:blank", "title": reason, "status": status, "detail": reason}
+    body = {"type": "about:blank", "title": reason, "status": status, "detail": reason, "next": next_step}
     return web.Response(body=format_body(body), status=status, content_type=PROBLEM_MEDIA_TYPE)
 
 

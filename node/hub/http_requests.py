@@ -21,6 +21,7 @@ from node.hub.http_auth import Gatekeeper, Reader, RequestHead, check_agency
 from node.hub.hub import Hub
 from node.hub.passes import Passes
 from node.hub.turns import Caller
+from node.web.callers import address_of
 from sync_protocol.errors import Refused, Unavailable, malformed, too_large
 from sync_protocol.limits import LINE_SLOWEST_BYTES_S
 from sync_protocol.problems import PROBLEM_MEDIA_TYPE, problem_body
@@ -44,9 +45,9 @@ Look = Callable[[bytes], Awaitable[bool]]
 def caller_of(request: web.Request, agency: str) -> Caller:
     """In whose share this counts: the agency's, if it shows a pass; else the strangers'."""
     if request.app[HUB].log.roster.agency(agency) is None:
-        return Caller("", request.remote or "")
+        return Caller("", address_of(request) or "")
     is_proven = request.app[PASSES].holds(request.headers.get(ADMISSION_HEADER), agency)
-    return Caller(agency, request.remote or "", is_proven)
+    return Caller(agency, address_of(request) or "", is_proven)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from node.hub.hub import Hub
 from node.hub.intake import FirstLook
 from node.hub.recovery import hear_recovery
 from node.hub.turns import Caller
+from node.web.callers import address_of
 from sync_protocol.change_set import MANIFEST_LINE_MAX_BYTES, parse_manifest_line
 from sync_protocol.compression import peek_head
 from sync_protocol.limits import WIRE_MAX_BYTES
@@ -130,7 +131,7 @@ async def post_statement(request: web.Request) -> web.Response:
 
 async def _small_body(request: web.Request, limit: int = SMALL_BODY_MAX_BYTES) -> bytes:
     """Of a stranger: who it is stands in the body. Calls of each kind take turns with the others'."""
-    caller = Caller(f"{request.method} {request.path}", request.remote or "")
+    caller = Caller(f"{request.method} {request.path}", address_of(request) or "")
     async with admitted(request, caller, limit) as stay:
 
         async def look(_part: bytes) -> bool:

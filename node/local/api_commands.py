@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from node.local.api_types import ChangeRequest, NewComplaint
+from node.local.arrival import check_arrival
 from node.local.recording import CHANGE_REFUSED, Command
 from sync_protocol import change_types as ct
 from sync_protocol.errors import Refused
@@ -28,7 +29,12 @@ OF_OTHERS_NEXT: Final = (
 
 
 def received_command(new: NewComplaint, now_ms: int) -> Command:
-    """A complaint is born. With a source that is known already, that complaint is the answer."""
+    """A complaint is born. With a source that is known already, that complaint is the answer.
+
+    Raises Refused(malformed) where it says that it came in in the future.
+    """
+    if new.received_at is not None:
+        check_arrival(new.received_at, None, now_ms)
     fields = _given(new)
     done = {name: value for name, value in fields.items() if name not in (*_SAID_FIRST, *_NEITHER)}
     data = {"received_at": format_timestamp(now_ms), "visibility": new.visibility} | done

@@ -30,8 +30,8 @@ from node.local.evidence import check_words, find_complaint
 from node.local.files import FILE_MISSING, NodeFiles
 from node.local.http_escalations import ESCALATIONS_ROUTE, EscalationRoutes
 from node.local.http_files import FILE_ROUTES, add_routes
-from node.local.http_middleware import OPEN_ROUTES, authorising, observing, server_log
-from node.local.http_problems import BODY_MAX_BYTES, STALE, problem
+from node.local.http_middleware import OPEN_ROUTES, PAPERS, authorising, observing, server_log
+from node.local.http_problems import BODY_MAX_BYTES, STALE, STORAGE, problem
 from node.local.http_requests import convert, format_next, read_fields, read_filter, request_key
 from node.local.http_tracking import TRACKING_ROUTE, Tracking
 from node.local.metrics import METRICS_CONTENT_TYPE, LocalMetrics
@@ -50,6 +50,11 @@ BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs 
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
 REFUSED_AFTER_S: Final = 15 * 60  # an operator who sets the clock or asks for a key needs less
 HEADERS_MAX_BYTES: Final = 8_192  # a token and a key are some hundred bytes
+NOT_WRITTEN: Final = "what was to be recorded could not be written"
+NOT_WRITTEN_NEXT: Final = (
+    "Nothing new is recorded. Make room where this node's directory is, and see that the disk is mounted and can be"
+    " written; its log says what failed. What was answered is kept, and intake goes on by itself."
+)
 PUBLIC: Final = frozenset({"/healthz", "/metrics", "/openapi.json", TRACKING_ROUTE})
 
 #: For web.AppRunner: bodies are not decompressed behind our back, connections say nothing on their own.
@@ -140,7 +145,10 @@ class Intake:
 
     async def status(self, _request: web.Request) -> web.Response:
         """`GET /v1/status`."""
-        return _json(await node_status(self.store, self.clock))
+        found = await node_status(self.store, self.clock)
+        if self.service.is_failing:
+            found = msgspec.structs.replace(found, troubles=[f"{NOT_WRITTEN}. {NOT_WRITTEN_NEXT}", *found.troubles])
+        return _json(found)
 
     async def health(self, _request: web.Request) -> web.Response:
         """`GET /healthz`: health is the age of the last end-to-end receipt, never "the process runs"."""
@@ -148,12 +156,15 @@ class Intake:
             self.store, self.clock, stale_after_s=self.stale_after_s, refused_after_s=self.refused_after_s
         )
         if self.service.is_failing:
-            found = replace(found, reason="what was to be recorded could not be written")
-        elif self.is_pusher_failing():
+            told = {"last_receipt_age_s": found.last_receipt_age_s, "next": NOT_WRITTEN_NEXT}
+            return problem(STORAGE, NOT_WRITTEN, members=told)
+        members: dict[str, object] = {"last_receipt_age_s": found.last_receipt_age_s}
+        if self.is_pusher_failing():
             found = replace(found, reason="the pusher cannot use this node's disk, database or keys")
+            members["next"] = "See the log of this node; it goes on by itself once disk, database and keys can be used."
         if found.reason is None and found.last_receipt_age_s is not None:
             return _json(Health(status="fresh", last_receipt_age_s=found.last_receipt_age_s))
-        return problem(STALE, found.reason or "", members={"last_receipt_age_s": found.last_receipt_age_s})
+        return problem(STALE, found.reason or "", members=members)
 
     async def show_metrics(self, _request: web.Request) -> web.Response:
         """`GET /metrics`."""
@@ -210,7 +221,7 @@ def build_app(
         middlewares=[observing(counted, clock, randomness, FILE_ROUTES), authorising(store)],
         client_max_size=BODY_MAX_BYTES,
     )
-    app[OPEN_ROUTES] = set(PUBLIC)
+    app[OPEN_ROUTES], app[PAPERS] = set(PUBLIC), {}
     app.router.add_post("/v1/complaints", intake.create)
     app.router.add_get("/v1/complaints", intake.list)
     app.router.add_get("/v1/complaints/{complaint}", intake.detail)

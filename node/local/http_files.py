@@ -101,7 +101,8 @@ class FileCalls:
         """`PATCH /v1/files/{upload}`."""
         _check_tus(request)
         if request.content_type != BYTES:
-            raise Refused(UNSUPPORTED_TYPE, f"wants Content-Type: {BYTES}", where="Content-Type")
+            step = {"next": f"Send Content-Type: {BYTES}."}
+            raise Refused(UNSUPPORTED_TYPE, f"wants Content-Type: {BYTES}", where="Content-Type", members=step)
         upload = await self._find(request)
         offset = _number(request, "Upload-Offset")
         if offset + (request.content_length or 0) > upload.length:

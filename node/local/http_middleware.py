@@ -23,6 +23,8 @@ from node.ports import Clock, Randomness
 
 #: Patterns of the routes that ask for no bearer token: public ones, and those of channels that ask in their own way.
 OPEN_ROUTES: Final = web.AppKey("open_routes", set[str])
+#: Patterns of the routes that /openapi.json does not describe, and the paper that does.
+PAPERS: Final = web.AppKey("papers", dict[str, str])
 REQUEST_TIMEOUT_S: Final = 60.0  # a disk that hangs must not hold a connection for ever
 NO_ROUTE: Final = "none"
 HEADERS: Final = {
@@ -91,7 +93,7 @@ async def _answer(request: web.Request, handler: Handler, limit_s: float | None)
         async with asyncio.timeout(limit_s):
             return await handler(request)
     except Exception as error:  # noqa: BLE001 - the last door: whatever it is becomes a problem without its words
-        return answer_to(error)
+        return answer_to(error, request.app[PAPERS].get(_route_of(request)))
 
 
 def _route_of(request: web.Request) -> str:

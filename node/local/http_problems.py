@@ -40,7 +40,8 @@ TUS_VERSION: Final = "tus-version"
 FILES_FULL: Final = "files-full"
 KIND: Final = web.ResponseKey("kind", str)  # of the problem that was answered, for the log
 
-_COMPARE: Final = "Compare the request with /openapi.json; `where` names the part that is wrong."
+_COMPARE_WITH: Final = "Compare the request with {}; `where` names the part that is wrong."
+_COMPARE: Final = _COMPARE_WITH.format("/openapi.json")
 _AGAIN: Final = "Send the same request again with the same Idempotency-Key; it is recorded once."
 
 #: What the intake adds to the table of protocol §7.3, or says in other words.
@@ -68,7 +69,7 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
         "What is overdue here is listed by `simpul node due DIR` and GET /v1/complaints?due=overdue.",
     ),
     "unsupported-encoding": Problem(415, "This encoding is not read here", "Send the body without Content-Encoding."),
-    UNSUPPORTED_TYPE: Problem(415, "This type is not read here", "Send Content-Type: application/json."),
+    UNSUPPORTED_TYPE: Problem(415, "This type is not read here", "Send a Content-Type that `detail` names."),
     METHOD: Problem(405, "Not a method of this address", "Use one of those that the header Allow names."),
     BAD_REQUEST: Problem(400, "Not a request that can be read", _COMPARE),
     TIMEOUT: Problem(408, "The request came too slowly", _AGAIN),
@@ -114,13 +115,18 @@ LOCAL_PROBLEMS: Final[Mapping[str, Problem]] = {
 log = structlog.get_logger("simpul.intake")
 
 
-def answer_to(error: Exception) -> web.Response:
-    """The problem for whatever a handler raised; logs what an operator must know."""
+def answer_to(error: Exception, paper: str | None = None) -> web.Response:
+    """The problem for whatever a handler raised; logs what an operator must know.
+
+    `paper` describes the call where /openapi.json does not.
+    """
     if isinstance(error, Refused):
         members = dict(error.members)
         if error.where is not None:
             members["where"] = error.where.removeprefix("data.")  # members of a request stand beside each other
         kind = error.kind if error.kind in LOCAL_PROBLEMS or error.kind in PROBLEMS else "malformed"
+        if paper is not None and kind == "malformed":
+            members.setdefault("next", _COMPARE_WITH.format(paper))
         return problem(kind, error.detail, members=members)
     if isinstance(error, Unavailable):
         return problem("busy", error.detail, retry_after_s=error.retry_after_s or RETRY_AFTER_S)

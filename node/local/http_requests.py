@@ -51,7 +51,8 @@ async def read_fields(request: web.Request, timeout_s: float) -> dict[str, Any]:
     Raises Refused: unsupported-media-type, unsupported-encoding, too-large, timeout, malformed.
     """
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "us-ascii"):
-        raise Refused(UNSUPPORTED_TYPE, "a body is application/json, in UTF-8", where="Content-Type")
+        step = {"next": "Send Content-Type: application/json."}
+        raise Refused(UNSUPPORTED_TYPE, "a body is application/json, in UTF-8", where="Content-Type", members=step)
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Refused("unsupported-encoding", "a body is sent as it is, not compressed", where="Content-Encoding")
     return parse_object(await read_body(request, timeout_s), where="body")

@@ -12,6 +12,7 @@ from node.local.evidence import find_complaint
 from node.local.ports import LocalStore
 from node.local.tracking import tracked_of
 from node.ports import Clock
+from node.web.callers import address_of
 from sync_protocol.errors import Refused
 from sync_protocol.values import parse_tracking
 
@@ -28,12 +29,24 @@ class Tracking:
         self._guessing = Guessing(clock)
 
     async def show(self, request: web.Request) -> web.Response:
-        """State, owner and history; of what was said only what was said to the reporter, and never in confidence."""
-        self._guessing.check(request.remote)
+        """State, owner and history; of what was said only what was said to the reporter, and never in confidence.
+
+        Misses count by the caller's address; what is no number at all is no guess, and tells nobody anything.
+        """
+        address = address_of(request)
         try:
-            held = await find_complaint(self._store, parse_tracking(request.match_info["number"]))
+            number = parse_tracking(request.match_info["number"])
         except Refused:
-            self._guessing.miss(request.remote)
-            raise Refused("not-found", "there is no complaint of that number here", where="number") from None
+            raise _unknown() from None
+        self._guessing.check(address)
+        try:
+            held = await find_complaint(self._store, number)
+        except Refused:
+            self._guessing.miss(address)
+            raise _unknown() from None
         body = msgspec.json.encode(await tracked_of(self._store, held, self._agency, self._clock.now_ms()))
         return web.Response(body=body, content_type="application/json")
+
+
+def _unknown() -> Refused:
+    return Refused("not-found", "there is no complaint of that number here", where="number")

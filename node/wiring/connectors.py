@@ -12,12 +12,12 @@ import aiohttp
 from aiohttp import web
 
 from node.beside import beside
-from node.channels.connector.reports import MESSAGE_MAX_BYTES, REPLIES, REPORTS, Reports
+from node.channels.connector.reports import MESSAGE_MAX_BYTES, PAPER, REPLIES, REPORTS, Reports
 from node.channels.connector.settings import read_connectors, read_secret
 from node.channels.connector.webhooks import Webhooks
 from node.channels.mentions import Account, Mentions
 from node.local.http import BODY_TIMEOUT_S
-from node.local.http_middleware import OPEN_ROUTES
+from node.local.http_middleware import OPEN_ROUTES, PAPERS
 from node.local.http_requests import read_body
 from node.local.service import LocalService
 from node.ports import Clock
@@ -57,6 +57,7 @@ async def connecting(
     app.router.add_post(REPORTS, reports.report)
     app.router.add_post(REPLIES, reports.reply)
     app[OPEN_ROUTES].update((REPORTS, REPLIES))
+    app[PAPERS].update({REPORTS: PAPER, REPLIES: PAPER})
     agency = service.minting.agency
     async with (
         aiohttp.ClientSession() as session,

@@ -17,7 +17,7 @@ from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.logs import configure_logs
 from node.memory import settle_memory
-from node.settings import HubSettings
+from node.settings import HubSettings, networks_in
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
 from node.wiring.hub_databases import reach_databases
@@ -119,11 +119,13 @@ async def serve_hub(directory: Path, *, host: str | None, port: int | None) -> N
 async def taking_in(settings: HubSettings) -> AsyncIterator[Application]:
     """A hub at work, and its application, not listening yet. Closed afterwards, whatever happens."""
     from node.hub.http import build_app
+    from node.web.callers import TRUSTED_PROXIES
 
     hub = await open_hub(hub_options(settings), clock=SystemClock(), randomness=SystemRandomness())
     try:
         async with tidied(hub_files(settings, hub)) as files:
             application = build_app(hub, files)
+            application[TRUSTED_PROXIES] = networks_in(settings.trusted_proxies)
             if settings.open311_services is not None:
                 from node.wiring.open311 import add_to_hub
 

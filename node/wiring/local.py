@@ -38,10 +38,11 @@ from node.local.sweeper import sweep_forever
 from node.logs import configure_logs
 from node.memory import settle_objects
 from node.serving import announce, listening, server_tls, until_told_to_stop
-from node.settings import NodeSettings
+from node.settings import NodeSettings, networks_in
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.store.local_store import SqlLocalStore, open_local_store
 from node.system import SystemClock, SystemRandomness
+from node.web.callers import TRUSTED_PROXIES
 from node.wiring.escalations import watching
 from node.wiring.node_channels import channels
 from node.wiring.node_files import files_at_work
@@ -283,6 +284,7 @@ async def _at_work(
         routing=read_rules(config_file("routing.toml").read_text(encoding="utf-8")),
         escalations=escalations,
     )
+    application[TRUSTED_PROXIES] = networks_in(settings.trusted_proxies)
     return application, await stack.enter_async_context(
         channels(application, service, parts.store, settings, parts.clock, abroad, link)
     )

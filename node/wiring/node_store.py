@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 
 from node.deadlines.slot import DUE_WORDS, slots_due
 from node.deadlines.tables import deadlines_of_tables
+from node.doctor.machine import check_disk
 from node.local import tokens
 from node.local.api_answers import summary_of
 from node.local.measuring import measure
@@ -65,10 +66,14 @@ async def store_of(directory: Path) -> AsyncIterator[SqlLocalStore]:
 
 
 async def node_status(directory: Path) -> dict[str, Any]:
-    """`simpul node status`, with the files that the hub does not have yet."""
+    """`simpul node status`, with the files that the hub does not have yet, and whether its disk takes anything more."""
+    settings = load_settings(directory, NodeSettings)
     async with store_of(directory) as store:
         document: dict[str, Any] = msgspec.to_builtins(await status_of(store, SystemClock()))
         waiting, trouble = await store.files_waiting()
+        disk = await asyncio.to_thread(check_disk, Path(make_url(settings.database).database or "").parent)
+        if disk.level == "fail":
+            document["troubles"] = [f"{disk.detail}. {disk.next}", *document["troubles"]]
         return {**document, "files_waiting": waiting, "files_trouble": trouble}
 
 

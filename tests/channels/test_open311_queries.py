@@ -97,6 +97,13 @@ def test_with_one_date_90_days_from_it_are_meant_and_both_ends_are_included() ->
         ((("service_code", "x" * 65),), "service_code"),
         ((("service_request_id", "x" * 111),), "service_request_id"),
         ((("service_request_id", ",".join(map(str, range(IDS_MAX + 1)))),), "service_request_id"),
+        ((("service_request_id", ",,,"),), "service_request_id"),
+        ((("service_request_id", "a"), ("service_request_id", " , ")), "service_request_id"),
+        ((("service_code", ","),), "service_code"),
+        ((("status", ", ,"),), "status"),
+        ((("start_date", "nonsense"),), "start_date"),
+        ((("end_date", "2026-02-30T00:00:00Z"),), "end_date"),
+        ((("end_date", "1969-12-31T00:00:00Z"),), "end_date"),
         (tuple(("service_code", str(number)) for number in range(CODES_MAX + 1)), "service_code"),
     ],
 )
@@ -104,6 +111,7 @@ def test_attack_filters_beyond_their_bounds_are_refused_by_name(pairs: Pairs, wh
     with pytest.raises(Refused) as caught:
         wanted(*pairs)
     assert caught.value.where == where
+    assert where in caught.value.detail  # all that GeoReport's form of an error has room for
 
 
 def test_ids_override_dates_and_empty_parameters_are_none() -> None:

@@ -21,12 +21,13 @@ from node.local.hub_ports import TrackingLink
 from node.local.recording import Command, LocalRules, Minting
 from node.local.service import LocalService
 from node.serving import listening
-from node.settings import NodeSettings
+from node.settings import NodeSettings, networks_in
 from node.settings_file import make_settings
 from node.store.local_records import ComplaintFilter, HeldComplaint
 from node.store.local_store import SqlLocalStore
 from node.system import SystemRandomness
 from node.tracked import Tracked
+from node.web.callers import TRUSTED_PROXIES
 from node.wiring.sms import add_sms
 from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change, parse_content
@@ -112,6 +113,7 @@ async def sms_node(
     agency: str = DESK,
     secret: str = "",
     allow: str = "127.0.0.1",
+    proxies: str = "",
     is_agency: Callable[[str], bool] = lambda _: True,
     abroad: Abroad | None = None,
     hub: TrackingLink | None = None,
@@ -128,6 +130,7 @@ async def sms_node(
         minting = Minting(AgencyId(agency), "PANRB", clock, randomness, LocalRules(DESK), is_agency, deadlines)
         async with LocalService(store, minting) as service:
             app = build_app(service, store, clock, randomness)
+            app[TRUSTED_PROXIES] = networks_in(proxies)
             options = add_sms(app, service, store, clock, settings, abroad or Abroad(), hub or NoNumbers())
             async with listening(app, "127.0.0.1", 0, options=options) as url, aiohttp.ClientSession() as session:
                 yield SmsNode(url, session, store, service, clock)

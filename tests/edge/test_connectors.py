@@ -32,7 +32,7 @@ from node.store.local_store import SqlLocalStore
 from node.system import SystemClock, SystemRandomness
 from node.wiring.connectors import connecting
 from sync_protocol.errors import Refused
-from sync_protocol.values import AgencyId
+from sync_protocol.values import AgencyId, format_timestamp
 from tests.edge.node_api import MovableClock
 from tests.store.local_samples import IDENTITY, SEEN
 
@@ -163,6 +163,16 @@ async def test_what_is_not_signed_by_the_secret_is_refused_each_with_its_own_ans
     assert await lab.store.complaints(ComplaintFilter()) == []
     two = f"{good},v1={'0' * 64}"  # while the secret is being changed
     assert (await lab.post(path, body, header=two))[0] == 201
+    for spaced in (good.replace(",", ", "), f" {good.replace(',', chr(9) + ' , ')} ", two.replace(",", " ,")):
+        assert (await lab.post(path, body, header=spaced))[0] == 201
+    for spaced in (
+        good.replace("=", "= "),
+        good.replace(",", " "),
+        good + ",",
+        good + ", x",
+        good.replace(",", "," + " " * 500),
+    ):
+        assert (await lab.post(path, body, header=spaced))[0] == 401
 
 
 async def test_a_replayed_message_changes_nothing_and_a_stale_one_is_told_so(lab: Lab) -> None:
@@ -266,3 +276,38 @@ def test_attack_a_system_cannot_be_named_as_another_channel_names_its_complaints
         assert refused.value.kind == "configuration"
     for name in ("xx", "x-surga", "sp4n-daerah", "open31", "lapor-gub"):
         assert read_connectors(write_table(tmp_path, system=name))[0].system == name
+
+
+async def test_what_is_wrong_with_a_report_is_compared_with_the_paper_that_describes_it(lab: Lab) -> None:
+    for path, body in (("reports", {"id": "SRG-1"}), ("replies", {"id": "SRG-1"}), ("reports", b"[]")):
+        status, problem = await lab.post(f"/v1/connectors/surga/{path}", body)
+        assert (status, problem["type"]) == (422, "urn:simpul:problem:malformed")
+        assert "docs/channels-connectors.md" in problem["next"]
+        assert "openapi" not in problem["next"]
+
+
+@pytest.mark.parametrize(
+    ("members", "where"),
+    [
+        ({"received_at": "2099-01-01T00:00:00.000Z"}, "received_at"),
+        ({"received_at": "9999-12-31T23:59:59.999Z"}, "received_at"),
+        ({"received_at": "9999-12-31T23:59:59.999Z", "state": "received"}, "received_at"),
+        ({"state": "closed", "closed_at": "2014-03-02T02:39:59.999Z"}, "closed_at"),
+        ({"state": "closed", "closed_at": "2099-01-01T00:00:00.000Z"}, "closed_at"),
+    ],
+)
+async def test_attack_a_report_is_dated_out_of_the_figures_of_deadlines(
+    lab: Lab, members: dict[str, str], where: str
+) -> None:
+    status, problem = await lab.report(**members)
+    assert (status, problem["where"]) == (422, where)
+    assert "UTC" in problem["next"]
+    assert await lab.store.complaints(ComplaintFilter()) == []
+
+
+async def test_a_report_may_be_an_hour_ahead_and_closed_in_the_moment_it_came_in(lab: Lab) -> None:
+    soon = format_timestamp(lab.clock.now_ms() + 3_600_000)
+    assert (await lab.report(received_at=soon))[0] == 201
+    same = REPORT["received_at"]
+    closed = {"state": "closed", "closed_by": "officer", "reason": "solved", "closed_at": same}
+    assert (await lab.report(id="SRG-2", **closed))[0] == 201

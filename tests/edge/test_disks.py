@@ -81,6 +81,8 @@ def test_a_node_whose_disk_is_full_refuses_what_is_new_keeps_what_it_took_and_go
             assert retry_after is not None
             assert desk.health()[0] == 503
             assert "could not be written" in desk.health()[1]["detail"]
+            assert "goes on." not in desk.health()[1]["next"]
+            assert any(str(small.path) in trouble for trouble in node.status()["troubles"])
             stopped = simpul("node", "push", node.directory, "--json", code=1).document["error"]
             assert (stopped["kind"], "Free some space" in stopped["next"]) == ("disk-full", True), stopped
             small.make_room()

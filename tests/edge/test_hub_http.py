@@ -252,6 +252,7 @@ async def test_unknown_addresses_and_methods_are_problems(lab: Lab) -> None:
     assert answer.status == 405
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert "GET" in answer.headers["Allow"]
+    assert answer.json["next"] == "Use one of the methods that the header Allow names."
     assert (await lab.call("HEAD", "/checkpoint")).status == 200
 
 

@@ -154,6 +154,35 @@ async def test_who_hangs_up_while_waiting_leaves_nothing_behind_and_is_no_failur
     assert [line for line in answered if 'status="500"' in line] == []
 
 
+async def test_a_node_whose_line_breaks_while_it_waits_is_no_failure_of_the_hubs(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_inbox, "SILENT_S", 0.02)
+    path = nodes[0].link._path("inbox?wait=300")
+    gone = 'simpul_hub_requests_total{route="GET /v1/agencies/{agency}/inbox",status="499"} 1.0'
+    with capture_logs() as logs:
+        waiting = asyncio.create_task(nodes[0].link._get(path, signed=True, max_bytes=INBOX_MAX_BYTES))
+        await kept(lab, CITY)
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        async with asyncio.timeout(10):
+            while gone not in (await lab.call("GET", "/metrics")).body.decode():  # noqa: ASYNC110 - the hub's own handler
+                await asyncio.sleep(0.02)
+    assert [entry for entry in logs if entry["log_level"] in ("warning", "error", "critical")] == []
+
+
+async def test_a_lost_connection_that_is_not_the_callers_is_still_a_failure_of_the_hubs(
+    lab: Lab, nodes: list[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(_agency: AgencyId, _after: int, _wait_s: float) -> InboxPage:
+        raise ConnectionResetError("the database's")
+
+    monkeypatch.setattr(lab.hub.inbox, "read", failing)
+    with capture_logs() as logs, pytest.raises(Unavailable):
+        await nodes[0].link.inbox("", 0)
+    assert {entry["event"] for entry in logs if entry["log_level"] == "critical"} == {"failed"}
+
+
 async def test_a_fifth_who_waits_for_one_agency_sends_the_first_home(lab: Lab, nodes: list[Peer]) -> None:
     city, *_ = nodes
     first = asyncio.create_task(city.link.inbox("", 25))

@@ -43,6 +43,8 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         ({"class": "Bu Sri"}, "class"),
         ({"received_at": "kemarin"}, "received_at"),
         ({"received_at": "2026-02-30T00:00:00.000Z"}, "received_at"),
+        ({"received_at": "2099-01-01T00:00:00.000Z"}, "received_at"),
+        ({"received_at": "9999-12-31T23:59:59.999Z"}, "received_at"),
     ],
 )
 async def test_personal_data_squeezed_into_a_code_is_refused_by_the_members_name(
@@ -150,6 +152,7 @@ async def test_a_compressed_body_is_refused_before_anything_is_decompressed(api:
 async def test_a_body_of_another_type_is_refused(api: Api, media_type: str) -> None:
     answer = await api.post("/v1/complaints", json.dumps(COMPLAINT).encode(), **{"Content-Type": media_type})
     assert (answer.status, answer.kind) == (415, "unsupported-media-type")
+    assert answer.body["next"] == "Send Content-Type: application/json."
 
 
 async def test_a_body_that_trickles_in_is_given_up_and_its_connection_closed(api: Api) -> None:

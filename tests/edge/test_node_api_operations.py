@@ -114,14 +114,18 @@ async def test_health_tells_that_nothing_can_be_recorded_until_something_is_or_n
     assert (await api.post("/v1/complaints", COMPLAINT)).status == 503
     api.faults.error = None
     answer = await api.get("/healthz", Authorization="")
-    assert (answer.status, answer.kind) == (503, "stale")
+    assert (answer.status, answer.kind) == (503, "storage")
     assert answer.body["detail"] == "what was to be recorded could not be written"
+    assert answer.body["next"].startswith("Nothing new is recorded. Make room")
+    assert isinstance(answer.body["last_receipt_age_s"], float)
+    assert any("could not be written" in trouble for trouble in (await api.get("/v1/status")).body["troubles"])
     api.clock.later_ms = 16 * 60 * 1_000
     assert (await api.get("/healthz")).status == 200
     api.clock.later_ms = 0
     assert (await api.get("/healthz")).status == 503
     await api.create()
     assert (await api.get("/healthz")).status == 200
+    assert (await api.get("/v1/status")).body["troubles"] == []
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,7 @@ def test_what_holds_a_password_is_not_in_the_repr_of_settings_and_options(tmp_pa
         ("sms_secret", "with blanks & signs in it", "as they stand in an address"),
         ("sms_allow", "127.0.0.1, somewhere", "addresses or networks"),
         ("sms_allow", "10.1.0.1/16", "addresses or networks"),
+        ("trusted_proxies", "nginx", "addresses or networks"),
     ],
 )
 def test_a_channel_is_not_turned_on_by_a_setting_that_is_wrong(

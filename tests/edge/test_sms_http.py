@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import re
 from collections.abc import AsyncIterator
@@ -427,3 +428,17 @@ async def test_other_addresses_still_want_a_token(node: SmsNode) -> None:
         assert response.status == 401
     async with node.session.get(f"{node.url}/sms/../v1/status") as response:
         assert response.status == 401
+
+
+@pytest.mark.parametrize(("kind", "words"), [("application/json", "text/plain"), (None, "docs/channels.md")])
+async def test_what_is_wrong_with_a_call_of_smsbox_has_a_next_step_that_fits(
+    node: SmsNode, kind: str | None, words: str
+) -> None:
+    body, method = (None, "GET") if kind is None else (b"{}", "POST")
+    headers = None if kind is None else {"Content-Type": kind}
+    answer = await node.raw(f"from={SENDER}&text=x", method=method, data=body, headers=headers)
+    assert answer.kind == ("malformed" if kind is None else "unsupported-media-type")
+    problem = json.loads(answer.text)
+    assert words in problem["next"]
+    assert "application/json" not in problem["next"]
+    assert "openapi" not in problem["next"]

@@ -1,8 +1,9 @@
-"""Fuzz targets: what gateways of channels hand over, and what people typed there."""
+"""Fuzz targets: what gateways of channels and proxies hand over, and what people typed there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 
 import msgspec
 
@@ -12,10 +13,12 @@ from node.channels.sms_keywords import load_keywords
 from node.channels.sms_reply import SMS_MAX_CHARACTERS, status
 from node.channels.sms_text import AsksStatus, Report, parse_message
 from node.deadlines.slot import HOUR_MS
+from node.local.http import HEADERS_MAX_BYTES
 from node.tracked import STATES, Tracked, read_tracked
+from node.web.callers import caller_address
 from sync_protocol.values import format_tracking, parse_timestamp, parse_tracking
 from sync_protocol.wire import BODY_MAX_BYTES
-from tests.fuzz.target import Target, must
+from tests.fuzz.target import Target, must, text_of
 
 AT = "2026-02-02T03:00:00.000Z"
 QUERIES = (
@@ -24,6 +27,14 @@ QUERIES = (
     b"id=a-3&text=status+3375+7k3m+9qxa+20bd+c&ts=1767582240",
 )
 
+PEER, TRUSTED = "127.0.0.1", (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+FORWARDED = (
+    b"203.0.113.7",
+    b"198.51.100.1, 203.0.113.7, 127.0.0.2",
+    b"2001:db8::7\nfd00::1",
+    b"unknown,",
+    b"::ffff:127.0.0.3",
+)
 NUMBER = format_tracking("3375", 7)
 # fmt: off
 ANSWERS = tuple(
@@ -60,9 +71,19 @@ def _tracked(data: bytes) -> Tracked:
     return found
 
 
+def _forwarded(data: bytes) -> str | None:
+    found = caller_address(PEER, text_of(data).split("\n"), TRUSTED)
+    if found != PEER:
+        address = ip_address(found or "")
+        must(found == str(address), "an address in another spelling")
+        must(not any(address in network for network in TRUSTED), "a proxy that was taken for a caller")
+    return found
+
+
 def targets() -> Sequence[Target]:
     """All of this module."""
     return (
         Target("sms", _sms, lambda: QUERIES, None, QUERY_MAX_BYTES),
+        Target("forwarded-for", _forwarded, lambda: FORWARDED, None, HEADERS_MAX_BYTES),
         Target("tracked-answer", _tracked, lambda: ANSWERS, None, BODY_MAX_BYTES),
     )

@@ -16,6 +16,7 @@ from aiohttp import web
 from node.channels.connector.settings import Connector
 from node.channels.connector.signature import HEADER, verify
 from node.local.api_types import ApiBody, Text, Title
+from node.local.arrival import check_arrival
 from node.local.http_requests import convert
 from node.local.recording import Command, Outcome, RequestKey
 from node.local.service import LocalService
@@ -27,6 +28,7 @@ from sync_protocol.strict_json import parse_object
 
 REPORTS: Final = "/v1/connectors/{system}/reports"
 REPLIES: Final = "/v1/connectors/{system}/replies"
+PAPER: Final = "docs/channels-connectors.md"
 MESSAGE_MAX_BYTES: Final = 128 * 1024  # as a body of the intake
 _SAID: Final = ("title", "text", "place", "occurred_at", "reporter")
 _NEITHER: Final = ("id", *_SAID)
@@ -73,9 +75,13 @@ class Reports:
         self._read_body = read_body
 
     async def report(self, request: web.Request) -> web.Response:
-        """A complaint. The same number again with the same words is the same complaint."""
+        """A complaint. The same number again with the same words is the same complaint.
+
+        Raises Refused(malformed) for one that came in in the future, or ended before it came in.
+        """
         system, fields = await self._read(request)
         report: Report = convert(fields, Report)
+        check_arrival(report.received_at, report.closed_at, self._service.minting.clock.now_ms())
         given: dict[str, Any] = msgspec.to_builtins(report)
         data: dict[str, object] = {name: value for name, value in given.items() if name not in _NEITHER}
         source = {"system": system, "id": report.id}

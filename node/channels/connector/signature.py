@@ -1,7 +1,7 @@
 """How two systems that share a secret know each other's messages: HMAC-SHA-256 over time and body. Pure.
 
 Header `Simpul-Signature: t=<seconds since 1970>,v1=<64 hexadecimal digits>`, over `<t>.<body>`. Several `v1` may stand
-there while a secret is being changed.
+there while a secret is being changed. Blanks around the commas mean nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ SECRET_MIN_BYTES: Final = 32  # as long as what HMAC-SHA-256 gives
 HEADER_MAX: Final = 512  # four signatures have 350 characters
 WRONG: Final = "wrong-signature"
 EXPIRED: Final = "expired-signature"
+_BLANKS: Final = re.compile(r"[ \t]*,[ \t]*")  # as many write a list in a header
 _FORM: Final = re.compile(r"t=(0|[1-9][0-9]{0,11})((?:,v1=[0-9a-f]{64}){1,4})")
 
 
@@ -31,12 +32,13 @@ def verify(secret: bytes, header: str | None, body: bytes, now_s: int) -> None:
 
     Raises Refused: wrong-signature (none, ill-formed, of another body or by another secret), expired-signature.
     """
-    found = _FORM.fullmatch(header or "") if len(header or "") <= HEADER_MAX else None
+    given = header or ""
+    found = _FORM.fullmatch(_BLANKS.sub(",", given.strip(" \t"))) if len(given) <= HEADER_MAX else None
     if found is None:
         raise Refused(WRONG, f"wants {HEADER}: t=<seconds>,v1=<HMAC-SHA-256 of t.body, hexadecimal>", where=HEADER)
     at_s = int(found[1])
     wanted = _mac(secret, body, at_s)
-    if not any(hmac.compare_digest(wanted, given) for given in found[2].split(",v1=")[1:]):
+    if not any(hmac.compare_digest(wanted, one) for one in found[2].split(",v1=")[1:]):
         raise Refused(WRONG, "this signature is not of this body, or not by this secret", where=HEADER)
     if abs(now_s - at_s) > AGE_MAX_S:
         raise Refused(EXPIRED, "this was signed too long ago, or in the future: sign it anew", where=HEADER)

@@ -72,10 +72,9 @@ def read_wanted(pairs: Pairs, jurisdiction: str | None, now_ms: int) -> Requests
 
 
 def _span(pairs: Pairs, now_ms: int) -> tuple[int, int]:
-    start, end = one(pairs, "start_date"), one(pairs, "end_date")
-    from_ms = None if start is None else parse_moment(start, "start_date")
+    from_ms, end_ms = _moment(pairs, "start_date"), _moment(pairs, "end_date")
     # The second that is named is included, to its last millisecond.
-    to_ms = None if end is None else parse_moment(end, "end_date") + 999
+    to_ms = None if end_ms is None else end_ms + 999
     if to_ms is None:
         to_ms = now_ms if from_ms is None else from_ms + SPAN_DAYS * _DAY_MS + 999
     if from_ms is None:
@@ -87,12 +86,23 @@ def _span(pairs: Pairs, now_ms: int) -> tuple[int, int]:
     return from_ms, to_ms
 
 
+def _moment(pairs: Pairs, name: str) -> int | None:
+    text = one(pairs, name)
+    try:
+        return None if text is None else parse_moment(text, name)
+    except Refused as refused:
+        raise malformed(f"{name} {refused.detail}", name) from None
+
+
 def _words(pairs: Pairs, name: str, most: int, longest: int) -> set[str]:
-    """Comma-delimited, and given any number of times."""
+    """Comma-delimited, and given any number of times. Commas with nothing between them are refused."""
     found: set[str] = set()
     for key, value in pairs:
         if key == name:
-            found.update(word for word in map(str.strip, value.split(",")) if word)
+            words = {word for word in map(str.strip, value.split(",")) if word}
+            if not words and value.strip():
+                raise malformed(f"{name} names nothing between its commas", name)
+            found |= words
     if len(found) > most:
         raise too_large(name, most, "values")
     if any(len(word) > longest for word in found):
