@@ -160,18 +160,23 @@ def recover(
 
 @app.command("rebuild")
 def rebuild(directory: Directory, as_json: JsonFlag = False) -> None:
-    """Drop the projection and fold the whole log again; the state hash must come back the same."""
+    """Drop the projection and fold the whole log again; the state hash must come back the same.
+
+    A damaged file is put aside first, and there is no hash before.
+    """
     from node.wiring import hub as wiring
 
     document = run(wiring.rebuild(directory), as_json=as_json)
-    same = document["before"] == document["after"]
-    emit(
-        document,
-        as_json=as_json,
-        human=lambda d: console.print(
-            Text(f"before {d['before']}\nafter  {d['after']}\n" + ("equal" if same else "DIFFERENT"))
-        ),
-    )
+    same = document["aside"] is not None or document["before"] == document["after"]
+
+    def human(done: dict[str, Any]) -> None:
+        if done["aside"] is not None:
+            console.print(Text(f"The damaged file lies in {done['aside']}; the whole log is folded anew."))
+            console.print(Text(f"after  {done['after']}"))
+            return
+        console.print(Text(f"before {done['before']}\nafter  {done['after']}\n" + ("equal" if same else "DIFFERENT")))
+
+    emit(document, as_json=as_json, human=human)
     if not same:
         raise typer.Exit(1)
 

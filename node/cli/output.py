@@ -84,7 +84,8 @@ def explain(error: BaseException) -> Failure | None:
         hint = next_step or "Nothing is lost. Try again; if it stays, see docs/operations.md, 'Troubles'."
         return Failure(EXIT_FOUND_WRONG, type(error).__name__.lower(), str(error), hint)
     if _is_of_database(error):
-        return _explain_database(str(getattr(error, "orig", error)))
+        said = getattr(error, "orig", error)
+        return _explain_database(str(said), next(iter(getattr(said, "__notes__", ())), ""))
     if isinstance(error, OSError):
         return _explain_os_error(error)
     return None
@@ -97,7 +98,8 @@ def _is_of_database(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) or "sqlalchemy.exc.DBAPIError" in kinds or of_driver
 
 
-def _explain_database(words: str) -> Failure:
+def _explain_database(words: str, file: str) -> Failure:
+    """`file` is the note that our stores leave (node/store/sqlite_copy.py), if any."""
     words = words.partition("\n")[0]  # PostgreSQL adds the values that it did not like on a line of their own
     if "connection" in words or "shutting down" in words or "starting up" in words:
         step = "See whether the database server runs, then try again. Nothing was lost."
@@ -110,8 +112,11 @@ def _explain_database(words: str) -> Failure:
         step = "Look for a full or failing disk, or a limit on file sizes; then start again. Nothing was lost."
         return Failure(1, "disk", f"The disk cannot be written or read: {words}.", step)
     if "malformed" in words or "not a database" in words or "disk image" in words:
-        step = "Stop, keep the file, and restore the newest backup (docs/operations.md, 'A damaged database')."
-        return Failure(1, "damaged-database", f"The database file is damaged: {words}.", step)
+        step = (
+            "Stop, keep the file, and restore the newest backup; query tables of a hub need none: simpul hub rebuild"
+            " (docs/operations.md, 'A damaged database')."
+        )
+        return Failure(1, "damaged-database", f"The database is damaged: {words}{file and f' {file}'}.", step)
     if "readonly" in words or "unable to open" in words:
         step = "Check the folder and its permissions, and whether its disk is full or was mounted read-only."
         return Failure(2, "database", f"The database cannot be opened: {words}.", step)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from yarl import URL
 
 from keys.key_directory import KeyDirectory
@@ -243,7 +244,7 @@ async def _guarded(
     """What keeps a hub or a node from being opened is a finding as well, and hides no other."""
     try:
         return await gather()
-    except (SimpulError, OSError, sqlite3.Error) as error:
+    except (SimpulError, OSError, sqlite3.Error, DBAPIError) as error:
         if isinstance(error, Unavailable) and server_away is not None:
             return [server_away(error.detail)]
         words = error.detail if isinstance(error, Corrupt | Refused) else words_of(error)
