@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +87,15 @@ def test_the_installed_script_speaks_json_on_stdout_alone_and_words_without_it(p
     assert json.loads(as_json.out)["agency"] == SAMARINDA
     assert as_json.err == ""
     assert f"Agency {SAMARINDA}" in simpul(*words).out
+
+
+def test_the_status_of_a_halted_node_is_printed_whole_and_ends_with_1(place: Place, tmp_path: Path) -> None:
+    halted = shutil.copytree(place.node.directory, tmp_path / "node")
+    with closing(sqlite3.connect(halted / "node.db")) as database, database:
+        database.execute("UPDATE node SET halt_reason = 'copy-alive', halt_detail = 'seq 9', halted_at_ms = 1")
+    document = told("node", "status", halted, code=1)
+    assert (document["agency"], document["pusher"]) == (SAMARINDA, "halted")
+    assert "pusher halted" in simpul("node", "status", halted, code=1).out
 
 
 @pytest.mark.parametrize(
