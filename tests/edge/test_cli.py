@@ -120,6 +120,25 @@ def test_wrong_usage_is_exit_2(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
+    [
+        ["node", "status"],
+        ["keys", "revoke", "x", "--disputed-from", "-5"],
+        ["node", "restore", "no-such-folder", "y"],
+        ["node", "status", "x", "--no-such-option"],
+        ["hub", "no-such-command"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_a_json_document_too(words: list[str]) -> None:
+    ran = simpul(*words, "--json", code=2)
+    assert (ran.document["ok"], ran.document["error"]["kind"]) == (False, "usage")
+    assert ran.document["error"]["detail"]
+    assert ran.document["error"]["next"].startswith("simpul")
+    assert "Usage: simpul" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
     [[], ["hub"], ["node"], ["node", "token"], ["keys"], ["audit"], ["demo"]],
     ids=" ".join,
 )
