@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from node.cli.output import JsonFlag, console, emit, exit_code_of, explained, run
+
+#: What a code or a name of the command line is refused for.
+WRITTEN_WRONG: Final = frozenset({"malformed", "unknown-agency"})
 
 app = typer.Typer(help="The national hub.", no_args_is_help=True)
 
@@ -72,7 +75,7 @@ def invite(directory: Directory, agency: Agency, as_json: JsonFlag = False) -> N
     """A one-time token with which an agency's node enrols."""
     from node.wiring import hub as wiring
 
-    document = run(wiring.invite(directory, agency), as_json=as_json)
+    document = run(wiring.invite(directory, agency), as_json=as_json, usage=WRITTEN_WRONG)
 
     def human(done: dict[str, Any]) -> None:
         import segno
@@ -100,7 +103,7 @@ def revoke(
     from node.wiring import hub as wiring
 
     work = wiring.revoke(directory, agency, kid=kid, disputed_from=disputed_from, reason=reason)
-    document = run(work, as_json=as_json)
+    document = run(work, as_json=as_json, usage=WRITTEN_WRONG)
     emit(
         document,
         as_json=as_json,
@@ -194,7 +197,7 @@ def grant(
     from node.wiring import hub as wiring
 
     work = wiring.grant(directory, role=role, name=name, with_content=with_content, revoke=revoke_grant)
-    document = run(work, as_json=as_json)
+    document = run(work, as_json=as_json, usage=WRITTEN_WRONG)
     text = (
         f"Tokens of {name} are ended."
         if revoke_grant

@@ -146,6 +146,28 @@ def test_every_command_explains_itself(words: list[str]) -> None:
     assert "Usage: simpul" in simpul(*words, "--help").out
 
 
+def test_codes_names_tokens_and_places_that_were_typed_wrong_are_exit_2_with_a_next_step(
+    place: Place, tmp_path: Path
+) -> None:
+    """Nobody has to be called for them, and repeating does not help."""
+    hub = place.hub.directory
+    for words in (
+        ("hub", "invite", hub, "NIX.1"),
+        ("hub", "grant", hub, "auditor", ""),
+        ("hub", "revoke", hub, "11.01"),
+        ("audit", tmp_path),
+        ("audit", place.hub.url, "--token", "wrong"),
+    ):
+        error = told(*words, code=2)["error"]
+        assert error["detail"]
+        assert error["next"]
+    server = place.node.serve()
+    try:
+        assert "not the address of a hub" in told("audit", server.url, code=2)["error"]["detail"]
+    finally:
+        end(server)
+
+
 def test_what_cannot_be_reached_is_exit_3_with_the_next_step(place: Place, tmp_path: Path) -> None:
     away = ("node", "enrol", tmp_path / "n", "--hub", NOBODY, "--vkey", place.hub.vkey)
     for words in (
@@ -170,9 +192,10 @@ def test_a_push_without_a_hub_ends_at_its_timeout_with_exit_3(place: Place, tmp_
     assert "Nothing is lost" in ran.err
 
 
-def test_a_bad_token_is_exit_1_and_leaves_no_node(place: Place, tmp_path: Path) -> None:
+def test_a_bad_token_is_exit_2_and_leaves_no_node(place: Place, tmp_path: Path) -> None:
     words = ("node", "enrol", tmp_path / "n", "--hub", place.hub.url, "--vkey", place.hub.vkey, "--agency", "33.75")
-    assert told(*words, "--token", "x" * 32, code=1)["error"]["kind"] == "bad-token"
+    error = told(*words, "--token", "x" * 32, code=2)["error"]
+    assert (error["kind"], "invitation" in error["next"]) == ("bad-token", True)
     simpul("node", "status", tmp_path / "n", code=2)
 
 
