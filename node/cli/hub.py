@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from node.cli.output import JsonFlag, console, emit, exit_code_of, explained, run
+from node.cli.output import JsonFlag, console, emit, exit_code_of, explained, run, stderr
 
 #: What a code or a name of the command line is refused for.
 WRITTEN_WRONG: Final = frozenset({"malformed", "unknown-agency"})
@@ -76,6 +76,8 @@ def invite(directory: Directory, agency: Agency, as_json: JsonFlag = False) -> N
     from node.wiring import hub as wiring
 
     document = run(wiring.invite(directory, agency), as_json=as_json, usage=WRITTEN_WRONG)
+    if document["warning"]:
+        stderr.print(Text(document["warning"], style="yellow"))
 
     def human(done: dict[str, Any]) -> None:
         import segno

@@ -92,6 +92,12 @@ async def init_hub(directory: Path, *, origin: str, database_url: str | None) ->
     return dict(document)
 
 
+_NOT_LISTED = (
+    "{code} is not in config/agencies.csv. If that is a mistype, do not hand the token over; whoever enrols with it is"
+    " in the log for good."
+)
+
+
 def opened(directory: Path) -> AbstractAsyncContextManager[Hub]:
     """The hub of a directory, for one command: an async context manager."""
     settings = load_settings(directory, HubSettings)
@@ -147,6 +153,7 @@ async def invite(directory: Path, agency: str) -> dict[str, Any]:
             "vkey": hub.log.roster.vkey.format(),
             "agency": str(code),
             "name": known.name if known else None,
+            "warning": None if known else _NOT_LISTED.format(code=code),
         }
 
 

@@ -168,6 +168,14 @@ def test_codes_names_tokens_and_places_that_were_typed_wrong_are_exit_2_with_a_n
         end(server)
 
 
+def test_an_invitation_of_a_code_outside_the_directory_works_with_a_warning(place: Place) -> None:
+    assert told("hub", "invite", place.hub.directory, "33.75")["warning"] is None
+    ran = simpul("hub", "invite", place.hub.directory, "99.99", "--json")
+    assert ran.document["token"]
+    assert "99.99 is not in config/agencies.csv" in ran.document["warning"]
+    assert "99.99 is not in" in ran.err
+
+
 def test_what_cannot_be_reached_is_exit_3_with_the_next_step(place: Place, tmp_path: Path) -> None:
     away = ("node", "enrol", tmp_path / "n", "--hub", NOBODY, "--vkey", place.hub.vkey)
     for words in (
