@@ -89,6 +89,11 @@ async def backup_hub(directory: Path, out: Path, *, passphrase: str | None, prog
     return await _backup(_Source("hub", settings), out, passphrase, progress)
 
 
+def holds_keys(archive: Path, kind: Kind) -> bool:
+    """Whether a restore needs a passphrase. Raises Refused where the folder is no such backup."""
+    return bool(open_archive(archive, kind).key_files)
+
+
 async def restore_node(archive: Path, directory: Path, *, passphrase: str | None) -> dict[str, Any]:
     """`simpul node restore` into a new directory; `passphrase` opens the keys, None leaves them out."""
     document, settings = await _in_thread(lambda _: _restore(_Target(archive, directory, "node", passphrase)))

@@ -204,7 +204,19 @@ def test_a_bad_token_is_exit_2_and_leaves_no_node(place: Place, tmp_path: Path) 
     words = ("node", "enrol", tmp_path / "n", "--hub", place.hub.url, "--vkey", place.hub.vkey, "--agency", "33.75")
     error = told(*words, "--token", "x" * 32, code=2)["error"]
     assert (error["kind"], "invitation" in error["next"]) == ("bad-token", True)
-    simpul("node", "status", tmp_path / "n", code=2)
+    told_of = told("node", "status", tmp_path / "n", code=2)["error"]
+    assert "was not completed" in told_of["detail"]
+    assert f"simpul node enrol {tmp_path / 'n'}" in told_of["next"]
+    assert "was not completed" not in told("node", "status", tmp_path, code=2)["error"]["detail"]
+
+
+def test_a_folder_with_keys_that_is_no_backup_is_told_as_such_and_no_passphrase_is_asked_for(
+    place: Place, tmp_path: Path
+) -> None:
+    for role, directory in (("node", place.node.directory), ("hub", place.hub.directory)):
+        error = told(role, "restore", directory, tmp_path / "new", code=2)["error"]
+        assert "holds no backup" in error["detail"]
+        assert not (tmp_path / "new").exists()
 
 
 def test_an_address_in_the_clear_beyond_loopback_is_exit_2(place: Place, tmp_path: Path) -> None:
