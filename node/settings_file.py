@@ -156,6 +156,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(SETTINGS_MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
+        if (path.parent / "keys").is_dir() and (path.parent / NodeSettings.DATABASE_FILE).is_file():
+            step = f"Repeat it: simpul node enrol {path.parent} …, also with the same token: the same keys are used."
+            _wrong(f"the enrolment of {path.parent} was not completed, or its {SETTINGS_FILE} was lost", step)
         step = "Create it with `simpul hub init` or `simpul node enrol`, or name another directory."
         _wrong(f"{path.parent} is no directory of a hub or a node: it has no {SETTINGS_FILE}", step)
     except OSError as error:

@@ -4,9 +4,9 @@
     OUT/node.db, hub.db    the database, consistent as of one moment
     OUT/keys/*.pem         only where asked for, and then encrypted
     OUT/manifest.json      what this is, and every file
-    OUT/manifest.sha256    of the manifest, written last: without it there is no backup
+    OUT/manifest.sha256    of the manifest and of every file, written last: without it there is no backup
 
-`sha256sum -c manifest.sha256` checks the manifest on any machine. A folder appears under its name when everything in it
+`sha256sum -c manifest.sha256` checks all of it on any machine. A folder appears under its name when everything in it
 is on the disk, or not at all. Nothing in an archive is believed: names are of one narrow form, sizes bound what is
 read, links are not followed. Raises Refused: `damaged-backup` for what is not as it was written, `configuration` where
 a name or a folder was chosen wrongly; and OSError where the disk fails.
@@ -147,10 +147,20 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
-    """Ends the writing of an archive: manifest, then the line that vouches for it."""
+    """Ends the writing of an archive: manifest, then the lines that vouch for it and for every file."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
     write_private(folder / MANIFEST, text)
-    write_private(folder / SEAL, f"{sha256(text).hexdigest()}  {MANIFEST}\n".encode())
+    write_private(folder / SEAL, _seal_of(text) + _seals_of_files(manifest))
+
+
+def _seal_of(manifest_text: bytes) -> bytes:
+    """The line of the manifest, as `sha256sum` writes it."""
+    return f"{sha256(manifest_text).hexdigest()}  {MANIFEST}\n".encode()
+
+
+def _seals_of_files(manifest: Manifest) -> bytes:
+    """The lines of the files."""
+    return "".join(f"{file.sha256}  {file.name}\n" for file in manifest.files).encode()
 
 
 def open_archive(folder: Path, kind: Kind) -> Manifest:
@@ -159,7 +169,8 @@ def open_archive(folder: Path, kind: Kind) -> Manifest:
         step = "Name the folder that `backup` wrote. One without a manifest was never finished: use another."
         raise Refused("configuration", f"{folder} holds no backup", members={"next": step})
     text = _read_small(folder / MANIFEST)
-    if _read_small(folder / SEAL) != f"{sha256(text).hexdigest()}  {MANIFEST}\n".encode():
+    sealed = _read_small(folder / SEAL)
+    if not sealed.startswith(_seal_of(text)):
         _damaged("the manifest is not the one that was written")
     try:
         version = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get("v")
@@ -172,6 +183,11 @@ def open_archive(folder: Path, kind: Kind) -> Manifest:
         step = f"Use `simpul {manifest.kind} restore …`."
         raise Refused("configuration", f"{folder} is the backup of a {manifest.kind}", members={"next": step})
     _check_names(manifest)
+    if sealed.removeprefix(_seal_of(text)) not in (
+        b"",
+        _seals_of_files(manifest),
+    ):  # early ones sealed the manifest alone
+        _damaged(f"{SEAL} is not the one that was written")
     return manifest
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from node.cli.output import EXIT_USAGE, Failure, JsonFlag, console, emit, fail, run
 from node.cli.progress import entries_progress
 
+OTHER_TOKEN: Final = frozenset({"unauthorised"})  # the hub does not know the one that was given
 OVERDUE_SHOWN: Final = 20  # lines of a screen
 
 
@@ -53,7 +54,7 @@ def audit(
             due = wiring.audit_deadlines(
                 file, vkey=vkey, token=token, tables=tables, ca_file=ca_file, progress=progress
             )
-            document = run(due, as_json=as_json)
+            document = run(due, as_json=as_json, usage=OTHER_TOKEN)
     elif file is not None:
         fail(
             Failure(EXIT_USAGE, "usage", f"{file} is one argument too many.", "simpul audit DIR_OR_URL"),
@@ -62,7 +63,7 @@ def audit(
     else:
         with entries_progress("auditing") as progress:
             work = wiring.audit(target, vkey=vkey, token=token, since=since, ca_file=ca_file, progress=progress)
-            document = run(work, as_json=as_json)
+            document = run(work, as_json=as_json, usage=OTHER_TOKEN)
     emit(document, as_json=as_json, human=_show_deadlines if target == "deadlines" else _show)
     if not document["ok"]:
         raise typer.Exit(1)

@@ -47,9 +47,16 @@ def node_restore(
     archive: Archive, directory: NewDirectory, without_keys: WithoutKeys = False, as_json: JsonFlag = False
 ) -> None:
     """Make a node's directory from a backup, verified. It finds out by itself what it pushed afterwards."""
-    from node.wiring.backup import restore_node
+    from node.wiring.backup import holds_keys, restore_node
 
-    _restore(restore_node, archive, directory, without_keys=without_keys, as_json=as_json)
+    _restore(
+        restore_node,
+        partial(holds_keys, archive, "node"),
+        archive,
+        directory,
+        without_keys=without_keys,
+        as_json=as_json,
+    )
 
 
 def hub_restore(
@@ -62,10 +69,10 @@ def hub_restore(
     as_json: JsonFlag = False,
 ) -> None:
     """Make a hub's directory from a backup, its log verified to the signed root; the lock folder is yours to bring."""
-    from node.wiring.backup import restore_hub
+    from node.wiring.backup import holds_keys, restore_hub
 
     work = partial(restore_hub, database_url=database_url)
-    _restore(work, archive, directory, without_keys=without_keys, as_json=as_json)
+    _restore(work, partial(holds_keys, archive, "hub"), archive, directory, without_keys=without_keys, as_json=as_json)
 
 
 def _backup(work: Callable[..., Work], directory: Path, out: Path, *, with_keys: bool, as_json: bool) -> None:
@@ -85,15 +92,24 @@ def _backup(work: Callable[..., Work], directory: Path, out: Path, *, with_keys:
         if beside["files"]:
             words = f"{beside['files']:,} attached files ({beside['bytes']:,} bytes) are not in it"
             console.print(Text(f"{words}: copy {beside['directory']} as well (docs/operations.md, 'Files')."))
+        for one in done["not_in_it"]:
+            console.print(Text(f"{one['path']} ({one['setting']}) is not in it: keep a copy."))
         console.print(Text(f"Next: take it to another machine. Back: simpul {done['kind']} restore {out} DIR"))
 
     emit(document, as_json=as_json, human=human)
 
 
-def _restore(work: Callable[..., Work], archive: Path, directory: Path, *, without_keys: bool, as_json: bool) -> None:
-    with explained(as_json=as_json):
-        has_keys = any((archive / "keys").glob("*.pem"))
-        passphrase = _passphrase(confirm=False) if has_keys and not without_keys else None
+def _restore(
+    work: Callable[..., Work],
+    holds_keys: Callable[[], bool],
+    archive: Path,
+    directory: Path,
+    *,
+    without_keys: bool,
+    as_json: bool,
+) -> None:
+    with explained(as_json=as_json):  # nobody is asked for the passphrase of a folder that is no backup
+        passphrase = _passphrase(confirm=False) if holds_keys() and not without_keys else None
     document = run(work(archive, directory, passphrase=passphrase), as_json=as_json)
 
     def human(done: dict[str, Any]) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from node.cli.output import JsonFlag, console, emit, exit_code_of, explained, run
+from node.cli.output import JsonFlag, console, emit, exit_code_of, explained, run, stderr
+
+#: What a code or a name of the command line is refused for.
+WRITTEN_WRONG: Final = frozenset({"malformed", "unknown-agency"})
 
 app = typer.Typer(help="The national hub.", no_args_is_help=True)
 
@@ -72,7 +75,9 @@ def invite(directory: Directory, agency: Agency, as_json: JsonFlag = False) -> N
     """A one-time token with which an agency's node enrols."""
     from node.wiring import hub as wiring
 
-    document = run(wiring.invite(directory, agency), as_json=as_json)
+    document = run(wiring.invite(directory, agency), as_json=as_json, usage=WRITTEN_WRONG)
+    if document["warning"]:
+        stderr.print(Text(document["warning"], style="yellow"))
 
     def human(done: dict[str, Any]) -> None:
         import segno
@@ -100,7 +105,7 @@ def revoke(
     from node.wiring import hub as wiring
 
     work = wiring.revoke(directory, agency, kid=kid, disputed_from=disputed_from, reason=reason)
-    document = run(work, as_json=as_json)
+    document = run(work, as_json=as_json, usage=WRITTEN_WRONG)
     emit(
         document,
         as_json=as_json,
@@ -160,18 +165,23 @@ def recover(
 
 @app.command("rebuild")
 def rebuild(directory: Directory, as_json: JsonFlag = False) -> None:
-    """Drop the projection and fold the whole log again; the state hash must come back the same."""
+    """Drop the projection and fold the whole log again; the state hash must come back the same.
+
+    A damaged file is put aside first, and there is no hash before.
+    """
     from node.wiring import hub as wiring
 
     document = run(wiring.rebuild(directory), as_json=as_json)
-    same = document["before"] == document["after"]
-    emit(
-        document,
-        as_json=as_json,
-        human=lambda d: console.print(
-            Text(f"before {d['before']}\nafter  {d['after']}\n" + ("equal" if same else "DIFFERENT"))
-        ),
-    )
+    same = document["aside"] is not None or document["before"] == document["after"]
+
+    def human(done: dict[str, Any]) -> None:
+        if done["aside"] is not None:
+            console.print(Text(f"The damaged file lies in {done['aside']}; the whole log is folded anew."))
+            console.print(Text(f"after  {done['after']}"))
+            return
+        console.print(Text(f"before {done['before']}\nafter  {done['after']}\n" + ("equal" if same else "DIFFERENT")))
+
+    emit(document, as_json=as_json, human=human)
     if not same:
         raise typer.Exit(1)
 
@@ -189,7 +199,7 @@ def grant(
     from node.wiring import hub as wiring
 
     work = wiring.grant(directory, role=role, name=name, with_content=with_content, revoke=revoke_grant)
-    document = run(work, as_json=as_json)
+    document = run(work, as_json=as_json, usage=WRITTEN_WRONG)
     text = (
         f"Tokens of {name} are ended."
         if revoke_grant

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from node.cli import audit, backup, desk, doctor, hub, keys, node
-from node.cli.output import JsonFlag
+from node.cli.output import EXIT_FOUND_WRONG, EXIT_USAGE, JsonFlag, print_json
 from node.logs import configure_logs
 
+PROGRAM: Final = "simpul"
+AS_JSON: Final = "--json"
+#: What a command line that is not understood raises. Typer brings its own parser, of which only this class is public.
+USAGE_ERROR: Final[Any] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+
 app = typer.Typer(
-    name="simpul",
+    name=PROGRAM,
     help="Federated, signed, verifiable synchronisation of complaints.",
     no_args_is_help=True,
     add_completion=False,
@@ -86,4 +91,32 @@ def main() -> None:
     """Entry point of the console script. Until a serving command says otherwise, logs are warnings, on stderr."""
     os.umask(0o077)  # databases, exports and evidence hold what citizens said: nobody else on the machine reads them
     configure_logs("warning")
-    app(args=sys.argv[1:], prog_name="simpul")
+    words = sys.argv[1:]
+    if AS_JSON in words:
+        sys.exit(_speaking_json(words))
+    app(args=words, prog_name=PROGRAM)
+
+
+def _speaking_json(words: list[str]) -> int:
+    """The exit code. A command line that is not understood, or an answer that never came, is a JSON document too."""
+    try:
+        code = app(args=words, prog_name=PROGRAM, standalone_mode=False)
+    except USAGE_ERROR as error:
+        error.show()
+        path = error.ctx.command_path if error.ctx is not None else PROGRAM
+        document = {"kind": "usage", "detail": error.format_message(), "next": f"{path} --help"}
+        print_json({"ok": False, "error": document})
+        return EXIT_USAGE
+    except typer.Abort:
+        print_json(
+            {
+                "ok": False,
+                "error": {
+                    "kind": "aborted",
+                    "detail": "A question was not answered.",
+                    "next": "Answer it, or give the option instead.",
+                },
+            }
+        )
+        return EXIT_FOUND_WRONG
+    return code if isinstance(code, int) else 0

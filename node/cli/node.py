@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from node.cli.output import JsonFlag, console, emit, run, stderr
+from node.cli.output import EXIT_FOUND_WRONG, JsonFlag, console, emit, run, stderr
 from node.cli.progress import import_progress
 
 app = typer.Typer(help="An agency's local node.", no_args_is_help=True)
@@ -68,10 +68,13 @@ def serve(
 
 @app.command("status")
 def status(directory: Directory, as_json: JsonFlag = False) -> None:
-    """Unsent, unacknowledged, age of the last receipt, the pusher's state and its next attempt."""
+    """Unsent, unacknowledged, age of the last receipt, the pusher's state, its next attempt. Ends with 1 if halted."""
     from node.wiring import node_store as wiring
 
-    emit(run(wiring.node_status(directory), as_json=as_json), as_json=as_json, human=_show_status)
+    document = run(wiring.node_status(directory), as_json=as_json)
+    emit(document, as_json=as_json, human=_show_status)
+    if document["pusher"] == "halted":
+        raise typer.Exit(EXIT_FOUND_WRONG)
 
 
 def _show_status(document: dict[str, Any]) -> None:

@@ -10,10 +10,10 @@ import asyncio
 import errno
 import sqlite3
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import msgspec
 import typer
@@ -25,6 +25,15 @@ from sync_protocol.errors import Corrupt, Refused, SimpulError, Unavailable
 EXIT_FOUND_WRONG = 1
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
+
+#: Refusals that are about what was typed or configured, whichever command they end.
+USAGE_KINDS: Final = frozenset({"configuration", "unsafe-key-file", "not-desk", "bad-token"})
+_CORRECT: Final = "Correct what is named and try again."
+_HINTS: Final = {
+    "bad-token": "Copy the token whole, with the agency of its invitation; if it was used or is old, ask for another.",
+    "unauthorised": "Give a token that `simpul hub grant DIR auditor NAME` showed and nobody has ended.",
+    "unknown-agency": "See `simpul hub status DIR` for the agencies that are enrolled.",
+}
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else there.")]
 
@@ -66,8 +75,11 @@ def emit(document: T, *, as_json: bool, human: Callable[[T], None]) -> None:
         human(document)
 
 
-def explain(error: BaseException) -> Failure | None:
-    """The failure that an error of ours, of the disk or of the database means; None for a defect of the program."""
+def explain(error: BaseException, usage: Collection[str] = ()) -> Failure | None:
+    """The failure that an error of ours, of the disk or of the database means; None for a defect of the program.
+
+    `usage`: the refusals that this command knows to be about its own words.
+    """
     next_step = str(getattr(error, "next_step", "") or "")
     if isinstance(error, UsageProblem):
         return Failure(EXIT_USAGE, "usage", error.detail, next_step)
@@ -75,8 +87,10 @@ def explain(error: BaseException) -> Failure | None:
         hint = next_step or "Check the address, the network and whether the other side runs; then try again."
         return Failure(EXIT_UNREACHABLE, "unreachable", error.detail, hint)
     if isinstance(error, Refused):
-        hint = next_step or str(error.members.get("next", "")) or "Correct what is named and try again."
-        code = EXIT_USAGE if error.kind in {"configuration", "unsafe-key-file", "not-desk"} else EXIT_FOUND_WRONG
+        is_usage = error.kind in USAGE_KINDS or error.kind in usage
+        usual = _HINTS.get(error.kind, _CORRECT) if is_usage else _CORRECT
+        hint = next_step or str(error.members.get("next", "")) or usual
+        code = EXIT_USAGE if is_usage else EXIT_FOUND_WRONG
         return Failure(code, error.kind, str(error), hint)
     if isinstance(error, Corrupt):
         return Failure(EXIT_FOUND_WRONG, "corrupt", error.detail, error.next_step)
@@ -84,7 +98,8 @@ def explain(error: BaseException) -> Failure | None:
         hint = next_step or "Nothing is lost. Try again; if it stays, see docs/operations.md, 'Troubles'."
         return Failure(EXIT_FOUND_WRONG, type(error).__name__.lower(), str(error), hint)
     if _is_of_database(error):
-        return _explain_database(str(getattr(error, "orig", error)))
+        said = getattr(error, "orig", error)
+        return _explain_database(str(said), next(iter(getattr(said, "__notes__", ())), ""))
     if isinstance(error, OSError):
         return _explain_os_error(error)
     return None
@@ -97,7 +112,8 @@ def _is_of_database(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) or "sqlalchemy.exc.DBAPIError" in kinds or of_driver
 
 
-def _explain_database(words: str) -> Failure:
+def _explain_database(words: str, file: str) -> Failure:
+    """`file` is the note that our stores leave (node/store/sqlite_copy.py), if any."""
     words = words.partition("\n")[0]  # PostgreSQL adds the values that it did not like on a line of their own
     if "connection" in words or "shutting down" in words or "starting up" in words:
         step = "See whether the database server runs, then try again. Nothing was lost."
@@ -110,8 +126,11 @@ def _explain_database(words: str) -> Failure:
         step = "Look for a full or failing disk, or a limit on file sizes; then start again. Nothing was lost."
         return Failure(1, "disk", f"The disk cannot be written or read: {words}.", step)
     if "malformed" in words or "not a database" in words or "disk image" in words:
-        step = "Stop, keep the file, and restore the newest backup (docs/operations.md, 'A damaged database')."
-        return Failure(1, "damaged-database", f"The database file is damaged: {words}.", step)
+        step = (
+            "Stop, keep the file, and restore the newest backup; query tables of a hub need none: simpul hub rebuild"
+            " (docs/operations.md, 'A damaged database')."
+        )
+        return Failure(1, "damaged-database", f"The database is damaged: {words}{file and f' {file}'}.", step)
     if "readonly" in words or "unable to open" in words:
         step = "Check the folder and its permissions, and whether its disk is full or was mounted read-only."
         return Failure(2, "database", f"The database cannot be opened: {words}.", step)
@@ -150,22 +169,22 @@ def fail(failure: Failure, *, as_json: bool) -> NoReturn:
 
 
 @contextmanager
-def explained(*, as_json: bool = False) -> Iterator[None]:
-    """What ends a command badly in here becomes one sentence, a next step and an exit code."""
+def explained(*, as_json: bool = False, usage: Collection[str] = ()) -> Iterator[None]:
+    """What ends a command badly in here becomes one sentence, a next step and an exit code (`usage`: see explain)."""
     try:
         yield
     except typer.Exit:
         raise
     except Exception as error:
-        failure = explain(error)
+        failure = explain(error, usage)
         if failure is None:
             raise
         fail(failure, as_json=as_json)
 
 
-def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
+def run(work: Coroutine[Any, Any, T], *, as_json: bool = False, usage: Collection[str] = ()) -> T:
     """Runs a command's coroutine, explained."""
-    with explained(as_json=as_json):
+    with explained(as_json=as_json, usage=usage):
         return asyncio.run(work)
 
 

@@ -6,12 +6,15 @@ beginning and never fails in the middle. A reader engine sees one consistent sna
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from sqlalchemy import event
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from node.store.sqlite_copy import in_file
 
 BUSY_TIMEOUT_S: Final = 30  # longer than any write transaction of ours; then somebody else holds the file
 READERS: Final = 3  # more would only queue for the same two cores
@@ -19,6 +22,15 @@ PAGE_BYTES: Final = 8_192  # rows of some hundred bytes: fewer levels than with 
 WAL_KEEP_BYTES: Final = 64 * 1024 * 1024  # a write-ahead log that grew in a rush is cut back to this
 
 Durability = Literal["FULL", "NORMAL"]
+
+
+#: Words of SQLite for a file that is not as it was written.
+DAMAGE_WORDS: Final = ("malformed", "not a database", "disk image")
+
+
+def tells_of_damage(words: str) -> bool:
+    """Whether an error of SQLite says that the file itself is damaged."""
+    return any(damage in words for damage in DAMAGE_WORDS)
 
 
 def sqlite_url(path: Path) -> str:
@@ -58,15 +70,23 @@ def _engine(url: str, *, connections: int) -> AsyncEngine:
 
 
 def _prepare(engine: AsyncEngine, *, begin: str, pragmas: list[str]) -> None:
-    """Transactions begin when we say so, not when the driver guesses."""
+    """Transactions begin when we say so, not when the driver guesses; errors say of which file they are."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in pragmas:
+                cursor.execute(f"PRAGMA {pragma}")
+        except sqlite3.DatabaseError as error:
+            error.add_note(in_file(engine.url.database))
+            raise
         cursor.close()
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def on_error(context: ExceptionContext) -> None:
+        context.original_exception.add_note(in_file(engine.url.database))
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Any) -> None:

@@ -10,6 +10,7 @@ Everything here waits for the disk and is to be called in a thread. Errors are s
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -19,8 +20,17 @@ from typing import Any, Final
 BUSY_S: Final = 30.0
 PAGES_AT_ONCE: Final = 512  # 4 MiB: progress is told, and an end is heard of, several times a second
 
+# SQLite's file format: the bytes on which whoever has a database open in WAL mode holds a shared lock.
+_SHARED_FIRST: Final = 0x40000002
+_SHARED_BYTES: Final = 510
+
 Progress = Callable[[int, int], None]
 """(pages done, pages in all); what it raises ends the copy."""
+
+
+def in_file(path: str | Path | None) -> str:
+    """The note that an error of a database carries: SQLite does not say which file it speaks of."""
+    return f"in the file {path}"
 
 
 def open_file(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
@@ -54,6 +64,16 @@ def find_damage(path: Path) -> str | None:
     return None if found == ["ok"] else "; ".join(found)
 
 
+def is_open_elsewhere(path: Path) -> bool:
+    """Whether another process has this database open; no connection of this process may be."""
+    with path.open("rb+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_BYTES, _SHARED_FIRST)
+        except (BlockingIOError, PermissionError):
+            return True
+        return False
+
+
 def schema_of(path: Path) -> str | None:
     """Its revision (migration.py), None if it is no database of ours."""
     rows = rows_of(path, "SELECT version_num FROM alembic_version")
@@ -68,4 +88,8 @@ def rows_of(path: Path, query: str) -> list[Any]:
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return []
+            error.add_note(in_file(path))
+            raise
+        except sqlite3.DatabaseError as error:
+            error.add_note(in_file(path))
             raise

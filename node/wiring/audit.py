@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from node.audit.command import Progress, run_audit
 from node.audit.deadlines import audit_deadlines as run_deadline_audit
@@ -14,11 +16,28 @@ from sync_protocol.errors import Refused, too_large
 from sync_protocol.evidence import EVIDENCE_MAX_BYTES, OpenEvidence, open_evidence
 from sync_protocol.note import VerifierKey
 
+_NAME_ANOTHER: Final = "Name the folder that `simpul hub export` wrote, or the address of a hub."
+
+
+@contextmanager
+def _of_a_hub(target: str) -> Iterator[None]:
+    """An address without a checkpoint is something else than a hub, a node for example: Refused(configuration)."""
+    try:
+        yield
+    except Refused as refused:
+        if (refused.kind, refused.where) != ("not-found", "checkpoint"):
+            raise
+        detail = f"{target} is not the address of a hub: it has no checkpoint"
+        raise Refused("configuration", detail, members={"next": _NAME_ANOTHER}) from None
+
 
 def open_source(target: str, token: str | None, ca_file: Path | None = None) -> AuditSource:
     """An address that begins with http is a live hub, everything else a folder. Raises Refused(configuration)."""
     if not target.startswith(("http://", "https://")):
-        return open_directory(Path(target))
+        try:
+            return open_directory(Path(target))
+        except Refused as refused:
+            raise Refused("configuration", refused.detail, members={"next": _NAME_ANOTHER}) from None
     from node.audit.url_source import UrlSource
     from node.link.transport import check_base_url, is_loopback, tls_context
 
@@ -54,7 +73,8 @@ async def audit(
     kept = await asyncio.to_thread(since.read_bytes) if since is not None else None
     source = open_source(target, token, ca_file)
     try:
-        return await run_audit(source, trusted=trusted, since=kept, progress=progress)
+        with _of_a_hub(target):
+            return await run_audit(source, trusted=trusted, since=kept, progress=progress)
     finally:
         await source.close()
 
@@ -73,7 +93,8 @@ async def audit_deadlines(
     deadlines = await asyncio.to_thread(deadlines_of_tables, tables)
     source = open_source(target, token, ca_file)
     try:
-        return await run_deadline_audit(source, deadlines, trusted=trusted, progress=progress)
+        with _of_a_hub(target):
+            return await run_deadline_audit(source, deadlines, trusted=trusted, progress=progress)
     finally:
         await source.close()
 

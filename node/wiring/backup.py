@@ -46,6 +46,7 @@ from node.store.local_tables import LOCAL_REVISION
 from node.store.sqlite_copy import copy_database, find_damage, rows_of, schema_of
 from node.system import SystemClock
 from node.wiring.file_store import file_store
+from node.wiring.named_files import left_out, steps_for_missing
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.values import format_timestamp
@@ -88,10 +89,16 @@ async def backup_hub(directory: Path, out: Path, *, passphrase: str | None, prog
     return await _backup(_Source("hub", settings), out, passphrase, progress)
 
 
+def holds_keys(archive: Path, kind: Kind) -> bool:
+    """Whether a restore needs a passphrase. Raises Refused where the folder is no such backup."""
+    return bool(open_archive(archive, kind).key_files)
+
+
 async def restore_node(archive: Path, directory: Path, *, passphrase: str | None) -> dict[str, Any]:
     """`simpul node restore` into a new directory; `passphrase` opens the keys, None leaves them out."""
     document, settings = await _in_thread(lambda _: _restore(_Target(archive, directory, "node", passphrase)))
     steps = [] if document["keys"] else [_KEYS_BACK.format(directory=settings.keys_directory)]
+    steps += await asyncio.to_thread(steps_for_missing, settings)
     steps += [_FILES_BACK.format(folder=settings.file(settings.files_directory)), _only_one("node")]
     steps += [f"simpul node serve {directory}", _REFILLS]
     return {**document, "next": document["next"] + steps}
@@ -109,6 +116,7 @@ async def restore_hub(
     assert isinstance(settings, HubSettings)
     steps = [] if document["keys"] else [_KEYS_BACK.format(directory=settings.keys_directory)]
     lock = None if settings.lock_url else _locked_size(settings)
+    steps += await asyncio.to_thread(steps_for_missing, settings)
     steps.append(_FILES_BACK.format(folder=settings.file(settings.files_directory)))
     steps += [_only_one("hub"), *_lock_steps(settings, lock, document["log"]["size"]), f"simpul hub serve {directory}"]
     return {**document, "lock": {"size": lock}, "next": document["next"] + steps}
@@ -162,6 +170,7 @@ async def _backup(source: _Source, out: Path, passphrase: str | None, progress: 
         "bytes": manifest.total_bytes,
         "files": msgspec.to_builtins(manifest.files),
         "attachments": await asyncio.to_thread(_attachments_of, source.settings),
+        "not_in_it": await asyncio.to_thread(left_out, source.settings),
         **({} if manifest.log is None else {"log": {"size": manifest.log.size, "root": manifest.log.root}}),
     }
 

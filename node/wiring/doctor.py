@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from yarl import URL
 
 from keys.key_directory import KeyDirectory
@@ -38,6 +39,7 @@ from node.wiring.backup import LAST_BACKUP
 from node.wiring.hub import opened as opened_hub
 from node.wiring.local import NodeParts
 from node.wiring.local import opened as opened_node
+from node.wiring.named_files import check_channels
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.ed25519 import kid_of
 from sync_protocol.errors import Corrupt, Refused, SimpulError, Unavailable
@@ -55,6 +57,7 @@ async def node_doctor(directory: Path) -> dict[str, Any]:
     findings = await asyncio.to_thread(_of_machine, settings, "node", LOCAL_REVISION)
     if not _is_failed(findings, "database"):
         findings += await _guarded(lambda: _of_opened_node(directory), *_NODE)
+    findings += await asyncio.to_thread(check_channels, settings)
     findings.append(await check_serving(settings.host, settings.port, is_tls=settings.tls is not None))
     return report("node", findings)
 
@@ -67,6 +70,7 @@ async def hub_doctor(directory: Path) -> dict[str, Any]:
         findings += await asyncio.to_thread(_of_lock_folder, settings)
     if not _is_failed(findings, "database") and not _is_failed(findings, "lock"):
         findings += await _guarded(lambda: _of_hub(directory, settings), *_HUB, hub_checks.server_away)
+    findings += await asyncio.to_thread(check_channels, settings)
     findings.append(await check_serving(settings.host, settings.port, is_tls=settings.tls is not None))
     return report("hub", findings)
 
@@ -243,7 +247,7 @@ async def _guarded(
     """What keeps a hub or a node from being opened is a finding as well, and hides no other."""
     try:
         return await gather()
-    except (SimpulError, OSError, sqlite3.Error) as error:
+    except (SimpulError, OSError, sqlite3.Error, DBAPIError) as error:
         if isinstance(error, Unavailable) and server_away is not None:
             return [server_away(error.detail)]
         words = error.detail if isinstance(error, Corrupt | Refused) else words_of(error)

@@ -20,7 +20,7 @@ from node.memory import settle_memory
 from node.settings import HubSettings, networks_in
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
-from node.wiring.hub_databases import reach_databases
+from node.wiring.hub_databases import put_damaged_projection_aside, reach_databases
 from node.wiring.hub_files import hub_files, tidied
 from node.wiring.hub_parts import create_hub, open_hub, opened_hub
 from sync_protocol.errors import Refused
@@ -92,6 +92,12 @@ async def init_hub(directory: Path, *, origin: str, database_url: str | None) ->
     return dict(document)
 
 
+_NOT_LISTED = (
+    "{code} is not in config/agencies.csv. If that is a mistype, do not hand the token over; whoever enrols with it is"
+    " in the log for good."
+)
+
+
 def opened(directory: Path) -> AbstractAsyncContextManager[Hub]:
     """The hub of a directory, for one command: an async context manager."""
     settings = load_settings(directory, HubSettings)
@@ -149,6 +155,7 @@ async def invite(directory: Path, agency: str) -> dict[str, Any]:
             "vkey": hub.log.roster.vkey.format(),
             "agency": str(code),
             "name": known.name if known else None,
+            "warning": None if known else _NOT_LISTED.format(code=code),
         }
 
 
@@ -167,10 +174,13 @@ async def hub_status(directory: Path) -> dict[str, Any]:
 
 
 async def rebuild(directory: Path) -> dict[str, Any]:
-    """`simpul hub rebuild`."""
+    """`simpul hub rebuild`. A damaged file is put `aside` first; then nobody knows what it held `before`."""
+    aside = await put_damaged_projection_aside(hub_options(load_settings(directory, HubSettings)))
     async with opened(directory) as hub:
         before, after = await hub.rebuild()
-        return {"before": before, "after": after}
+        if aside is not None:
+            return {"before": None, "after": after, "aside": str(aside)}
+        return {"before": before, "after": after, "aside": None}
 
 
 async def grant(directory: Path, *, role: str, name: str, with_content: bool, revoke: bool) -> dict[str, Any]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError
 
 from node.hub.announcements import LocalAnnouncements
 from node.hub.file_turn import FileTurn
@@ -14,7 +19,11 @@ from node.hub.projection_ports import ProjectionStore
 from node.ports import Clock
 from node.store.hub_store import SqlHubStore
 from node.store.projection_store import SqlProjectionStore
-from sync_protocol.errors import Refused
+from node.store.sqlite import tells_of_damage
+from node.store.sqlite_copy import find_damage, is_open_elsewhere
+from sync_protocol.errors import Corrupt, Refused
+
+SIDE_FILES: Final = ("", "-wal", "-shm")  # what SQLite keeps beside a database belongs to it alone
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,51 @@ async def open_log(options: HubOptions, *, create: bool) -> HubStore:
 
 
 async def open_projection(options: HubOptions) -> ProjectionStore:
-    """The query tables. They may be deleted at any time: they are made again, and the log is folded again."""
+    """The query tables. They may be deleted at any time: they are made again, and the log is folded again.
+
+    Raises Corrupt where the file is damaged: `simpul hub rebuild` puts it aside.
+    """
     if options.projection_file is not None:
-        return await SqlProjectionStore.create_or_open(options.projection_file)
+        try:
+            return await SqlProjectionStore.create_or_open(options.projection_file)
+        except (DBAPIError, sqlite3.DatabaseError) as error:
+            words = str(getattr(error, "orig", error))
+            if not tells_of_damage(words):
+                raise
+            step = f"Stop the hub, then: simpul hub rebuild {options.directory}. The log is not touched."
+            detail = f"{options.projection_file} is damaged: {words}"
+            raise Corrupt(detail, next_step=step) from error
     from node.store.projection_postgres import PostgresProjectionStore
 
     return await PostgresProjectionStore.create_or_open(options.projection_url or options.database_url)
+
+
+async def put_damaged_projection_aside(options: HubOptions) -> Path | None:
+    """Where a damaged file with the query tables was moved to; None where it is whole, not there, or in PostgreSQL.
+
+    Raises Refused(configuration) while a hub serves from it: that one would go on with the file that was moved.
+    """
+    file = options.projection_file
+    if file is None or not await asyncio.to_thread(file.is_file):
+        return None
+    if await asyncio.to_thread(find_damage, file) is None:
+        return None
+    if await asyncio.to_thread(is_open_elsewhere, file):
+        step = f"Stop it, then: simpul hub rebuild {options.directory}"
+        raise Refused("configuration", f"a hub serves from {file}, which is damaged", members={"next": step})
+    return await asyncio.to_thread(_move_aside, file)
+
+
+def _move_aside(file: Path) -> Path:
+    """Under a name that was never used, with what belongs to it."""
+    number = 1
+    while (aside := file.with_name(f"{file.name}.damaged-{number}")).exists():
+        number += 1
+    for ending in SIDE_FILES[::-1]:  # the file itself last: cut off in between, the next try moves the rest
+        beside = file.with_name(file.name + ending)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + ending))
+    return aside
 
 
 async def open_locks(options: HubOptions) -> Locks:

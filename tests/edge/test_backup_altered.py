@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -145,3 +146,29 @@ def test_path_traversal_a_key_that_would_be_written_outside_the_new_directory_is
     error = restore_node(archive, tmp_path / "machine" / "node", code=1)["error"]
     assert "names a file that no backup holds" in error["detail"]
     assert list((tmp_path / "machine").iterdir()) == []
+
+
+def sha256sum(archive: Path) -> int:
+    return subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "manifest.sha256"],
+        cwd=archive,
+        capture_output=True,
+        check=False,
+    ).returncode
+
+
+@pytest.mark.parametrize("name", ["node.db", "simpul.toml", "manifest.json", "keys/agency.pem"])
+def test_a_check_by_hand_finds_damage_in_every_file_of_a_backup(archive: Path, name: str) -> None:
+    assert sha256sum(archive) == 0
+    flip_bit(archive / name, 100)
+    assert sha256sum(archive) != 0
+
+
+def test_a_backup_whose_seal_names_the_manifest_alone_is_restored_all_the_same(archive: Path, tmp_path: Path) -> None:
+    seal = archive / "manifest.sha256"
+    whole = seal.read_text()
+    assert len(whole.splitlines()) == 5
+    seal.write_text(whole.splitlines(keepends=True)[0])
+    restore_node(archive, tmp_path / "again")
+    seal.write_text(whole.replace("node.db", "hub.db"))
+    assert "manifest.sha256" in restore_node(archive, tmp_path / "other", code=1)["error"]["detail"]

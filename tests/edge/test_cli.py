@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,15 @@ def test_the_installed_script_speaks_json_on_stdout_alone_and_words_without_it(p
     assert f"Agency {SAMARINDA}" in simpul(*words).out
 
 
+def test_the_status_of_a_halted_node_is_printed_whole_and_ends_with_1(place: Place, tmp_path: Path) -> None:
+    halted = shutil.copytree(place.node.directory, tmp_path / "node")
+    with closing(sqlite3.connect(halted / "node.db")) as database, database:
+        database.execute("UPDATE node SET halt_reason = 'copy-alive', halt_detail = 'seq 9', halted_at_ms = 1")
+    document = told("node", "status", halted, code=1)
+    assert (document["agency"], document["pusher"]) == (SAMARINDA, "halted")
+    assert "pusher halted" in simpul("node", "status", halted, code=1).out
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -95,11 +106,60 @@ def test_wrong_usage_is_exit_2(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "words",
+    [
+        ["node", "status"],
+        ["keys", "revoke", "x", "--disputed-from", "-5"],
+        ["node", "restore", "no-such-folder", "y"],
+        ["node", "status", "x", "--no-such-option"],
+        ["hub", "no-such-command"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_a_json_document_too(words: list[str]) -> None:
+    ran = simpul(*words, "--json", code=2)
+    assert (ran.document["ok"], ran.document["error"]["kind"]) == (False, "usage")
+    assert ran.document["error"]["detail"]
+    assert ran.document["error"]["next"].startswith("simpul")
+    assert "Usage: simpul" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
     [[], ["hub"], ["node"], ["node", "token"], ["keys"], ["audit"], ["demo"]],
     ids=" ".join,
 )
 def test_every_command_explains_itself(words: list[str]) -> None:
     assert "Usage: simpul" in simpul(*words, "--help").out
+
+
+def test_codes_names_tokens_and_places_that_were_typed_wrong_are_exit_2_with_a_next_step(
+    place: Place, tmp_path: Path
+) -> None:
+    """Nobody has to be called for them, and repeating does not help."""
+    hub = place.hub.directory
+    for words in (
+        ("hub", "invite", hub, "NIX.1"),
+        ("hub", "grant", hub, "auditor", ""),
+        ("hub", "revoke", hub, "11.01"),
+        ("audit", tmp_path),
+        ("audit", place.hub.url, "--token", "wrong"),
+    ):
+        error = told(*words, code=2)["error"]
+        assert error["detail"]
+        assert error["next"]
+    server = place.node.serve()
+    try:
+        assert "not the address of a hub" in told("audit", server.url, code=2)["error"]["detail"]
+    finally:
+        end(server)
+
+
+def test_an_invitation_of_a_code_outside_the_directory_works_with_a_warning(place: Place) -> None:
+    assert told("hub", "invite", place.hub.directory, "33.75")["warning"] is None
+    ran = simpul("hub", "invite", place.hub.directory, "99.99", "--json")
+    assert ran.document["token"]
+    assert "99.99 is not in config/agencies.csv" in ran.document["warning"]
+    assert "99.99 is not in" in ran.err
 
 
 def test_what_cannot_be_reached_is_exit_3_with_the_next_step(place: Place, tmp_path: Path) -> None:
@@ -126,10 +186,23 @@ def test_a_push_without_a_hub_ends_at_its_timeout_with_exit_3(place: Place, tmp_
     assert "Nothing is lost" in ran.err
 
 
-def test_a_bad_token_is_exit_1_and_leaves_no_node(place: Place, tmp_path: Path) -> None:
+def test_a_bad_token_is_exit_2_and_leaves_no_node(place: Place, tmp_path: Path) -> None:
     words = ("node", "enrol", tmp_path / "n", "--hub", place.hub.url, "--vkey", place.hub.vkey, "--agency", "33.75")
-    assert told(*words, "--token", "x" * 32, code=1)["error"]["kind"] == "bad-token"
-    simpul("node", "status", tmp_path / "n", code=2)
+    error = told(*words, "--token", "x" * 32, code=2)["error"]
+    assert (error["kind"], "invitation" in error["next"]) == ("bad-token", True)
+    told_of = told("node", "status", tmp_path / "n", code=2)["error"]
+    assert "was not completed" in told_of["detail"]
+    assert f"simpul node enrol {tmp_path / 'n'}" in told_of["next"]
+    assert "was not completed" not in told("node", "status", tmp_path, code=2)["error"]["detail"]
+
+
+def test_a_folder_with_keys_that_is_no_backup_is_told_as_such_and_no_passphrase_is_asked_for(
+    place: Place, tmp_path: Path
+) -> None:
+    for role, directory in (("node", place.node.directory), ("hub", place.hub.directory)):
+        error = told(role, "restore", directory, tmp_path / "new", code=2)["error"]
+        assert "holds no backup" in error["detail"]
+        assert not (tmp_path / "new").exists()
 
 
 def test_an_address_in_the_clear_beyond_loopback_is_exit_2(place: Place, tmp_path: Path) -> None:

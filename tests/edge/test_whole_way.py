@@ -131,7 +131,7 @@ def test_the_live_hub_is_audited_with_a_token_whole_and_without_one_in_its_publi
     assert public["state_hash"] is None
     assert any("not handed over" in reason for reason in public["unproven"])
     told("hub", "grant", hub.directory, "auditor", "with-token", "--revoke")
-    refused = told("audit", hub.url, "--token", token, code=1)
+    refused = told("audit", hub.url, "--token", token, code=2)
     assert refused["error"]["kind"] == "unauthorised"
 
 

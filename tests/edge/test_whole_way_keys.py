@@ -164,7 +164,7 @@ def test_a_key_that_was_ended_once_is_not_ended_twice_and_one_that_is_not_there_
     told("keys", "revoke", pair.node.directory)
     error = told("keys", "revoke", pair.node.directory, code=1)["error"]
     assert error["kind"] == "revoked-key"
-    error = told("hub", "revoke", pair.hub.directory, "13.71", code=1)["error"]
+    error = told("hub", "revoke", pair.hub.directory, "13.71", code=2)["error"]
     assert error["kind"] == "unknown-agency"
     assert told("keys", "rotate", pair.node.directory, "--role", "registrar", code=2)["error"]["next"]
 
@@ -174,7 +174,7 @@ def test_a_used_token_enrols_nobody_else(pair: Pair) -> None:
     first, second = (NodeDirectory(pair.place / name, "33.75") for name in ("first", "second"))
     assert first.enrol(pair.hub, token=token) == first.enrol(pair.hub, token=token)
     words = ("node", "enrol", second.directory, "--hub", pair.hub.url, "--vkey", pair.hub.vkey)
-    error = told(*words, "--agency", "33.75", "--token", token, code=1)["error"]
+    error = told(*words, "--agency", "33.75", "--token", token, code=2)["error"]
     assert error["kind"] == "bad-token"
 
 

@@ -126,7 +126,9 @@ class NodeDirectory:
         return document
 
     def status(self) -> Any:
-        return told("node", "status", self.directory)
+        """The document of `node status`, which ends with 1 where the node is halted, and there alone."""
+        ran = spawn("node", "status", self.directory, "--json").wait()
+        return ran.expect(1 if ran.document["pusher"] == "halted" else 0).document
 
     def serve(self, env: Mapping[str, str] | None = None) -> Server:
         return start("node", "serve", self.directory, "--port", "0", env=env)
