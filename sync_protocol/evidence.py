@@ -132,8 +132,7 @@ def verify_evidence(evidence: EvidenceFile, trusted: VerifierKey | None) -> Open
     for proof, held in zip(proofs, evidence.statements, strict=True):
         receipts.verify(proof, held.statement.encode("ascii"))
     changes: list[ProvenChange] = []
-    for shown in evidence.sets:
-        proof = parse_receipt(shown.receipt.encode("utf-8"))
+    for proof, shown in zip(_places_of(evidence.sets), evidence.sets, strict=True):
         excerpt = parse_excerpt(shown.lines.encode("utf-8"))
         manifest = excerpt.manifest
         receipts.verify(proof, manifest.jws.text.encode("ascii"))
@@ -159,6 +158,17 @@ def _replay(evidence: EvidenceFile, proofs: Sequence[Receipt]) -> Roster:
     if not roster.has_genesis or roster.origin != evidence.origin:
         raise malformed("the file names another log than its statements", "origin")
     return roster
+
+
+def _places_of(sets: Sequence[EvidenceSet]) -> list[Receipt]:
+    """The receipts of the sets, in the order of the log, each place once: what is told in another order, or twice, is
+    another story than the log's.
+    """
+    proofs = [parse_receipt(shown.receipt.encode("utf-8")) for shown in sets]
+    places = [proof.index for proof in proofs]
+    if places != sorted(set(places)):
+        raise malformed("the sets stand in the order of the log, each once", "sets")
+    return proofs
 
 
 def _parse(data: bytes) -> EvidenceFile:

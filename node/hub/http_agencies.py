@@ -135,10 +135,14 @@ async def get_keys(request: web.Request) -> web.Response:
 
 
 async def get_statements(request: web.Request) -> web.Response:
-    """`GET …/statements`: genesis, registrar and log rotations, and what concerns the agency, each with its receipt."""
+    """`GET …/statements`: genesis, registrar and log rotations, and what concerns the agency, each with its receipt.
+
+    Who is to be enrolled asks too, to prove the log before its token is sent.
+    """
     hub, agency = request.app[HUB], agency_of(request)
     await hub.log.follow()
-    _record(hub, agency)
+    if hub.log.recovering is not None and hub.log.roster.agency(agency) is None:
+        raise Refused("unknown-agency", f"{agency} is not enrolled in what is left of the log", where="agency")
     logged, published = hub.log.roster.statements_for(agency), hub.log.published
     lines: list[object] = [
         StatementLine(index=one.index, statement=one.jws.text, receipt=await hub.log.receipt(one.index, published))

@@ -18,7 +18,6 @@ from sync_protocol.jws import parse_jws, verify_jws
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
 from sync_protocol.manifest import SignedManifest, parse_manifest
 from sync_protocol.merkle import verify_consistency
-from sync_protocol.note import VerifierKey
 from sync_protocol.receipt import parse_receipt, verify_place, verify_receipt
 from sync_protocol.roster import Roster
 from sync_protocol.values import Digest, b64_decode_all, parse_integer
@@ -31,6 +30,7 @@ class Contradiction(SimpulError):
     def __init__(self, refused: Refused) -> None:
         super().__init__(str(refused))
         self.refused = refused
+        self.next_step = str(refused.members.get("next", ""))
 
 
 def contradiction(kind: str, detail: str) -> Contradiction:
@@ -60,28 +60,22 @@ def held_statement(line: StatementLine) -> HeldStatement:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one log's answers are measured against: the keys of a roster, or before there is one a single key."""
+    """What one log's answers are measured against: the keys of a roster, each for the sizes that it signs (§5.4)."""
 
     link: HubLink
     roster: Roster
     origin: str
-    trusted: VerifierKey | None = None
 
     @classmethod
     def by(cls, link: HubLink, roster: Roster) -> Evidence:
-        """By the keys of a roster, each for the sizes that it signs (protocol §5.4)."""
+        """Those of this roster, which has its genesis."""
         return cls(link, roster, roster.origin)
-
-    @classmethod
-    def by_key(cls, link: HubLink, trusted: VerifierKey) -> Evidence:
-        """By one key alone, whatever the size."""
-        return cls(link, Roster(), trusted.name, trusted)
 
     def open(self, note: str) -> OpenCheckpoint:
         """A checkpoint of this log. Raises Contradiction."""
         try:
             encoded = note.encode("utf-8")
-            return open_checkpoint(encoded, self._keys_for(encoded), self.origin)
+            return open_checkpoint(encoded, self.roster.log_keys_for(encoded), self.origin)
         except Refused as refused:
             raise Contradiction(refused) from None
 
@@ -96,7 +90,7 @@ class Evidence:
             parsed = parse_receipt(receipt)
             opened = None if known is None else known.get(parsed.note)
             if opened is None:
-                opened = verify_receipt(parsed, entry, self._keys_for(parsed.note), self.origin)
+                opened = verify_receipt(parsed, entry, self.roster.log_keys_for(parsed.note), self.origin)
             else:
                 verify_place(parsed, entry, opened.checkpoint)
         except Refused as refused:
@@ -189,9 +183,6 @@ class Evidence:
         if told != (manifest.agency, manifest.epoch, manifest.seq, signed.digest):
             raise Refused("malformed", "the head and its manifest differ")
         self.verify_own(signed, agency)
-
-    def _keys_for(self, note: bytes) -> Sequence[VerifierKey]:
-        return self.roster.log_keys_for(note) if self.trusted is None else (self.trusted,)
 
     async def _growth(self, old_size: int, new_size: int, offered: Consistency | None) -> list[bytes]:
         if offered is not None and offered.from_size == old_size:

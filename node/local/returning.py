@@ -11,10 +11,11 @@ from typing import Final
 import structlog
 
 from keys.key_directory import KeyDirectory
-from node.local.hub_evidence import Contradiction, Evidence, contradiction, held_statement, roster_of, seen_of
+from node.local.hub_evidence import seen_of
+from node.local.log_proof import prove_log
 from node.local.ports import HubLink, LocalStore
 from node.ports import Clock, Randomness
-from node.store.local_records import HeldStatement, NodeIdentity
+from node.store.local_records import NodeIdentity
 from sync_protocol.errors import Refused
 from sync_protocol.note import VerifierKey
 from sync_protocol.roster import Roster
@@ -43,33 +44,14 @@ async def return_node(
     answer that does not prove itself by `vkey`; then nothing was kept.
     """
     log_key = VerifierKey.parse(vkey)
-    statements, roster = _read([held_statement(line) for line in await link.statements()], log_key)
-    record = _own_record(roster, agency, keys)
-    evidence = Evidence.by(link, roster)
-    newest, *others = sorted(
-        (evidence.statement(held) for held in statements), key=lambda opened: opened.checkpoint.size, reverse=True
-    )
-    seen = seen_of(newest)
-    for opened in others:
-        await evidence.advance(seen, opened)
+    proven = await prove_log(link, log_key)
+    record = _own_record(proven.roster, agency, keys)
     if not keys.has(Role.SEALING):
         keys.create(Role.SEALING, randomness.bytes(32))
         log.warning("sealing key lost", agency=agency, next="simpul keys rotate DIR --role sealing")
     identity = NodeIdentity(str(agency), log_key.name, vkey, record.enrolment, clock.now_ms())
-    await store.enrol(identity, statements, seen)
-    return next(held.index for held in statements if held.digest == record.enrolment)
-
-
-def _read(statements: list[HeldStatement], log_key: VerifierKey) -> tuple[list[HeldStatement], Roster]:
-    """In order of the log, and the roster that they make: one whose log key was the trusted one at some time."""
-    ordered = sorted(statements, key=lambda held: held.index)
-    try:
-        roster = roster_of(ordered)
-    except Refused as refused:
-        raise Contradiction(refused) from None
-    if not ordered or log_key not in roster.vkeys:
-        raise contradiction("bad-signature", "this is not the log whose key simpul.toml names")
-    return ordered, roster
+    await store.enrol(identity, proven.statements, seen_of(proven.newest))
+    return next(held.index for held in proven.statements if held.digest == record.enrolment)
 
 
 def _own_record(roster: Roster, agency: AgencyId, keys: KeyDirectory) -> AgencyRecord:

@@ -10,7 +10,7 @@ import pytest
 from node.wiring.doctor import hub_doctor
 from node.wiring.hub import rebuild
 from sync_protocol.errors import Refused
-from tests.edge.archives import complaints
+from tests.edge.place import complaints
 from tests.edge.program import told
 from tests.edge.whole_way import NodeDirectory, serving_hub
 

@@ -170,6 +170,8 @@ async def test_keys_and_statements_are_public(lab: Lab, agency: Agency) -> None:
         opened = verify_receipt(receipt, line["statement"].encode(), [lab.vkey], ORIGIN)
         assert (receipt.index, opened.checkpoint.size) == (line["index"], lab.hub.log.size)
     assert (await lab.call("GET", "/v1/agencies/99.99/keys")).status == 404
+    strangers = (await lab.call("GET", "/v1/agencies/99.99/statements")).json
+    assert [line["index"] for line in strangers] == [0, 1]  # what it needs to prove the log before it is enrolled
     listed = (await lab.call("GET", "/v1/agencies")).json
     assert [(line["agency"], line["seq"], line["kid"]) for line in listed] == [("33.75", 0, None)]
     assert listed[0]["troubles"]

@@ -80,6 +80,8 @@ async def check_recovering(lab: Lab, answer: Answer, signed_leaves: int) -> None
     assert (await lab.call("GET", "/healthz")).kind == "recovering"
     assert (await lab.call("POST", "/v1/statements", data=b'{"statement":"x.y.z"}')).status in {422, 503}
     assert (await lab.call("GET", "/checkpoint")).status == 200
+    unknown = await lab.call("GET", "/v1/agencies/99.99/statements")  # it may have been enrolled in what was lost
+    assert (unknown.status, unknown.kind) == (503, "recovering")
     (trouble,) = (await lab.hub.status())["troubles"]
     assert f"signed a log of {signed_leaves} leaves" in trouble
     assert "put back a newer copy" in trouble

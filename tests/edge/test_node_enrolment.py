@@ -21,7 +21,7 @@ from sync_protocol.note import vkey_for
 from sync_protocol.outbox import Halted, Idle
 from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId
-from sync_protocol.wire import EnrolmentRequest, Entered
+from sync_protocol.wire import EnrolmentRequest, Entered, StatementLine
 from tests.fakes.fake_hub import ORIGIN, FakeHub, FakeLink, Fault
 from tests.fakes.node_lab import AGENCY, SeededRandomness, StandingClock, running_node
 
@@ -73,7 +73,7 @@ async def test_enrolling_makes_keys_and_keeps_what_a_roster_needs(newcomer: Newc
 
 @pytest.mark.parametrize("lost", list(Fault))
 async def test_an_enrolment_whose_way_was_lost_is_repeated_with_the_same_keys(newcomer: Newcomer, lost: Fault) -> None:
-    newcomer.link.fault = lambda _: lost
+    newcomer.link.fault = lambda call: lost if call == "enrol" else None
     with pytest.raises(Unavailable):
         await newcomer.enrol()
     kid = newcomer.keys.signer(Role.AGENCY).kid
@@ -111,8 +111,16 @@ def _swapped_receipts(hub: FakeHub, entered: Entered) -> Entered:
     return msgspec.structs.replace(entered, statements=swapped)
 
 
-def _without_genesis(hub: FakeHub, entered: Entered) -> Entered:
-    return msgspec.structs.replace(entered, statements=(entered.statements or [])[1:])
+def _other_genesis(hub: FakeHub, entered: Entered) -> Entered:
+    """The answer of another log of that name, which ends in the statement that was asked for."""
+    other = FakeHub.found(b"o" * 32)
+    record = hub.roster.agency(AGENCY)
+    assert record is not None
+    assert record.kid is not None
+    key = hub.roster.key(record.kid)
+    assert key is not None
+    index = other.enrol(AGENCY, key.public_key, record.sealing)
+    return msgspec.structs.replace(other.entered(index, 0), statements=other.lines_for(AGENCY)[1:])
 
 
 def _without_statements(hub: FakeHub, entered: Entered) -> Entered:
@@ -131,7 +139,7 @@ def _moved(hub: FakeHub, entered: Entered) -> Entered:
         _other_key,
         _without_receipts,
         _swapped_receipts,
-        _without_genesis,
+        _other_genesis,
         _without_statements,
         _moved,
     ],
@@ -149,11 +157,90 @@ async def test_an_answer_that_does_not_prove_the_enrolment_is_not_kept(newcomer:
     assert await newcomer.store.statements() == []
 
 
-async def test_a_hub_with_another_key_than_the_invitation_names_is_not_believed(newcomer: Newcomer) -> None:
+async def test_a_hub_with_another_key_than_the_invitation_names_is_not_shown_the_token(newcomer: Newcomer) -> None:
     other = vkey_for(ORIGIN, Ed25519Signer.from_seed(b"z" * 32).public_key).format()
-    with pytest.raises(Contradiction):
+    with pytest.raises(Contradiction, match="bad-signature") as refused:
         await newcomer.enrol(vkey=other)
+    assert "No token was sent" in refused.value.next_step
+    assert "enrol" not in newcomer.hub.calls
     assert await newcomer.store.identity() is None
+
+
+async def test_whoever_trusts_any_key_that_the_log_ever_had_enrols(newcomer: Newcomer) -> None:
+    """An invitation on paper from before two rotations; then again with the key of now: nothing is spent or ended."""
+    first = newcomer.hub.vkey
+    newcomer.hub.rotate_log(b"m" * 32)
+    between = newcomer.hub.vkey
+    newcomer.hub.rotate_log(b"n" * 32)
+    index = await newcomer.enrol(vkey=first)
+    for vkey in (first, between, newcomer.hub.vkey):
+        assert await newcomer.enrol(vkey=vkey) == index
+    assert (await newcomer.store.seen()).size == newcomer.hub.size
+
+
+async def test_an_enrolment_goes_through_while_the_log_key_is_being_followed(newcomer: Newcomer) -> None:
+    real = newcomer.link.enrol
+
+    async def enrol(request: EnrolmentRequest) -> Entered:
+        newcomer.hub.rotate_log(b"m" * 32)
+        return await real(request)
+
+    newcomer.link.enrol = enrol  # type: ignore[method-assign]
+    await newcomer.enrol()
+    assert (await newcomer.store.seen()).size == newcomer.hub.size
+
+
+async def test_the_answer_of_before_a_rotation_is_as_good_as_that_of_after(newcomer: Newcomer) -> None:
+    """A hub gives an enrolment's answer again as it was, and somebody asks again by the key that came since."""
+    real, answers = newcomer.link.enrol, []
+
+    async def enrol(request: EnrolmentRequest) -> Entered:
+        answers.append(await real(request))
+        return answers[0]
+
+    newcomer.link.enrol = enrol  # type: ignore[method-assign]
+    index = await newcomer.enrol()
+    newcomer.hub.rotate_log(b"m" * 32)
+    assert await newcomer.enrol(vkey=newcomer.hub.vkey) == index
+    assert (await newcomer.store.seen()).size == newcomer.hub.size
+
+
+async def test_a_log_that_only_a_stolen_earlier_key_signs_is_not_shown_the_token(newcomer: Newcomer) -> None:
+    """The thief shows the real statements up to the rotation: that far his key signs (protocol §5.4, §6.2)."""
+    thief = FakeHub.found()  # to the byte the same so far
+    newcomer.hub.rotate_log(b"m" * 32)
+    thief.add_statement(newcomer.hub.entries[thief.size].decode())
+    newcomer.link.hub = thief
+    with pytest.raises(Contradiction, match="bad-signature"):
+        await newcomer.enrol(vkey=newcomer.hub.vkey)
+    assert "enrol" not in thief.calls
+
+
+def _unproved(lines: list[StatementLine]) -> list[StatementLine]:
+    return [msgspec.structs.replace(line, receipt=None) for line in lines]
+
+
+def _headless(lines: list[StatementLine]) -> list[StatementLine]:
+    return lines[1:]
+
+
+def _none(_lines: list[StatementLine]) -> list[StatementLine]:
+    return []
+
+
+@pytest.mark.parametrize("twist", [_unproved, _headless, _none])
+async def test_a_hub_whose_statements_prove_nothing_is_not_shown_the_token(
+    newcomer: Newcomer, twist: Callable[[list[StatementLine]], list[StatementLine]]
+) -> None:
+    real = newcomer.link.statements
+
+    async def statements() -> list[StatementLine]:
+        return twist(await real())
+
+    newcomer.link.statements = statements  # type: ignore[method-assign]
+    with pytest.raises(Contradiction):
+        await newcomer.enrol()
+    assert "enrol" not in newcomer.hub.calls
 
 
 async def test_a_directory_belongs_to_one_agency(newcomer: Newcomer) -> None:

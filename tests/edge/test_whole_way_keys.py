@@ -189,3 +189,19 @@ def test_secrets_are_in_no_output(pair: Pair) -> None:
     for words in (("keys", "show"), ("node", "status")):
         ran = simpul(*words, pair.node.directory, "--json")
         assert not any(secret in ran.out + ran.err for secret in secrets)
+
+
+def test_a_vkey_from_before_a_rotation_enrols_and_anothers_spends_no_token_and_ends_no_key(pair: Pair) -> None:
+    """The invitation of an agency that has a living node: what goes wrong with it must not cost that node its key."""
+    published, token = pair.hub.vkey, pair.hub.invite()
+    told("keys", "rotate", pair.hub.directory, "--role", "log")
+    late = NodeDirectory(pair.place / "late")
+    words = ("node", "enrol", late.directory, "--hub", pair.hub.url, "--agency", SAMARINDA, "--token", token)
+    anothers = HubDirectory.make(pair.place / "other").vkey
+    error = told(*words, "--vkey", anothers, code=1)["error"]
+    assert "bad-signature" in error["detail"]
+    assert "No token was sent" in error["next"]
+    pair.record(1)
+    pair.push()
+    assert told(*words, "--vkey", published)["agency"] == SAMARINDA
+    assert told(*words, "--vkey", pair.hub.status()["vkey"])["kid"] == kid_of(late.directory, "agency")

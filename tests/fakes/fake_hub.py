@@ -45,7 +45,7 @@ from sync_protocol.problems import Recovering
 from sync_protocol.receipt import Receipt, format_receipt
 from sync_protocol.roster import Roster
 from sync_protocol.set_pages import PagedSet
-from sync_protocol.statement import Rules, sign_statement
+from sync_protocol.statement import Rules, Tick, sign_statement
 from sync_protocol.values import AgencyId, Digest, b64_encode, b64u_decode
 from sync_protocol.wire import (
     Consistency,
@@ -99,8 +99,8 @@ class FakeHub:
     knows_copies: bool = False
 
     @classmethod
-    def found(cls) -> FakeHub:
-        hub = cls(Ed25519Signer.from_seed(b"r" * 32), Ed25519Signer.from_seed(b"l" * 32))
+    def found(cls, registrar: bytes = b"r" * 32) -> FakeHub:
+        hub = cls(Ed25519Signer.from_seed(registrar), Ed25519Signer.from_seed(b"l" * 32))
         genesis = ceremony.found_log(origin=ORIGIN, registrar=hub.registrar, log=hub.log_key, at_ms=AT_MS)
         hub.add_statement(genesis.text)
         digest = Digest(sha256(b"tables").digest())
@@ -178,6 +178,13 @@ class FakeHub:
             at_ms=AT_MS,
         )
         self.add_statement(statement.text)
+
+    def rotate_log(self, seed: bytes) -> None:
+        """Another key signs the log from now on; as a hub does, with a tick behind it that the new key signs."""
+        new, log = Ed25519Signer.from_seed(seed), self.roster.genesis_digest
+        self.add_statement(ceremony.rotate_log(self.log_key, new, origin=ORIGIN, log=log, at_ms=AT_MS).text)
+        self.log_key = new
+        self.add_statement(sign_statement(Tick(AT_MS + self.size, log), self.registrar).text)
 
     def lines_for(self, code: str) -> list[StatementLine]:
         return [

@@ -175,3 +175,11 @@ def test_statements_out_of_order_twice_or_without_their_genesis_are_malformed(ro
     for statements in ([], good[1:], good[::-1], [*good, good[-1]], [good[0], *good]):
         data = rotated.file(statements=statements, sets=[(3, LOG, 4)])
         assert refusal(data, LOG.vkey()) == "malformed"
+
+
+def test_attack_sets_twice_or_out_of_order_tell_another_story_than_the_log_and_are_malformed(rotated: Rotated) -> None:
+    """Every receipt and every root in the file holds: an answer told twice, or before what it answers."""
+    first, second = (3, LOG, 4), (6, NEW, 7)
+    for sets in ([second, first], [first, first], [first, (3, NEW, 7), second], [first, second, first]):
+        data = rotated.file(statements=[*BEFORE, ROTATION], sets=sets)
+        assert refusal(data, LOG.vkey()) == "malformed"
