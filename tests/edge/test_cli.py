@@ -97,6 +97,7 @@ def test_the_installed_script_speaks_json_on_stdout_alone_and_words_without_it(p
         ["audit"],
         ["audit", "receipt", "--json"],
         ["audit", "deadlines"],
+        ["audit", "deadlines", "http://127.0.0.1:9"],  # without --token nothing could be measured
         ["hub", "grant", "x", "king", "budi"],
         ["demo", "--agencies", "0"],
     ],
