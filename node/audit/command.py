@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
-from node.audit.source import AuditSource
+from node.audit.source import MALFORMED_FIGURES, AuditSource
 from sync_protocol.audit import LogAudit
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decode_body
 from sync_protocol.errors import Refused
+from sync_protocol.findings import Finding
 from sync_protocol.note import VerifierKey
 from sync_protocol.tiles import TILE_WIDTH, entry_tiles_of, tiles_of, unpack_entries
 from sync_protocol.values import b64_encode
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """(entries done, entries in all)"""
 
@@ -30,13 +32,36 @@ async def run_audit(
     Raises Refused for a source that cannot be read at all, Unavailable when it is away.
     """
     audit = LogAudit()
-    await read_log(source, audit, trusted=trusted, since=since, progress=progress)
-    claimed = await source.claimed_figures()
-    if claimed is None:
-        audit.unproven.append("the hub's own figures: it did not hand any over")
-    else:
+    size = await read_log(source, audit, trusted=trusted, since=since, progress=progress)
+    size_max = None if source.may_grow else size
+    claimed = await claims_of(audit, source.claimed_figures(), "figures", lambda figures: figures.size, size_max)
+    if claimed is not None:
         audit.compare_claims(claimed.size, claimed.state_hash, claimed.totals)
     return report(audit)
+
+
+async def claims_of(
+    audit: LogAudit, asked: Awaitable[T | None], name: str, size_of: Callable[[T], int], size_max: int | None
+) -> T | None:
+    """What the hub says of itself, of a log of at most `size_max`; None, and said so, where that cannot be compared.
+
+    Raises as the source does, but for figures that have not their form: these are a finding.
+    """
+    try:
+        claimed = await asked
+    except Refused as refused:
+        if refused.kind != MALFORMED_FIGURES:
+            raise
+        audit.findings.append(Finding(refused.kind, refused.detail))
+        return None
+    if claimed is None:
+        audit.unproven.append(f"the hub's own {name}: it did not hand any over")
+        return None
+    if size_max is not None and size_of(claimed) > size_max:
+        detail = f"the hub's own {name} are as of log size {size_of(claimed)}, and the log beside them is of {size_max}"
+        audit.findings.append(Finding("figures-beyond-log", detail))
+        return None
+    return claimed
 
 
 async def read_log(
@@ -46,8 +71,11 @@ async def read_log(
     trusted: VerifierKey | None = None,
     since: bytes | None = None,
     progress: Progress | None = None,
-) -> None:
-    """The whole log into `audit`, from its entries to its tiles. Raises as `run_audit`."""
+) -> int:
+    """The whole log into `audit`, from its entries to its tiles. The size that its checkpoint claims.
+
+    Raises as `run_audit`.
+    """
     note = await source.checkpoint()
     size = claimed_size(note)
     is_whole = await _read_entries(source, audit, size, progress)
@@ -56,6 +84,8 @@ async def read_log(
         audit.compare_earlier(since)
     if is_whole:
         await _check_hash_tiles(source, audit, size)
+        _compare_description(await source.described(), audit, size)
+    return size
 
 
 def report(audit: LogAudit) -> dict[str, Any]:
@@ -135,3 +165,18 @@ async def _check_hash_tiles(source: AuditSource, audit: LogAudit, size: int) -> 
             audit.find_wrong_tile(reference.path)
     if missing:
         audit.note_missing_tiles(missing, is_wrong=source.holds_every_tile)
+
+
+def _compare_description(described: Mapping[str, Any] | None, audit: LogAudit, size: int) -> None:
+    """That the log is the one that the export says it is; its key may have been followed by others since."""
+    if described is None or not audit.roster.has_genesis:
+        return
+    fits = {
+        "origin": described.get("origin") == audit.roster.origin,
+        "vkey": described.get("vkey") in [vkey.format() for vkey in audit.roster.vkeys],
+        "size": type(described.get("size")) is int and described["size"] == size,
+    }
+    wrong = [name for name, is_right in fits.items() if not is_right]
+    if wrong:
+        detail = "hub.json speaks of another log than the one beside it: " + ", ".join(wrong)
+        audit.findings.append(Finding("wrong-description", detail))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from node.audit.command import Progress, read_log, report
+from node.audit.command import Progress, claims_of, read_log, report
 from node.audit.source import AuditSource
 from node.deadlines.clocks import Clocks, Duty, due_words, follow
 from node.deadlines.duties import ended, last_hour, running
@@ -112,7 +112,7 @@ async def audit_deadlines(
     audit = LogAudit()
     book = DutyBook(deadlines, audit.roster)
     audit.on_folded = book.note
-    await read_log(source, audit, trusted=trusted, progress=progress)
+    size = await read_log(source, audit, trusted=trusted, progress=progress)
     check_tables(audit.roster.rules_at(audit.totals().size), deadlines)
     found: dict[str, Any] = {
         "tables": msgspec.to_builtins(Tables.of(deadlines.digests)),
@@ -123,7 +123,10 @@ async def audit_deadlines(
             "hub": msgspec.to_builtins(hub_absences(book.outages)),
             "agencies": msgspec.to_builtins(book.figures(audit)),
         }
-        _compare(audit, await source.claimed_deadlines(), found)
+        told, size_max = source.claimed_deadlines(), None if source.may_grow else size
+        claimed = await claims_of(audit, told, "figures of deadlines", lambda figures: int(figures["size"]), size_max)
+        if claimed is not None:
+            _compare(audit, claimed, found)
         overdue = list(book.overdue(audit))
         found |= {"overdue": overdue[:OVERDUE_MAX], "overdue_count": len(overdue)}
     whole = report(audit)
@@ -144,11 +147,9 @@ def check_tables(rules: Rules | None, deadlines: Deadlines) -> None:
             raise Refused("other-tables", detail, where=name, members={"next": step})
 
 
-def _compare(audit: LogAudit, claimed: Mapping[str, Any] | None, mine: Mapping[str, Any]) -> None:
+def _compare(audit: LogAudit, claimed: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     """Hold the hub's figures against the audit's."""
-    if claimed is None:
-        audit.unproven.append("the hub's own figures of deadlines: it did not hand any over")
-    elif claimed["size"] != audit.totals().size:
+    if claimed["size"] != audit.totals().size:
         audit.unproven.append(f"the hub's own figures of deadlines: they are as of log size {claimed['size']}")
     else:
         wrong = [name for name in ("tables", "tick", "hub") if claimed[name] != mine[name]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeGuard
 
 from sync_protocol.errors import Refused, malformed, too_large
 from sync_protocol.limits import NOTE_MAX_BYTES, WIRE_MAX_BYTES
@@ -19,6 +19,8 @@ from sync_protocol.tiles import TILE_WIDTH, TileRef
 
 DESCRIPTION_MAX_BYTES: Final = 4 * 1024 * 1024  # totals by agency, state and class of the whole country
 ENTRY_BUNDLE_MAX_BYTES: Final = 256 * 65_537  # 256 entries of at most 65,535 bytes with their length
+MALFORMED_FIGURES: Final = "malformed-figures"
+FIGURES: Final = frozenset({"projected_to", "state_hash", "totals"})  # of hub.json: there or absent together
 HASH_TILE_BYTES: Final = TILE_WIDTH * 32
 
 
@@ -39,9 +41,11 @@ class AuditSource(Protocol):
     """Whether a set that cannot be had is wrong: not on a URL without token, which is the public part alone."""
     holds_every_tile: bool
     """Whether a hash tile that cannot be had is wrong: not on a URL, whose log may grow while it is read."""
+    may_grow: bool
+    """Whether the hub's figures may be of a longer log than its checkpoint was, when that was read: on a URL."""
 
-    async def description(self) -> Mapping[str, Any]:
-        """The hub's own words: origin, vkey and more."""
+    async def described(self) -> Mapping[str, Any] | None:
+        """What an export says that it is (`origin`, `vkey`, `size` and more); None where nothing comes with the log."""
         ...
 
     async def checkpoint(self) -> bytes:
@@ -61,11 +65,14 @@ class AuditSource(Protocol):
         ...
 
     async def claimed_figures(self) -> ClaimedFigures | None:
-        """The hub's own figures, or None where it tells none."""
+        """The hub's own figures, or None where it tells none. Raises Refused(malformed-figures) for a part of them."""
         ...
 
     async def claimed_deadlines(self) -> Mapping[str, Any] | None:
-        """The hub's own figures of deadlines (`size`, `tick`, `tables`, `hub`, `agencies`), or None."""
+        """The hub's own figures of deadlines (`size`, `tick`, `tables`, `hub`, `agencies`), or None where it has none.
+
+        Raises Refused(malformed-figures).
+        """
         ...
 
     async def close(self) -> None:
@@ -78,22 +85,47 @@ def set_path(agency: str, seq: int) -> str:
     return f"sets/{agency}/{seq:09d}.jsonl.zst"
 
 
-def claimed_from(document: Mapping[str, Any], size: object) -> ClaimedFigures | None:
-    """The hub's figures out of a JSON document, if they are there at all."""
+def claimed_from(document: Mapping[str, Any], size: object) -> ClaimedFigures:
+    """The hub's figures out of a JSON document. Raises Refused(malformed-figures) where one of them has not its form:
+    to count as not told at all, that would be too easy a way out.
+    """
     state_hash, totals = document.get("state_hash"), document.get("totals")
-    if isinstance(state_hash, str) and isinstance(totals, dict) and type(size) is int:
-        return ClaimedFigures(size, state_hash, totals)
-    return None
+    if not isinstance(state_hash, str) or not isinstance(totals, dict) or not _is_count(size):
+        raise _malformed("the size of the log, the state hash or the totals are not there, or not of their form")
+    if not all(_is_count(count) for count in totals.values()):
+        raise _malformed("a total is no count")
+    return ClaimedFigures(size, state_hash, totals)
 
 
-def claimed_deadlines_from(data: bytes, where: str) -> dict[str, Any] | None:
-    """The hub's figures of deadlines out of a JSON document, if they are there at all. Raises Refused."""
-    document = parse_object(data, where=where, depth_max=8)
-    as_of, agencies = document.get("as_of"), document.get("agencies")
-    if not isinstance(as_of, dict) or not isinstance(agencies, dict) or type(as_of.get("size")) is not int:
-        return None
-    told = {name: document.get(name) for name in ("tick", "tables", "hub", "agencies", "next")}
-    return told | {"size": as_of["size"]}
+def claimed_deadlines_from(data: bytes, where: str) -> dict[str, Any]:
+    """The hub's figures of deadlines out of a JSON document. Raises Refused(malformed-figures)."""
+    document = claims_document(data, where)
+    as_of = document.get("as_of")
+    size = as_of.get("size") if isinstance(as_of, dict) else None
+    maps = [document.get(name) for name in ("tables", "hub", "agencies")]
+    words = [document.get(name, 0) for name in ("tick", "next")]
+    if not _is_count(size) or not all(isinstance(one, dict) for one in maps):
+        raise _malformed(f"{where}: the size of the log, tables, hub or agencies are not there, or not of their form")
+    if not all(one is None or isinstance(one, str) for one in words):
+        raise _malformed(f"{where}: tick or next are not there, or not of their form")
+    told = {name: document[name] for name in ("tick", "tables", "hub", "agencies", "next")}
+    return told | {"size": size}
+
+
+def claims_document(data: bytes, where: str) -> dict[str, Any]:
+    """A JSON object of a hub's figures. Raises Refused(malformed-figures)."""
+    try:
+        return parse_object(data, where=where, depth_max=8)
+    except Refused as refused:
+        raise _malformed(str(refused)) from None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and value >= 0  # true and false are none
+
+
+def _malformed(detail: str) -> Refused:
+    return Refused(MALFORMED_FIGURES, f"the hub's own figures: {detail}")
 
 
 class DirectorySource:
@@ -101,12 +133,13 @@ class DirectorySource:
 
     holds_every_set = True
     holds_every_tile = True
+    may_grow = False
 
     def __init__(self, root: Path) -> None:
         self.name = str(root)
         self._root = root
 
-    async def description(self) -> Mapping[str, Any]:
+    async def described(self) -> Mapping[str, Any]:
         return parse_object(self._read("hub.json", DESCRIPTION_MAX_BYTES), where="hub.json", depth_max=8)
 
     async def checkpoint(self) -> bytes:
@@ -122,7 +155,9 @@ class DirectorySource:
         return self._find(set_path(agency, seq), WIRE_MAX_BYTES)
 
     async def claimed_figures(self) -> ClaimedFigures | None:
-        document = await self.description()
+        document = await self.described()
+        if not document.keys() & FIGURES:
+            return None
         return claimed_from(document, document.get("projected_to"))
 
     async def claimed_deadlines(self) -> Mapping[str, Any] | None:

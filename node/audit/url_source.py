@@ -17,11 +17,11 @@ from node.audit.source import (
     ClaimedFigures,
     claimed_deadlines_from,
     claimed_from,
+    claims_document,
 )
 from sync_protocol.errors import Refused, Unavailable, too_large
 from sync_protocol.limits import NOTE_MAX_BYTES, WIRE_MAX_BYTES
 from sync_protocol.merkle import HASH_BYTES
-from sync_protocol.strict_json import parse_object
 from sync_protocol.tiles import TILE_WIDTH, TileRef, entries_path, pack_entries, tile_path, unpack_entries
 
 TOTAL_TIMEOUT_S: Final = 60.0
@@ -33,6 +33,7 @@ class UrlSource:
     """A hub's public addresses, and with a token the sets and figures as well."""
 
     holds_every_tile = False
+    may_grow = True
 
     def __init__(self, url: str, *, token: str | None, tls: SSLContext | None = None) -> None:
         self.name = url
@@ -46,8 +47,8 @@ class UrlSource:
             auto_decompress=False,
         )
 
-    async def description(self) -> Mapping[str, Any]:
-        return parse_object(await self._need("v1/hub", DESCRIPTION_MAX_BYTES), where="v1/hub", depth_max=8)
+    async def described(self) -> None:
+        """Nothing: what is read is the log that answers here, and its checkpoint says which one that is."""
 
     async def checkpoint(self) -> bytes:
         return await self._need("checkpoint", NOTE_MAX_BYTES)
@@ -79,7 +80,7 @@ class UrlSource:
         body = await self._get("v1/totals", DESCRIPTION_MAX_BYTES)
         if body is None:
             return None
-        document = parse_object(body, where="v1/totals", depth_max=8)
+        document = claims_document(body, "v1/totals")
         as_of = document.get("as_of")
         return claimed_from(document, as_of.get("size") if isinstance(as_of, dict) else None)
 

@@ -33,7 +33,7 @@ def _of_a_hub(target: str) -> Iterator[None]:
 
 def open_source(target: str, token: str | None, ca_file: Path | None = None) -> AuditSource:
     """An address that begins with http is a live hub, everything else a folder. Raises Refused(configuration)."""
-    if not target.startswith(("http://", "https://")):
+    if not _is_address(target):
         try:
             return open_directory(Path(target))
         except Refused as refused:
@@ -46,6 +46,10 @@ def open_source(target: str, token: str | None, ca_file: Path | None = None) -> 
         detail = f"{target} is not encrypted, and everybody on the way could take the token"
         raise Refused("configuration", detail, members={"next": "Use https, or leave the token out."})
     return UrlSource(target, token=token or None, tls=tls_context(ca_file))
+
+
+def _is_address(target: str) -> bool:
+    return target.startswith(("http://", "https://"))
 
 
 def trusted_key(vkey: str | None) -> VerifierKey | None:
@@ -88,8 +92,14 @@ async def audit_deadlines(
     ca_file: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """`simpul audit deadlines DIR_OR_URL`."""
+    """`simpul audit deadlines DIR_OR_URL`. Raises Refused(configuration) for an address without a token: its public
+    part has no change lines, and nothing could be measured.
+    """
     trusted = trusted_key(vkey)
+    if _is_address(target) and not token:
+        step = "Give an auditor's --token (`simpul hub grant DIR auditor NAME` makes one), or an export in its place."
+        detail = "deadlines are measured by change lines, and a hub shows those to auditors alone"
+        raise Refused("configuration", detail, where="token", members={"next": step})
     deadlines = await asyncio.to_thread(deadlines_of_tables, tables)
     source = open_source(target, token, ca_file)
     try:

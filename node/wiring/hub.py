@@ -214,7 +214,7 @@ async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str,
         description = hub.description()
         told = {
             "origin": description.origin,
-            "vkey": description.vkey,
+            "vkey": hub.log.roster.log_key_at(published.size).format(),
             "protocol": description.protocol,
             "fold": description.fold,
             "exported_at": description.time,

@@ -91,7 +91,7 @@ async def audited(lab: Lab, out: Path, deadlines: Deadlines | None = None) -> An
         lab.hub.store,
         size=published.size,
         note=published.note,
-        description={},
+        description={"origin": lab.hub.log.roster.origin, "vkey": lab.vkey.format()},
         out=out,
         with_content=False,
         deadlines=figures,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import time
 import tracemalloc
@@ -26,7 +27,7 @@ from sync_protocol.merkle import leaf_hash
 from sync_protocol.tiles import entry_tiles_of, grow, pack_entries, tiles_of
 from tests.protocol.audit_samples import SampleLog
 from tests.protocol.federation_samples import PEKALONGAN, START_MS
-from tests.protocol.log_samples import LOG, ORIGIN
+from tests.protocol.log_samples import LOG, ORIGIN, FixedSigner
 
 ENTRIES = 700
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,7 +53,8 @@ def published(log: SampleLog, place: Path, size: int = ENTRIES) -> Path:
         start = reference.index * 256
         write(place / reference.path, pack_entries(log.entries[start : start + reference.width]))
     write(place / "checkpoint", log.note(LOG, size))
-    write(place / "hub.json", b"{}")
+    described = {"origin": ORIGIN, "vkey": LOG.vkey().format(), "size": size}
+    write(place / "hub.json", json.dumps(described).encode())
     return place
 
 
@@ -120,6 +122,16 @@ async def test_a_log_without_a_single_entry_says_what_is_missing(log: SampleLog,
     (place / "checkpoint").write_bytes(log.note(LOG, 5))
     report = await run_audit(DirectorySource(place), trusted=LOG.vkey())
     assert [finding["kind"] for finding in report["findings"]] == ["missing-entries"]
+
+
+async def test_an_export_that_names_a_key_of_the_log_which_was_followed_since_is_of_that_log(tmp_path: Path) -> None:
+    log, new = SampleLog.founded(PEKALONGAN), FixedSigner("new")
+    log.enter(log.federation.log_rotation(new))
+    log.enter(log.federation.tick())
+    place = published(log, tmp_path / "export", len(log.entries))
+    write(place / "checkpoint", log.note(new, len(log.entries)))
+    for trusted in (LOG, new):
+        assert (await run_audit(DirectorySource(place), trusted=trusted.vkey()))["findings"] == []
 
 
 @pytest.mark.parametrize("path", ["tile/0/001", "tile/0/002.p/188", "tile/1/000.p/2"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from node.wiring import audit as wiring
 from sync_protocol.compression import compress_part, decode_body
 from tests.edge.import_support import sp4n_row, write_csv
 from tests.edge.program import told
@@ -87,6 +88,11 @@ def edit_claims(export: Path, **changed: Any) -> None:
     path.write_text(json.dumps(document | {"totals": totals} | changed))
 
 
+def rewrite_document(path: Path, *gone: str, **changed: Any) -> None:
+    document = json.loads(path.read_text()) | changed
+    path.write_text(json.dumps({name: value for name, value in document.items() if name not in gone}))
+
+
 Named = tuple[str, str | None, int | None]
 OF_THE_SET = (SAMARINDA, 2)
 TAMPERINGS: dict[str, tuple[Callable[[Path], object], set[Named]]] = {
@@ -116,6 +122,36 @@ TAMPERINGS: dict[str, tuple[Callable[[Path], object], set[Named]]] = {
         lambda export: edit_claims(export, state_hash="fold1:" + "0" * 64),
         {("state-hash-mismatch", None, None)},
     ),
+    "a hub.json that says nothing": (
+        lambda export: (export / "hub.json").write_text("{}"),
+        {("wrong-description", None, None)},
+    ),
+}
+MALFORMED: dict[str, dict[str, Any]] = {
+    "totals that are a list": {"totals": ["x"]},
+    "a total that is a word": {"totals": {"applied/64.72//": "12"}},
+    "a total below nothing": {"totals": {"applied/64.72//": -1}},
+    "a state hash that is a number": {"state_hash": 0},
+    "no state hash": {"state_hash": None},
+    "figures of a size that is a word": {"projected_to": "17"},
+    "figures of the size true": {"projected_to": True},
+    "figures of a size below nothing": {"projected_to": -1},
+}
+OTHER_LOG: dict[str, dict[str, Any]] = {
+    "another origin": {"origin": "hub.other/log"},
+    "another vkey": {"vkey": "hub.example/log+00000000+AdUYNZxyUKAb"},
+    "a vkey that is a number": {"vkey": 7},
+    "a larger log": {"size": 10_000},
+    "a smaller log": {"size": 2},
+    "no size": {"size": None},
+}
+DEADLINES: dict[str, Callable[[Path], object]] = {
+    "nothing at all": lambda path: path.write_text("{}"),
+    "no JSON": lambda path: path.write_text("["),
+    "agencies that are a word": lambda path: rewrite_document(path, agencies="x"),
+    "a size that is a word": lambda path: rewrite_document(path, as_of={"size": "x"}),
+    "no tick": lambda path: rewrite_document(path, "tick"),
+    "the hub's absences are a number": lambda path: rewrite_document(path, hub=1),
 }
 
 
@@ -127,6 +163,67 @@ def test_what_was_changed_in_an_export_is_named(name: str, kept: Kept, tmp_path:
     report = kept.hub.audit(copy, code=1)
     assert report["ok"] is False
     assert {(finding["kind"], finding["agency"], finding["seq"]) for finding in report["findings"]} == expected
+
+
+def kinds_of(report: Any) -> list[str]:
+    assert report["ok"] is False
+    return [finding["kind"] for finding in report["findings"]]
+
+
+async def test_attack_figures_that_were_spoilt_do_not_count_as_figures_that_nobody_told(
+    kept: Kept, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(kept.export, tmp_path / "copy")
+    for name, changed in MALFORMED.items():
+        shutil.copy(kept.export / "hub.json", copy)
+        rewrite_document(copy / "hub.json", **changed)
+        assert kinds_of(await audited(copy, kept)) == ["malformed-figures"], name
+    for figure in ("projected_to", "state_hash", "totals"):
+        shutil.copy(kept.export / "hub.json", copy)
+        rewrite_document(copy / "hub.json", figure)
+        assert kinds_of(await audited(copy, kept)) == ["malformed-figures"], figure
+
+
+async def test_figures_of_a_longer_log_than_the_one_beside_them_are_found(kept: Kept, tmp_path: Path) -> None:
+    copy = shutil.copytree(kept.export, tmp_path / "copy")
+    rewrite_document(copy / "hub.json", projected_to=10_000)
+    assert kinds_of(await audited(copy, kept)) == ["figures-beyond-log"]
+
+
+@pytest.mark.parametrize("name", OTHER_LOG)
+async def test_an_export_that_says_it_is_another_log_is_found(name: str, kept: Kept, tmp_path: Path) -> None:
+    copy = shutil.copytree(kept.export, tmp_path / "copy")
+    rewrite_document(copy / "hub.json", **OTHER_LOG[name])
+    assert kinds_of(await audited(copy, kept)) == ["wrong-description"]
+
+
+async def test_an_export_without_any_figures_says_that_they_were_not_compared(kept: Kept, tmp_path: Path) -> None:
+    copy = shutil.copytree(kept.export, tmp_path / "copy")
+    rewrite_document(copy / "hub.json", "projected_to", "state_hash", "totals")
+    report = await audited(copy, kept)
+    assert report["ok"] is True
+    assert any("did not hand any over" in reason for reason in report["unproven"])
+
+
+async def test_attack_spoilt_figures_of_deadlines_are_found(kept: Kept, tmp_path: Path) -> None:
+    copy = shutil.copytree(kept.export, tmp_path / "copy")
+    for name, change in DEADLINES.items():
+        shutil.copy(kept.export / "deadlines.json", copy)
+        change(copy / "deadlines.json")
+        assert kinds_of(await deadlines_audited(copy, kept)) == ["malformed-figures"], name
+    shutil.copy(kept.export / "deadlines.json", copy)
+    rewrite_document(copy / "deadlines.json", as_of={"size": 10_000})
+    assert kinds_of(await deadlines_audited(copy, kept)) == ["figures-beyond-log"]
+    (copy / "deadlines.json").unlink()
+    assert (await deadlines_audited(copy, kept))["ok"] is True
+
+
+async def audited(export: Path, kept: Kept) -> Any:
+    return await wiring.audit(str(export), vkey=kept.hub.vkey, token=None, since=None)
+
+
+async def deadlines_audited(export: Path, kept: Kept) -> Any:
+    return await wiring.audit_deadlines(str(export), vkey=kept.hub.vkey, token=None, tables=None)
 
 
 @pytest.mark.parametrize("place", [2, 90, -3])
@@ -163,6 +260,7 @@ def test_an_older_checkpoint_put_back_is_found_by_whoever_kept_the_newer_one(kep
     for tile in (copy / "tile").rglob("*.p"):
         for whole in list(tile.iterdir()):
             shorten(whole, int(kept.early.split(b"\n")[1]))
+    rewrite_document(copy / "hub.json", size=int(kept.early.split(b"\n")[1]), projected_to=1)
     report = kept.hub.audit(copy, "--since", kept.export / "checkpoint", code=1)
     assert [finding["kind"] for finding in report["findings"]] == ["rolled-back"]
 

@@ -94,6 +94,7 @@ def test_the_status_of_a_halted_node_is_printed_whole_and_ends_with_1(place: Pla
         ["audit"],
         ["audit", "receipt", "--json"],
         ["audit", "deadlines"],
+        ["audit", "deadlines", "http://127.0.0.1:9"],  # without --token nothing could be measured
         ["hub", "grant", "x", "king", "budi"],
         ["demo", "--agencies", "0"],
     ],

@@ -94,6 +94,9 @@ def test_the_audit_of_deadlines_comes_to_the_hubs_own_figures_on_an_export_and_l
         (tables / name).write_bytes(config_file(name).read_bytes() + b"\n")
     refused = hub.audit("deadlines", export, "--tables", tables, code=1)
     assert "deadlines.toml" in str(refused)
+    for without in ((), ("--token", "")):
+        error = hub.audit("deadlines", hub.url, *without, code=2)["error"]
+        assert (error["kind"], "--token" in error["next"]) == ("configuration", True)
 
 
 def test_the_same_rows_again_as_csv_or_as_xlsx_add_nothing(federation: Federation, tmp_path: Path) -> None:

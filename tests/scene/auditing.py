@@ -73,6 +73,8 @@ async def _export(lab: Lab, out: Path) -> None:
     hub = lab.hub
     async with hub.projector.settled() as cursor:
         claims = {
+            "origin": hub.log.roster.origin,
+            "vkey": lab.vkey.format(),
             "projected_to": cursor.size,
             "state_hash": format_state_hash(cursor.state_hash),
             "totals": (await hub.projection.totals())[1],
