@@ -24,8 +24,11 @@ from sync_protocol.statement import Role
 from sync_protocol.values import AgencyId, Digest
 from sync_protocol.wire import Entered
 
-#: Halts that a fresh enrolment ends.
-CLEARED: Final = frozenset({HaltReason.KEY_REFUSED, HaltReason.NOT_ENROLLED, HaltReason.FOREIGN_HEAD})
+#: Halts that a fresh enrolment ends. A fork as well: what is pushed after the hub enrolled us, and before that is kept
+#: here, looks like one; after a true one no copy has a key that speaks any more. Heads are compared anew in any case.
+CLEARED: Final = frozenset(
+    {HaltReason.KEY_REFUSED, HaltReason.NOT_ENROLLED, HaltReason.FOREIGN_HEAD, HaltReason.FORKED}
+)
 
 
 async def enrol_node(
