@@ -365,7 +365,7 @@ async def test_enrolling_does_not_clear_a_halt_that_it_does_not_cure(newcomer: N
 
 
 async def test_an_enrolment_ends_a_halt_for_a_fork_that_it_may_itself_have_looked_like(newcomer: Newcomer) -> None:
-    """A serving node that pushes after the hub enrolled it anew, and before that is kept here (simulated by seed 2178)."""
+    """It pushes after the hub enrolled it anew, and before that is kept here (simulated by seed 2178)."""
     await newcomer.enrol()
     await newcomer.store.halt(Halt(HaltReason.FORKED, "another history stands at this place"), 1)
     await newcomer.enrol()
