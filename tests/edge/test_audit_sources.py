@@ -98,7 +98,7 @@ async def test_a_checkpoint_that_claims_a_hundred_thousand_million_entries_ends_
     place = published(log, tmp_path / "export", 256)
     (place / "checkpoint").write_bytes(sign_checkpoint(Checkpoint(ORIGIN, 10**11, log.root(256)), LOG))
     tracemalloc.start()
-    started = time.monotonic()
+    started = time.process_time()
     try:
         report = await run_audit(DirectorySource(place), trusted=LOG.vkey(), since=log.note(LOG, 200))
         _, peak = tracemalloc.get_traced_memory()
@@ -107,7 +107,7 @@ async def test_a_checkpoint_that_claims_a_hundred_thousand_million_entries_ends_
     assert [finding["kind"] for finding in report["findings"]] == ["missing-entries"]
     assert report["findings"][0]["index"] == 256
     assert (report["ok"], report["complete"]) == (False, False)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 5  # of the processor's; entry by entry it would be days
     assert peak < 8 * 2**20
 
 
