@@ -93,7 +93,7 @@ def _backup(work: Callable[..., Work], directory: Path, out: Path, *, with_keys:
             words = f"{beside['files']:,} attached files ({beside['bytes']:,} bytes) are not in it"
             console.print(Text(f"{words}: copy {beside['directory']} as well (docs/operations.md, 'Files')."))
         for one in done["not_in_it"]:
-            console.print(Text(f"{one['path']} ({one['setting']}) is not in it: keep a copy."))
+            console.print(Text(f"{one['path']} ({one['setting']}) is not in it: keep a copy."), soft_wrap=True)
         console.print(Text(f"Next: take it to another machine. Back: simpul {done['kind']} restore {out} DIR"))
 
     emit(document, as_json=as_json, human=human)

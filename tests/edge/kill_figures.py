@@ -75,7 +75,8 @@ class Figures:
         report, claimed = hub.audit(export), json.loads((export / "hub.json").read_text())
         hashes, roots = {report["state_hash"], claimed["state_hash"]}, roots_of(hub)
         if rebuilds:
-            hashes |= set(told("hub", "rebuild", hub.directory).values())
+            rebuilt = told("hub", "rebuild", hub.directory)
+            hashes |= {rebuilt["before"], rebuilt["after"]}
             assert hub.status()["forks"] == []
         self.in_log, self.sets, self.findings = report["changes"], report["change_sets"], len(report["findings"])
         self.in_projection = sum(claimed["totals"][f"applied/{agency}//"] for agency in agencies)
