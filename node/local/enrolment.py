@@ -17,7 +17,7 @@ from node.local.ports import HubLink, LocalStore
 from node.ports import Clock, Randomness
 from node.store.local_records import NodeIdentity, Seen
 from sync_protocol.ed25519 import Signer
-from sync_protocol.errors import Refused
+from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.halts import HaltReason
 from sync_protocol.note import VerifierKey
 from sync_protocol.statement import Role
@@ -60,6 +60,9 @@ async def enrol_node(
         asking.retire_refused()
         entered = await asking.once()
     proven = await public.joined(entered.statements or [], entered.checkpoint)
+    if not asking.has_its_key():
+        detail = "another enrolment in this directory exchanged the key that this one was made with: repeat it"
+        raise Unavailable(detail, retry_after_s=1)
     enrolment = _check_outcome(proven, entered, agency, keys.signer(Role.AGENCY), keys.sealing_key().public_key)
     await _keep(store, NodeIdentity(str(agency), log_key.name, vkey, enrolment, clock.now_ms()), proven)
     return entered.index
@@ -92,9 +95,13 @@ class _Asking:
         )
         return await self.link.enrol(request)
 
+    def has_its_key(self) -> bool:
+        """Whether the key that was asked with is in use; another process, enrolling here too, may have made another."""
+        return self.keys.has(Role.AGENCY) and self.keys.signer(Role.AGENCY).kid == self._kid
+
     def retire_refused(self) -> None:
-        """The key that was asked with goes; not one that another process, enrolling here too, made meanwhile."""
-        if self.keys.has(Role.AGENCY) and self.keys.signer(Role.AGENCY).kid == self._kid:
+        """The key that was asked with goes, and no other."""
+        if self.has_its_key():
             self.keys.retire(Role.AGENCY)
 
 

@@ -307,6 +307,30 @@ async def test_of_two_processes_that_enrol_anew_neither_retires_the_others_fresh
         assert not has_made_one or kid == Ed25519Signer.generate(b"m" * 32).kid
 
 
+@pytest.mark.parametrize("has_made_one", [False, True])
+async def test_an_enrolment_whose_key_another_process_took_away_is_to_be_repeated(
+    newcomer: Newcomer, has_made_one: bool
+) -> None:
+    """The other was refused the key that the log had just taken in from this one (simulated by seed 628)."""
+    ask = newcomer.link.enrol
+
+    async def robbed(request: EnrolmentRequest) -> Entered:
+        entered = await ask(request)
+        newcomer.link.enrol = ask  # type: ignore[method-assign]
+        newcomer.keys.retire(Role.AGENCY)
+        if has_made_one:
+            newcomer.keys.create(Role.AGENCY, b"m" * 32)
+        return entered
+
+    newcomer.link.enrol = robbed  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="repeat it"):
+        await newcomer.enrol()
+    await newcomer.enrol()
+    record = newcomer.hub.roster.agency(AGENCY)
+    assert record is not None
+    assert record.kid == newcomer.keys.signer(Role.AGENCY).kid
+
+
 class Dies(BaseException):
     """The process is gone."""
 

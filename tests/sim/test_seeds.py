@@ -21,6 +21,7 @@ FOUND: Final = {
     76: "words erased in a set that was then withdrawn were announced again (tests/store/test_local_epochs.py)",
     245: "erased words stayed in what a refill had gathered, when its process died at the end (node/hub/restoring.py)",
     307: "a recovering hub was shown everything again every few seconds (tests/edge/test_hub_refill.py)",
+    628: "an enrolment fell over the key that another one had taken away (tests/edge/test_node_enrolment.py)",
     760: "a fold was not told of lines that a command brought (tests/edge/test_hub_refill_copies.py)",
     1532: "what a command had made whole was gathered on by the serving hub (tests/store/test_hub_recovery_store.py)",
 }
