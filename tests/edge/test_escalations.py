@@ -13,7 +13,6 @@ from jsonschema import Draft202012Validator
 from node.link.errors import Unreachable
 from node.local import escalation_watch
 from node.local.abroad import Abroad
-from node.local.evidence_check import without_words
 from node.local.openapi import openapi_document
 from node.wiring.audit import audit_receipt
 from sync_protocol.errors import Corrupt, Refused, Unavailable
@@ -421,8 +420,3 @@ async def test_an_agency_that_dates_its_complaints_back_hides_nobody_elses(
     page = await desk.book.page(None, 200)
     assert [one.owner for one in page.items] == [REGENCY, REGENCY, CITY]
     assert page.more
-
-
-def test_without_words_nothing_changes_what_says_none() -> None:
-    with pytest.raises(Refused):
-        without_words(b"no set at all\n")
