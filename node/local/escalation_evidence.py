@@ -63,13 +63,16 @@ class EscalationCheck:
 
     async def prove(self, evidence: EvidenceFile, one: Escalation, now_ms: int) -> Proven | Moved:
         """Raises Refused where the bundle, or what the list says, does not hold; and what the link raises."""
-        complaint = ComplaintId.parse(one.complaint)
         try:
-            bare = await asyncio.to_thread(_without_words, evidence)
-            verified = await verify_against_log(self.store, self.hub, bare, complaint)
-            state, clocks = await asyncio.to_thread(_settled, bare, complaint)
+            return await self._proven(evidence, one, now_ms)
         except Contradiction as found:
             raise found.refused from None
+
+    async def _proven(self, evidence: EvidenceFile, one: Escalation, now_ms: int) -> Proven | Moved:
+        complaint = ComplaintId.parse(one.complaint)
+        bare = await asyncio.to_thread(_without_words, evidence)
+        verified = await verify_against_log(self.store, self.hub, bare, complaint)
+        state, clocks = await asyncio.to_thread(_settled, bare, complaint)
         if state.rev > one.rev:
             return Moved(f"it is at rev {state.rev} already, the list of the hub knew rev {one.rev}")
         told = (one.owner, one.state, one.rev)

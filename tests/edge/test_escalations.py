@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
+from node.cli.desk import findings_of, is_doubted
+from node.config_data import config_file
+from node.deadlines.tables import deadlines_of_tables
 from node.link.errors import Unreachable
 from node.local import escalation_watch
 from node.local.abroad import Abroad
@@ -18,6 +23,7 @@ from node.wiring.audit import audit_receipt
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId
+from sync_protocol.wire import StatementLine
 from tests.edge.escalation_lab import Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
 from tests.edge.hub_lab import Lab, LabClock, projected
 from tests.edge.inbox_lab import DESK, Peer, settle_down
@@ -172,6 +178,54 @@ async def test_a_list_that_the_evidence_contradicts_is_not_believed(desk: Desk) 
         assert (one.evidence.status, one.finding and one.finding.kind) == ("not_verified", kind), name
 
 
+async def test_where_the_rules_name_other_tables_than_these_the_limit_is_not_believed_and_it_says_so(
+    desk: Desk, tmp_path: Path
+) -> None:
+    for name in ("deadlines.toml", "calendar.toml"):
+        words = config_file(name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(words.replace("working_days = 3\n", "working_days = 2\n"), encoding="utf-8")
+    desk.watch._check = dataclasses.replace(desk.watch._check, deadlines=deadlines_of_tables(tmp_path))
+    (one,) = await desk.looked()
+    assert (one.evidence.status, one.finding and one.finding.kind) == ("not_verified", "other-tables")
+
+
+class Forgetful:
+    """Another statement stands at each place of the log now."""
+
+    def __init__(self, true: Any) -> None:
+        self.true = true
+
+    async def statements(self) -> list[StatementLine]:
+        lines = await self.true.statements()
+        return [
+            msgspec.structs.replace(line, statement=other.statement)
+            for line, other in zip(lines, reversed(lines), strict=True)
+        ]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.true, name)
+
+
+async def test_a_hub_that_contradicts_itself_when_asked_for_the_rules_holds_up_nobody_elses_evidence(
+    nodes: list[Peer], lab: Lab, desk: Desk
+) -> None:
+    await nodes[1].receive()
+    await nodes[1].push()
+    await pass_days(lab, 5)
+    hub = desk.watch._check.hub
+    hub.link = Forgetful(hub.link)
+
+    def lie(page: Any) -> Any:
+        first, *others = page.complaints
+        first = msgspec.structs.replace(first, due_at="2026-02-03T17:00:00.000Z")
+        return msgspec.structs.replace(page, complaints=[first, *others])
+
+    desk.link.page = lie
+    first, second = await desk.looked()
+    assert (first.evidence.status, first.finding and first.finding.kind) == ("not_verified", "bad-proof")
+    assert second.evidence.status == "verified"
+
+
 async def test_a_limit_that_has_not_passed_by_the_desks_own_clock_is_not_believed(
     lab: Lab, nodes: list[Peer], desk: Desk
 ) -> None:
@@ -238,6 +292,34 @@ async def test_evidence_that_cannot_be_had_now_waits_and_is_asked_for_again(lab:
     (later,) = await desk.looked()
     assert later.evidence.status == "verified"
     assert (await desk.looked(), len(desk.link.asked)) == ([later], 2), "what is verified is not asked for again"
+
+
+async def test_a_hub_that_folds_its_log_anew_between_list_and_evidence_is_accused_of_nothing(desk: Desk) -> None:
+    """It shows no complaint then that it has not come to yet; nothing that anybody could be shown is proof of a lie."""
+    desk.link.evidence_error = Refused("not-found", "there is no such complaint, or it is another agency's")
+    (one,) = await desk.looked()
+    assert (one.evidence.status, one.finding) == ("waiting", None)
+    assert "no such complaint" in str(one.evidence.detail)
+    desk.link.evidence_error = None
+    (later,) = await desk.looked()
+    assert (later.evidence.status, later.finding) == ("verified", None)
+
+
+async def test_evidence_that_did_not_hold_stays_in_doubt_until_other_evidence_came(
+    desk: Desk,
+) -> None:
+    """Also where the hub, asked again, gives none: the command ends as for what does not hold."""
+    _, desk.link.bundle = ALTERED["no lines"]
+    await desk.looked()
+    desk.link.evidence_error = Busy("later")
+    (waiting,) = await desk.looked()
+    assert (waiting.evidence.status, waiting.finding is None) == ("waiting", False)
+    desk.link.evidence_error, desk.link.bundle = None, lambda evidence: evidence
+    (verified,) = await desk.looked()
+    for one, doubted in ((waiting, True), (verified, False)):
+        item: dict[str, Any] = msgspec.to_builtins(one)
+        (words,) = findings_of(item)
+        assert (is_doubted({"items": [item]}), "verified evidence came later" in words) == (doubted, not doubted)
 
 
 async def test_where_the_hub_goes_away_among_the_evidence_the_list_stays_and_the_rest_waits(
