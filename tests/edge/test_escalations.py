@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -19,12 +19,13 @@ from node.link.errors import Unreachable
 from node.local import escalation_watch
 from node.local.abroad import Abroad
 from node.local.openapi import openapi_document
+from node.wiring import desk as wiring
 from node.wiring.audit import audit_receipt
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId
 from sync_protocol.wire import StatementLine
-from tests.edge.escalation_lab import Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
+from tests.edge.escalation_lab import AlteredLink, Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
 from tests.edge.hub_lab import Lab, LabClock, projected
 from tests.edge.inbox_lab import DESK, Peer, settle_down
 
@@ -82,6 +83,26 @@ async def test_a_limit_that_passes_comes_to_the_desk_which_recalls_and_directs_i
     assert desk.files() == set(), "nothing is kept of what is no escalation any more"
     for peer in (city, regency, node):
         assert (await peer.state(one.complaint)).owner == REGENCY
+
+
+class Silent(AlteredLink):
+    """A hub that takes the question and says nothing."""
+
+    async def silent(self) -> set[str]:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+
+async def test_a_hub_that_says_nothing_of_who_is_silent_keeps_nobody_waiting_and_changes_nothing(
+    nodes: list[Peer], desk: Desk
+) -> None:
+    (one,) = await desk.looked()
+    inbox = desk.node.inbox
+    abroad = Abroad(inbox, inbox._federation, desk.node.link, Silent(desk.node.link))
+    async with asyncio.timeout(20):
+        await abroad.prepare({"type": "recalled", "reason": "overdue"}, one.complaint, within_s=0.05)
+    assert inbox._federation.knows_silence, "what the hub said before counts on"
+    assert (await desk.node.state(one.complaint)).owner == CITY, "the evidence was fetched in any case"
 
 
 async def test_what_was_said_is_in_no_bundle_also_where_the_desk_may_read_it(
@@ -409,6 +430,26 @@ async def test_two_processes_of_one_directory_take_turns(nodes: list[Peer], desk
         assert await desk.items() == []
     assert await desk.watch.look() is True
     assert len(await other.items()) == 1
+
+
+async def test_the_command_waits_for_a_look_that_is_under_way_and_shows_what_there_is_if_it_takes_too_long(
+    nodes: list[Peer], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving, parts = await desk_at(nodes[2]), cast("Any", None)
+    command = wiring.Desk(parts, desk.node.link, desk.book, desk.watch)
+    monkeypatch.setattr(wiring, "TURN_PAUSE_S", 0.01)
+    with serving.book.alone():
+        looking = asyncio.create_task(wiring._look(command))
+        await asyncio.sleep(0.05)
+        assert not looking.done()
+    assert await looking
+    assert len(await desk.items()) == 1
+
+    desk.link.error = Unreachable("away")
+    with serving.book.alone():
+        monkeypatch.setattr(wiring, "TURNS_MAX", 2)
+        assert await wiring._look(command), "nobody was asked, and nobody was away"
+    assert not await wiring._look(command)
 
 
 class Resting(LabClock):
