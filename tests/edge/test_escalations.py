@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
 
 from node.cli.desk import findings_of, is_doubted
@@ -18,7 +21,11 @@ from node.deadlines.tables import deadlines_of_tables
 from node.link.errors import Unreachable
 from node.local import escalation_watch
 from node.local.abroad import Abroad
+from node.local.escalation_book import EscalationBook
+from node.local.http import build_app
+from node.local.http_escalations import ESCALATIONS_ROUTE
 from node.local.openapi import openapi_document
+from node.local.tokens import create_token
 from node.wiring import desk as wiring
 from node.wiring.audit import audit_receipt
 from sync_protocol.errors import Corrupt, Refused, Unavailable
@@ -26,7 +33,7 @@ from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId
 from sync_protocol.wire import StatementLine
 from tests.edge.escalation_lab import AlteredLink, Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
-from tests.edge.hub_lab import Lab, LabClock, projected
+from tests.edge.hub_lab import Lab, LabClock, LabRandomness, projected
 from tests.edge.inbox_lab import DESK, Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
@@ -490,6 +497,41 @@ async def test_other_agencies_look_at_nothing_and_are_told_the_next_step(nodes: 
         await city.watch.look()
     with pytest.raises(Refused, match="not-desk"):
         await city.items()
+
+
+@asynccontextmanager
+async def officer(node: Peer, book: EscalationBook) -> AsyncIterator[tuple[TestClient[Any, Any], dict[str, str]]]:
+    """At a node's API, with the headers of somebody who may use it."""
+    clock, randomness = node.pusher.clock, LabRandomness(7)
+    token = await create_token(node.store, clock, randomness, "meja")
+    app = build_app(node.service, node.store, clock, randomness, escalations=book)
+    async with TestClient(TestServer(app)) as client:
+        yield client, {"Authorization": f"Bearer {token}"}
+
+
+async def listed(client: TestClient[Any, Any], headers: dict[str, str], query: str = "") -> tuple[int, str, Any]:
+    """Status, kind of problem, body."""
+    answer = await client.get(ESCALATIONS_ROUTE + query, headers=headers)
+    body = await answer.json(content_type=None)
+    assert answer.status == 200 or body["next"]
+    return answer.status, str(body.get("type", "")).rpartition(":")[2], body
+
+
+async def test_the_api_shows_the_list_to_the_desks_officers_and_tells_everybody_else_the_next_step(
+    nodes: list[Peer], desk: Desk
+) -> None:
+    (one,) = await desk.looked()
+    async with officer(nodes[2], desk.book) as (client, headers):
+        assert (await listed(client, {}))[:2] == (401, "unauthorised")
+        status, _, body = await listed(client, headers)
+        assert (status, [item["complaint"] for item in body["items"]]) == (200, [one.complaint])
+        assert (await listed(client, headers, "?after=x"))[:2] == (422, "malformed")
+        (desk.book.folder / "list.json").write_bytes(b"{")
+        status, kind, body = await listed(client, headers)
+        assert (status, kind, "simpul node escalations" in body["next"]) == (503, "storage", True)
+    async with officer(nodes[0], (await desk_at(nodes[0])).book) as (client, headers):
+        for query in ("", "?after=x"):
+            assert (await listed(client, headers, query))[:2] == (403, "not-desk")
 
 
 async def test_pages_are_whole_whatever_comes_in_meanwhile(nodes: list[Peer], lab: Lab, desk: Desk) -> None:
