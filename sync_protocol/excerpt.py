@@ -116,14 +116,15 @@ def count_shown(data: bytes) -> int:
     return lines if HIDDEN_PREFIX not in data else lines - sum(map(is_hidden_line, data.split(b"\n")))
 
 
-def hide_in_excerpt(data: bytes, leaves: Collection[bytes]) -> bytes:
-    """The excerpt without the content lines of these leaf hashes; what was done is never hidden by anybody's wish.
+def hide_in_excerpt(data: bytes, leaves: Collection[bytes] | None) -> bytes:
+    """The excerpt without the content lines of these leaf hashes, or without any of them (None); what was done is never
+    hidden by anybody's wish.
 
     Raises Refused as `parse_excerpt`.
     """
     signed, pieces = _open(data)
     changes = signed.manifest.changes
-    hidden = hide_where(pieces, lambda piece: piece.start >= changes and piece.root in leaves)
+    hidden = hide_where(pieces, lambda piece: piece.start >= changes and (leaves is None or piece.root in leaves))
     return data[: data.index(b"\n") + 1] + write_pieces(hidden)
 
 

@@ -30,6 +30,7 @@ from typing import Annotated, Final, Literal, NoReturn
 import msgspec
 
 from keys.key_file import sync_directory
+from node.files.disk import open_new, write_whole
 from sync_protocol.errors import Refused
 
 ARCHIVE_VERSION: Final = 1
@@ -139,11 +140,10 @@ def describe_file(folder: Path, name: str) -> ArchivedFile:
 
 def write_private(path: Path, data: bytes) -> None:
     """A new file, 0600, on the disk."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(open_new(path), "wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(descriptor)
+        os.fsync(file.fileno())
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
@@ -246,13 +246,7 @@ def collect(folder: Path, names: Sequence[str]) -> list[ArchivedFile]:
 
 def replace_private(path: Path, document: Mapping[str, object]) -> None:
     """A small JSON document, whole or as it was before; 0600."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
-    try:
-        write_private(fresh, msgspec.json.encode(document) + b"\n")
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    write_whole(path, msgspec.json.encode(document) + b"\n")
 
 
 def _open_plain(path: Path) -> int:

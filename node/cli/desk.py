@@ -45,11 +45,16 @@ def escalations(
             Text("The hub could not be asked: this is the list of the newest look. Nothing is lost; try again.")
         )
         raise typer.Exit(EXIT_UNREACHABLE)
-    written = document.get("written", [])
-    if any(one["evidence"]["status"] == "not_verified" for one in document["items"]) or not all(
-        one["verified"] for one in written
-    ):
+    if is_doubted(document):
         raise typer.Exit(EXIT_FOUND_WRONG)
+
+
+def is_doubted(document: dict[str, Any]) -> bool:
+    """Whether evidence did not hold and none that does has come since; or a bundle that was written does not hold."""
+    findings = [one for one in document["items"] if one["finding"] is not None]
+    return any(one["evidence"]["status"] != "verified" for one in findings) or not all(
+        one["verified"] for one in document.get("written", [])
+    )
 
 
 def _show(document: dict[str, Any]) -> None:
@@ -66,7 +71,7 @@ def _show(document: dict[str, Any]) -> None:
             table.add_row(*_row(one))
         Console(width=max(console.width, TABLE_COLUMNS)).print(table)
     for one in document["items"]:
-        for word in _findings(one):
+        for word in findings_of(one):
             console.print(Text(word, style="red"))
     for one in document.get("written", []):
         console.print(
@@ -86,12 +91,12 @@ def _row(one: dict[str, Any]) -> tuple[Text, ...]:
     return (*map(Text, cells), Text(words, style=style))
 
 
-def _findings(one: dict[str, Any]) -> list[str]:
+def findings_of(one: dict[str, Any]) -> list[str]:
     """What does not hold, or did not hold at some time while it was listed."""
     finding, status = one["finding"], one["evidence"]["status"]
     if finding is None:
         return []
-    when = "" if status == "not_verified" else " (verified evidence came later)"
+    when = " (verified evidence came later)" if status == "verified" else ""
     return [f"! {one['complaint']}: evidence of {finding['at']} does not hold: {finding['detail']}{when}"]
 
 

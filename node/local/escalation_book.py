@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -21,8 +20,7 @@ from typing import Final
 
 import msgspec
 
-from keys.key_file import sync_directory
-from node.files.disk import make_folder, open_new, room_watched
+from node.files.disk import make_folder, room_watched, write_whole
 from node.local.escalation_types import Escalation, EscalationList, EscalationPage
 from node.local.http_problems import NOT_DESK
 from sync_protocol.errors import Corrupt, Refused, malformed
@@ -136,17 +134,8 @@ class EscalationBook:
                 path.unlink()
 
     def _write(self, name: str, data: bytes) -> None:
-        fresh = self.folder / f".{name}.{secrets.token_hex(8)}.new"
         with room_watched():
-            try:
-                with os.fdopen(open_new(fresh), "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                fresh.replace(self.folder / name)
-            finally:
-                fresh.unlink(missing_ok=True)
-            sync_directory(self.folder)
+            write_whole(self.folder / name, data)
 
 
 def bundle_name(complaint: str, *, holds: bool = True) -> str:

@@ -18,7 +18,7 @@ from node.deadlines.clocks import Clocks, due_words
 from node.deadlines.slot import HOUR_MS
 from node.deadlines.tables import Deadlines
 from node.local.escalation_types import Escalation
-from node.local.evidence_check import foreign_set, verify_against_log, without_words
+from node.local.evidence_check import foreign_set, verify_against_log
 from node.local.hub_evidence import Contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import LocalStore
@@ -28,6 +28,7 @@ from sync_protocol.change_set import parse_manifest_line
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile, EvidenceSet, format_evidence
+from sync_protocol.excerpt import hide_in_excerpt
 from sync_protocol.hidden_lines import is_hidden_line
 from sync_protocol.limits import INTEGER_MAX
 from sync_protocol.line import parse_change
@@ -62,13 +63,16 @@ class EscalationCheck:
 
     async def prove(self, evidence: EvidenceFile, one: Escalation, now_ms: int) -> Proven | Moved:
         """Raises Refused where the bundle, or what the list says, does not hold; and what the link raises."""
-        complaint = ComplaintId.parse(one.complaint)
         try:
-            bare = await asyncio.to_thread(_without_words, evidence)
-            verified = await verify_against_log(self.store, self.hub, bare, complaint)
-            state, clocks = await asyncio.to_thread(_settled, bare, complaint)
+            return await self._proven(evidence, one, now_ms)
         except Contradiction as found:
             raise found.refused from None
+
+    async def _proven(self, evidence: EvidenceFile, one: Escalation, now_ms: int) -> Proven | Moved:
+        complaint = ComplaintId.parse(one.complaint)
+        bare = await asyncio.to_thread(_without_words, evidence)
+        verified = await verify_against_log(self.store, self.hub, bare, complaint)
+        state, clocks = await asyncio.to_thread(_settled, bare, complaint)
         if state.rev > one.rev:
             return Moved(f"it is at rev {state.rev} already, the list of the hub knew rev {one.rev}")
         told = (one.owner, one.state, one.rev)
@@ -92,7 +96,7 @@ class EscalationCheck:
 
 def _without_words(evidence: EvidenceFile) -> EvidenceFile:
     sets = [
-        EvidenceSet(without_words(shown.lines.encode("utf-8")).decode("utf-8"), shown.receipt)
+        EvidenceSet(hide_in_excerpt(shown.lines.encode("utf-8"), None).decode("utf-8"), shown.receipt)
         for shown in evidence.sets
     ]
     return msgspec.structs.replace(evidence, sets=sets)

@@ -15,7 +15,7 @@ Recallable = Literal["bounced", "silent"]
 class EscalationFinding(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence that the hub handed out at `at` and that does not hold; `kind` is what the verifier found.
 
-    `file` is what is kept of it, beside the list; null where there was nothing to keep, or no room.
+    `file` is what is kept of it, beside the list; null where there was no room.
     """
 
     kind: str

@@ -40,7 +40,7 @@ PAGE: Final = 200  # as many as the hub gives at once
 PAGES_MAX: Final = 100  # read in one look; the desk's own complaints stand among the others
 BUNDLES_MAX: Final = 500  # asked for in one look: some ten seconds of work for hub and node; the others at the next
 BATCH: Final = 25  # bundles after which the list is written: so much is asked for again after a crash
-BUSY_MAX: Final = 20  # bundles that the hub has no time for: the others are left for the next look
+BUSY_MAX: Final = 20  # bundles that the hub does not give: the others are left for the next look
 AWAY_MAX: Final = 3  # bundles in a row that could not be had: then it is the hub that is away
 FAILURE_CHARACTERS_MAX: Final = 500  # of a detail that is kept; it may quote the hub
 
@@ -193,16 +193,15 @@ class EscalationWatch:
     async def _bring_evidence(self, held: EscalationList) -> None:
         """Of those that are not settled, who has waited longest first. Raises Unavailable where the hub is away."""
         escalations = list(held.escalations)
-        wanted = [place for place, one in enumerate(escalations) if not self._is_settled(one)]
-        wanted.sort(key=lambda place: escalations[place].evidence.asked_at or "")
+        wanted = await asyncio.to_thread(self._unsettled, escalations)
         away, busy, unsaved = 0, 0, 0
         for place in wanted[:BUNDLES_MAX]:
             try:
                 escalations[place] = self._with_ground(await self._evidenced(escalations[place]))
                 away = 0
-            except Unavailable as error:
+            except (Unavailable, Refused) as error:  # a word of the hub's proves nothing: a finding is shown evidence
                 escalations[place] = self._waiting(escalations[place], str(error))
-                is_there = isinstance(error, Busy)  # also where it lacks this one complaint's lines
+                is_there = isinstance(error, (Busy, Refused))  # it lacks the lines, or has not folded so far again
                 away, busy = (0, busy + 1) if is_there else (away + 1, busy)
             unsaved += 1
             if away == AWAY_MAX or busy == BUSY_MAX:
@@ -215,15 +214,20 @@ class EscalationWatch:
         if away == AWAY_MAX:
             raise Unavailable("the hub went away while it was asked for evidence; the rest is asked for again")
 
+    def _unsettled(self, escalations: list[Escalation]) -> list[int]:
+        """Places in the list. Waits for the disk, a file at a time."""
+        wanted = [place for place, one in enumerate(escalations) if not self._is_settled(one)]
+        return sorted(wanted, key=lambda place: escalations[place].evidence.asked_at or "")
+
     def _is_settled(self, one: Escalation) -> bool:
         """Its evidence is verified, and still here if it was kept."""
         bundle = one.evidence
         return bundle.status == "verified" and (bundle.file is None or self._book.has(bundle.file))
 
     async def _evidenced(self, one: Escalation) -> Escalation:
-        evidence: EvidenceFile | None = None
+        """With what came of its evidence. Raises Unavailable, and Refused where the hub gives none."""
+        evidence = await self._link.evidence(one.complaint)
         try:
-            evidence = await self._link.evidence(one.complaint)
             proven = await self._check.prove(evidence, one, self._clock.now_ms())
         except Refused as refused:
             return await self._with_finding(one, refused, evidence)
@@ -234,15 +238,13 @@ class EscalationWatch:
         bundle = EscalationEvidence(status="verified", asked_at=self._now(), rev=state.rev, log_size=size, file=file)
         return msgspec.structs.replace(one, evidence=bundle, tracking=state.tracking, bounces=state.bounces)
 
-    async def _with_finding(self, one: Escalation, refused: Refused, evidence: EvidenceFile | None) -> Escalation:
+    async def _with_finding(self, one: Escalation, refused: Refused, evidence: EvidenceFile) -> Escalation:
         detail = str(refused)[:FAILURE_CHARACTERS_MAX]
         bundle = EscalationEvidence(status="not_verified", asked_at=self._now(), detail=detail)
         if one.finding is not None and (one.finding.kind, one.finding.detail) == (refused.kind, detail):
             return msgspec.structs.replace(one, evidence=bundle)
-        file = None
-        if evidence is not None:
-            name = bundle_name(one.complaint, holds=False)
-            file = await asyncio.to_thread(self._book.keep, name, await asyncio.to_thread(remains, evidence))
+        left = await asyncio.to_thread(remains, evidence)
+        file = await asyncio.to_thread(self._book.keep, bundle_name(one.complaint, holds=False), left)
         log.error("escalations.not_verified", agency=self._agency, complaint=one.complaint, kind=refused.kind)
         finding = EscalationFinding(kind=refused.kind, detail=detail, at=self._now(), file=file)
         return msgspec.structs.replace(one, evidence=bundle, finding=finding)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from node.local.evidence_check import without_words
 from node.local.hub_evidence import roster_of
 from node.local.ports import LocalStore
 from node.local.tracking import find_tracked
@@ -28,7 +27,7 @@ from sync_protocol.evidence import (
     format_evidence,
     open_evidence,
 )
-from sync_protocol.excerpt import excerpt_changes
+from sync_protocol.excerpt import excerpt_changes, hide_in_excerpt
 from sync_protocol.limits import SET_MAX_BYTES
 from sync_protocol.receipt import parse_receipt
 from sync_protocol.values import ComplaintId, parse_tracking
@@ -81,7 +80,7 @@ async def _statements_for(store: LocalStore, agencies: Collection[str]) -> list[
 
 
 def _shown(foreign: ForeignSet, *, with_content: bool) -> str:
-    return (foreign.lines if with_content else without_words(foreign.lines)).decode("utf-8")
+    return (foreign.lines if with_content else hide_in_excerpt(foreign.lines, None)).decode("utf-8")
 
 
 async def check_words(store: LocalStore) -> None:

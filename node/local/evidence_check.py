@@ -12,8 +12,7 @@ from node.store.shared_records import ForeignSet
 from sync_protocol.change_set import parse_manifest_line
 from sync_protocol.errors import Refused
 from sync_protocol.evidence import EvidenceFile, EvidenceSet, OpenEvidence, verify_evidence
-from sync_protocol.excerpt import hide_in_excerpt, parse_excerpt
-from sync_protocol.merkle import leaf_hash
+from sync_protocol.excerpt import hide_in_excerpt
 from sync_protocol.receipt import parse_receipt
 from sync_protocol.values import ComplaintId
 
@@ -61,10 +60,3 @@ def foreign_set(lines: str, receipt: str, gone: Collection[bytes] = ()) -> Forei
     manifest = parse_manifest_line(raw).manifest
     proof = receipt.encode("utf-8")
     return ForeignSet(parse_receipt(proof).index, str(manifest.agency), manifest.seq, raw, proof)
-
-
-def without_words(lines: bytes) -> bytes:
-    """An excerpt in which nothing is shown of what was said. Raises Refused as `parse_excerpt`."""
-    excerpt = parse_excerpt(lines)
-    changes = excerpt.manifest.manifest.changes
-    return hide_in_excerpt(lines, {leaf_hash(line) for place, line in excerpt.lines.items() if place >= changes})

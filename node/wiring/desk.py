@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from node.files.disk import write_whole
 from node.link.hub_client import HubClient
 from node.local.abroad import Abroad
 from node.local.api_commands import change_command, explained
@@ -108,7 +109,7 @@ def _write_bundle(one: Escalation, kept: Path, target: Path, vkey: VerifierKey) 
     written: dict[str, Any] = {"complaint": one.complaint, "file": str(target)}
     try:
         if not target.exists():
-            target.write_bytes(kept.read_bytes())
+            write_whole(target, kept.read_bytes())
         _verify_copy(target, one, vkey)
     except FileNotFoundError:
         return {**written, "verified": False, "finding": "the bundle is gone: the next look brings it again"}

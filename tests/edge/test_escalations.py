@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
 
+from node.cli.desk import findings_of, is_doubted
+from node.config_data import config_file
+from node.deadlines.tables import deadlines_of_tables
 from node.link.errors import Unreachable
 from node.local import escalation_watch
 from node.local.abroad import Abroad
-from node.local.evidence_check import without_words
+from node.local.escalation_book import EscalationBook
+from node.local.http import build_app
+from node.local.http_escalations import ESCALATIONS_ROUTE
 from node.local.openapi import openapi_document
+from node.local.tokens import create_token
+from node.wiring import desk as wiring
 from node.wiring.audit import audit_receipt
 from sync_protocol.errors import Corrupt, Refused, Unavailable
 from sync_protocol.problems import Busy, Recovering
 from sync_protocol.values import AgencyId
-from tests.edge.escalation_lab import Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
-from tests.edge.hub_lab import Lab, LabClock, projected
+from sync_protocol.wire import StatementLine
+from tests.edge.escalation_lab import AlteredLink, Bundle, Desk, Page, desk_at, pass_days, with_lines, with_members
+from tests.edge.hub_lab import Lab, LabClock, LabRandomness, projected
 from tests.edge.inbox_lab import DESK, Peer, settle_down
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
@@ -77,6 +90,26 @@ async def test_a_limit_that_passes_comes_to_the_desk_which_recalls_and_directs_i
     assert desk.files() == set(), "nothing is kept of what is no escalation any more"
     for peer in (city, regency, node):
         assert (await peer.state(one.complaint)).owner == REGENCY
+
+
+class Silent(AlteredLink):
+    """A hub that takes the question and says nothing."""
+
+    async def silent(self) -> set[str]:
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+
+async def test_a_hub_that_says_nothing_of_who_is_silent_keeps_nobody_waiting_and_changes_nothing(
+    nodes: list[Peer], desk: Desk
+) -> None:
+    (one,) = await desk.looked()
+    inbox = desk.node.inbox
+    abroad = Abroad(inbox, inbox._federation, desk.node.link, Silent(desk.node.link))
+    async with asyncio.timeout(20):
+        await abroad.prepare({"type": "recalled", "reason": "overdue"}, one.complaint, within_s=0.05)
+    assert inbox._federation.knows_silence, "what the hub said before counts on"
+    assert (await desk.node.state(one.complaint)).owner == CITY, "the evidence was fetched in any case"
 
 
 async def test_what_was_said_is_in_no_bundle_also_where_the_desk_may_read_it(
@@ -173,6 +206,54 @@ async def test_a_list_that_the_evidence_contradicts_is_not_believed(desk: Desk) 
         assert (one.evidence.status, one.finding and one.finding.kind) == ("not_verified", kind), name
 
 
+async def test_where_the_rules_name_other_tables_than_these_the_limit_is_not_believed_and_it_says_so(
+    desk: Desk, tmp_path: Path
+) -> None:
+    for name in ("deadlines.toml", "calendar.toml"):
+        words = config_file(name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(words.replace("working_days = 3\n", "working_days = 2\n"), encoding="utf-8")
+    desk.watch._check = dataclasses.replace(desk.watch._check, deadlines=deadlines_of_tables(tmp_path))
+    (one,) = await desk.looked()
+    assert (one.evidence.status, one.finding and one.finding.kind) == ("not_verified", "other-tables")
+
+
+class Forgetful:
+    """Another statement stands at each place of the log now."""
+
+    def __init__(self, true: Any) -> None:
+        self.true = true
+
+    async def statements(self) -> list[StatementLine]:
+        lines = await self.true.statements()
+        return [
+            msgspec.structs.replace(line, statement=other.statement)
+            for line, other in zip(lines, reversed(lines), strict=True)
+        ]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.true, name)
+
+
+async def test_a_hub_that_contradicts_itself_when_asked_for_the_rules_holds_up_nobody_elses_evidence(
+    nodes: list[Peer], lab: Lab, desk: Desk
+) -> None:
+    await nodes[1].receive()
+    await nodes[1].push()
+    await pass_days(lab, 5)
+    hub = desk.watch._check.hub
+    hub.link = Forgetful(hub.link)
+
+    def lie(page: Any) -> Any:
+        first, *others = page.complaints
+        first = msgspec.structs.replace(first, due_at="2026-02-03T17:00:00.000Z")
+        return msgspec.structs.replace(page, complaints=[first, *others])
+
+    desk.link.page = lie
+    first, second = await desk.looked()
+    assert (first.evidence.status, first.finding and first.finding.kind) == ("not_verified", "bad-proof")
+    assert second.evidence.status == "verified"
+
+
 async def test_a_limit_that_has_not_passed_by_the_desks_own_clock_is_not_believed(
     lab: Lab, nodes: list[Peer], desk: Desk
 ) -> None:
@@ -239,6 +320,34 @@ async def test_evidence_that_cannot_be_had_now_waits_and_is_asked_for_again(lab:
     (later,) = await desk.looked()
     assert later.evidence.status == "verified"
     assert (await desk.looked(), len(desk.link.asked)) == ([later], 2), "what is verified is not asked for again"
+
+
+async def test_a_hub_that_folds_its_log_anew_between_list_and_evidence_is_accused_of_nothing(desk: Desk) -> None:
+    """It shows no complaint then that it has not come to yet; nothing that anybody could be shown is proof of a lie."""
+    desk.link.evidence_error = Refused("not-found", "there is no such complaint, or it is another agency's")
+    (one,) = await desk.looked()
+    assert (one.evidence.status, one.finding) == ("waiting", None)
+    assert "no such complaint" in str(one.evidence.detail)
+    desk.link.evidence_error = None
+    (later,) = await desk.looked()
+    assert (later.evidence.status, later.finding) == ("verified", None)
+
+
+async def test_evidence_that_did_not_hold_stays_in_doubt_until_other_evidence_came(
+    desk: Desk,
+) -> None:
+    """Also where the hub, asked again, gives none: the command ends as for what does not hold."""
+    _, desk.link.bundle = ALTERED["no lines"]
+    await desk.looked()
+    desk.link.evidence_error = Busy("later")
+    (waiting,) = await desk.looked()
+    assert (waiting.evidence.status, waiting.finding is None) == ("waiting", False)
+    desk.link.evidence_error, desk.link.bundle = None, lambda evidence: evidence
+    (verified,) = await desk.looked()
+    for one, doubted in ((waiting, True), (verified, False)):
+        item: dict[str, Any] = msgspec.to_builtins(one)
+        (words,) = findings_of(item)
+        assert (is_doubted({"items": [item]}), "verified evidence came later" in words) == (doubted, not doubted)
 
 
 async def test_where_the_hub_goes_away_among_the_evidence_the_list_stays_and_the_rest_waits(
@@ -330,6 +439,26 @@ async def test_two_processes_of_one_directory_take_turns(nodes: list[Peer], desk
     assert len(await other.items()) == 1
 
 
+async def test_the_command_waits_for_a_look_that_is_under_way_and_shows_what_there_is_if_it_takes_too_long(
+    nodes: list[Peer], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving, parts = await desk_at(nodes[2]), cast("Any", None)
+    command = wiring.Desk(parts, desk.node.link, desk.book, desk.watch)
+    monkeypatch.setattr(wiring, "TURN_PAUSE_S", 0.01)
+    with serving.book.alone():
+        looking = asyncio.create_task(wiring._look(command))
+        await asyncio.sleep(0.05)
+        assert not looking.done()
+    assert await looking
+    assert len(await desk.items()) == 1
+
+    desk.link.error = Unreachable("away")
+    with serving.book.alone():
+        monkeypatch.setattr(wiring, "TURNS_MAX", 2)
+        assert await wiring._look(command), "nobody was asked, and nobody was away"
+    assert not await wiring._look(command)
+
+
 class Resting(LabClock):
     """The watch's own: others sleep by the lab's. Nobody waits, and the hub is away after the first and second rest."""
 
@@ -368,6 +497,41 @@ async def test_other_agencies_look_at_nothing_and_are_told_the_next_step(nodes: 
         await city.watch.look()
     with pytest.raises(Refused, match="not-desk"):
         await city.items()
+
+
+@asynccontextmanager
+async def officer(node: Peer, book: EscalationBook) -> AsyncIterator[tuple[TestClient[Any, Any], dict[str, str]]]:
+    """At a node's API, with the headers of somebody who may use it."""
+    clock, randomness = node.pusher.clock, LabRandomness(7)
+    token = await create_token(node.store, clock, randomness, "meja")
+    app = build_app(node.service, node.store, clock, randomness, escalations=book)
+    async with TestClient(TestServer(app)) as client:
+        yield client, {"Authorization": f"Bearer {token}"}
+
+
+async def listed(client: TestClient[Any, Any], headers: dict[str, str], query: str = "") -> tuple[int, str, Any]:
+    """Status, kind of problem, body."""
+    answer = await client.get(ESCALATIONS_ROUTE + query, headers=headers)
+    body = await answer.json(content_type=None)
+    assert answer.status == 200 or body["next"]
+    return answer.status, str(body.get("type", "")).rpartition(":")[2], body
+
+
+async def test_the_api_shows_the_list_to_the_desks_officers_and_tells_everybody_else_the_next_step(
+    nodes: list[Peer], desk: Desk
+) -> None:
+    (one,) = await desk.looked()
+    async with officer(nodes[2], desk.book) as (client, headers):
+        assert (await listed(client, {}))[:2] == (401, "unauthorised")
+        status, _, body = await listed(client, headers)
+        assert (status, [item["complaint"] for item in body["items"]]) == (200, [one.complaint])
+        assert (await listed(client, headers, "?after=x"))[:2] == (422, "malformed")
+        (desk.book.folder / "list.json").write_bytes(b"{")
+        status, kind, body = await listed(client, headers)
+        assert (status, kind, "simpul node escalations" in body["next"]) == (503, "storage", True)
+    async with officer(nodes[0], (await desk_at(nodes[0])).book) as (client, headers):
+        for query in ("", "?after=x"):
+            assert (await listed(client, headers, query))[:2] == (403, "not-desk")
 
 
 async def test_pages_are_whole_whatever_comes_in_meanwhile(nodes: list[Peer], lab: Lab, desk: Desk) -> None:
@@ -421,8 +585,3 @@ async def test_an_agency_that_dates_its_complaints_back_hides_nobody_elses(
     page = await desk.book.page(None, 200)
     assert [one.owner for one in page.items] == [REGENCY, REGENCY, CITY]
     assert page.more
-
-
-def test_without_words_nothing_changes_what_says_none() -> None:
-    with pytest.raises(Refused):
-        without_words(b"no set at all\n")

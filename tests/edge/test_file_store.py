@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from node.files.disk import NoRoom
+from node.files.disk import NoRoom, write_whole
 from node.files.incoming import Incoming
 from node.files.limits import UPLOAD_LIFETIME_MS, UPLOADS_MAX, FileLimits
 from node.files.store import FileStore
@@ -123,6 +124,21 @@ def test_a_copy_that_a_dying_process_left_is_swept(store: FileStore) -> None:
     os.utime(left, (1, 1))
     assert store.sweep_copies(time.time() - 60) == 1
     assert not left.exists()
+
+
+def test_a_small_file_that_a_full_disk_cuts_off_is_what_it_was_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "list.json"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write_whole(target, b"before")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(target, b"x" * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("list.json", b"before")]
+    write_whole(target, b"after")
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"after", 0o600)
 
 
 def test_bytes_are_taken_at_the_offset_and_nowhere_else(store: FileStore) -> None:

@@ -17,7 +17,7 @@ from sync_protocol.change_set import (
     verify_lines,
 )
 from sync_protocol.errors import Refused
-from sync_protocol.excerpt import OpenSet, parse_excerpt
+from sync_protocol.excerpt import OpenSet, hide_in_excerpt, parse_excerpt
 from sync_protocol.hidden_lines import (
     SubtreeRoots,
     count_hidden_leaves,
@@ -297,6 +297,15 @@ def test_every_bit_flip_and_truncation_of_an_excerpt_is_refused() -> None:
     for length in range(len(data)):
         with pytest.raises(Refused):
             parse_excerpt(data[:length])
+
+
+def test_of_an_excerpt_without_words_every_change_stays_and_the_root() -> None:
+    whole = sample_set(5, 3)
+    for data in (whole.text, OpenSet(whole).excerpt([1, 6]), OpenSet(whole).excerpt([6])):
+        bare, before = parse_excerpt(hide_in_excerpt(data, None)), parse_excerpt(data)
+        assert bare.manifest == before.manifest
+        assert bare.lines == {place: line for place, line in before.lines.items() if place < 5}
+        assert hide_in_excerpt(data, set()) == data
 
 
 def test_an_excerpt_over_the_limit_is_too_large() -> None:
