@@ -48,17 +48,25 @@ ATTEMPTS: Final = 8  # a repeat of the same set may be completing it at the same
 _logger = structlog.get_logger("simpul.hub.erasing")
 
 
-async def carry_out(store: HubStore, ledger: Ledger, erasure: Erasure, earlier_pointers: bytes) -> int:
-    """Takes the lines out of every set that the complaint's applied changes stand in; how many lines went.
+async def carry_out(store: HubStore, ledger: Ledger, projection: ProjectionStore, erasures: Sequence[Erasure]) -> int:
+    """Takes the lines out of every set that the complaints' applied changes stand in; how many lines went.
 
-    `earlier_pointers` are those of the complaint before the step that brought the erasure. What goes is in the `ledger`
-    before it goes.
+    All erasures of one step, before it is committed; each set is written anew once. What goes is in the `ledger` before
+    it goes.
     """
-    positions: dict[int, list[int]] = defaultdict(list)
-    for index, position in read_pointers(earlier_pointers + erasure.pointers):
-        positions[index].append(position)
-    wanted = [KeptErasure(index, tuple(at), erasure.leaves) for index, at in positions.items()]
-    return sum([await _erase_in(store, ledger, one.index, [one]) for one in wanted])
+    of_complaint: dict[bytes, list[Erasure]] = defaultdict(list)
+    for erasure in erasures:
+        of_complaint[erasure.complaint].append(erasure)
+    wanted: dict[int, list[KeptErasure]] = defaultdict(list)
+    for key, those in of_complaint.items():
+        _, row = await projection.complaint(key)
+        leaves = frozenset[bytes]().union(*(one.leaves for one in those))
+        positions: dict[int, list[int]] = defaultdict(list)
+        for index, position in read_pointers((row.pointers if row else b"") + those[0].pointers):
+            positions[index].append(position)
+        for index, at in positions.items():
+            wanted[index].append(KeptErasure(index, tuple(at), leaves))
+    return sum([await _erase_in(store, ledger, index, of_set) for index, of_set in wanted.items()])
 
 
 async def told_of_erasures(projection: ProjectionStore, step: ProjectionStep) -> ProjectionStep:
