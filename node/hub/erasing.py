@@ -106,14 +106,14 @@ async def erase_again(store: HubStore, ledger: Ledger) -> int:
 
 
 async def without_erased(
-    ledger: Ledger, stored: StoredSet, frames: tuple[bytes, bytes]
+    kept: Sequence[KeptErasure], stored: StoredSet, frames: tuple[bytes, bytes]
 ) -> tuple[StoredSet, tuple[bytes, bytes], list[bytes]]:
-    """Lines that are about to be stored for a set that lacks them, without those that the ledger says were erased: the
-    set as it counts then, its frames, and the leaf hashes of all that is erased in it for good.
+    """Lines that are about to be stored for a set that lacks them, without those that were erased by what is `kept` in
+    the ledger: the set as it counts then, its frames, and the leaf hashes of all that is erased in it for good.
 
-    Nothing more of it can be erased meanwhile: the fold waits for these lines.
+    The ledger may be read any time while the set lacks its lines: the fold waits for them, and erases nothing there.
     """
-    wanted = [one for one in await ledger.erasures() if one.index == stored.index]
+    wanted = [one for one in kept if one.index == stored.index]
     if not wanted:
         return stored, frames, []
     left = await asyncio.to_thread(_without, frames, wanted)
