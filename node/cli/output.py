@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from node.store.sqlite_copy import tells_of_damage
 from sync_protocol.errors import Corrupt, Refused, SimpulError, Unavailable
 
 EXIT_FOUND_WRONG = 1
@@ -125,7 +126,7 @@ def _explain_database(words: str, file: str) -> Failure:
     if "disk I/O" in words:
         step = "Look for a full or failing disk, or a limit on file sizes; then start again. Nothing was lost."
         return Failure(1, "disk", f"The disk cannot be written or read: {words}.", step)
-    if "malformed" in words or "not a database" in words or "disk image" in words:
+    if tells_of_damage(words):
         step = (
             "Stop, keep the file, and restore the newest backup; query tables of a hub need none: simpul hub rebuild"
             " (docs/operations.md, 'A damaged database')."

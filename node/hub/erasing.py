@@ -48,17 +48,25 @@ ATTEMPTS: Final = 8  # a repeat of the same set may be completing it at the same
 _logger = structlog.get_logger("simpul.hub.erasing")
 
 
-async def carry_out(store: HubStore, ledger: Ledger, erasure: Erasure, earlier_pointers: bytes) -> int:
-    """Takes the lines out of every set that the complaint's applied changes stand in; how many lines went.
+async def carry_out(store: HubStore, ledger: Ledger, projection: ProjectionStore, erasures: Sequence[Erasure]) -> int:
+    """Takes the lines out of every set that the complaints' applied changes stand in; how many lines went.
 
-    `earlier_pointers` are those of the complaint before the step that brought the erasure. What goes is in the `ledger`
-    before it goes.
+    All erasures of one step, before it is committed; each set is written anew once. What goes is in the `ledger` before
+    it goes.
     """
-    positions: dict[int, list[int]] = defaultdict(list)
-    for index, position in read_pointers(earlier_pointers + erasure.pointers):
-        positions[index].append(position)
-    wanted = [KeptErasure(index, tuple(at), erasure.leaves) for index, at in positions.items()]
-    return sum([await _erase_in(store, ledger, one.index, [one]) for one in wanted])
+    of_complaint: dict[bytes, list[Erasure]] = defaultdict(list)
+    for erasure in erasures:
+        of_complaint[erasure.complaint].append(erasure)
+    wanted: dict[int, list[KeptErasure]] = defaultdict(list)
+    for key, those in of_complaint.items():
+        _, row = await projection.complaint(key)
+        leaves = frozenset[bytes]().union(*(one.leaves for one in those))
+        positions: dict[int, list[int]] = defaultdict(list)
+        for index, position in read_pointers((row.pointers if row else b"") + those[0].pointers):
+            positions[index].append(position)
+        for index, at in positions.items():
+            wanted[index].append(KeptErasure(index, tuple(at), leaves))
+    return sum([await _erase_in(store, ledger, index, of_set) for index, of_set in wanted.items()])
 
 
 async def told_of_erasures(projection: ProjectionStore, step: ProjectionStep) -> ProjectionStep:
@@ -98,14 +106,14 @@ async def erase_again(store: HubStore, ledger: Ledger) -> int:
 
 
 async def without_erased(
-    ledger: Ledger, stored: StoredSet, frames: tuple[bytes, bytes]
+    kept: Sequence[KeptErasure], stored: StoredSet, frames: tuple[bytes, bytes]
 ) -> tuple[StoredSet, tuple[bytes, bytes], list[bytes]]:
-    """Lines that are about to be stored for a set that lacks them, without those that the ledger says were erased: the
-    set as it counts then, its frames, and the leaf hashes of all that is erased in it for good.
+    """Lines that are about to be stored for a set that lacks them, without those that were erased by what is `kept` in
+    the ledger: the set as it counts then, its frames, and the leaf hashes of all that is erased in it for good.
 
-    Nothing more of it can be erased meanwhile: the fold waits for these lines.
+    The ledger may be read any time while the set lacks its lines: the fold waits for them, and erases nothing there.
     """
-    wanted = [one for one in await ledger.erasures() if one.index == stored.index]
+    wanted = [one for one in kept if one.index == stored.index]
     if not wanted:
         return stored, frames, []
     left = await asyncio.to_thread(_without, frames, wanted)

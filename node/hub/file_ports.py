@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from node.store.hub_records import NamedFile
@@ -11,10 +11,10 @@ from node.store.hub_records import NamedFile
 class FileRegister(Protocol):
     """Which files are here, and which lines name them. Writes are atomic and durable when they return."""
 
-    async def add_file(self, named: NamedFile) -> bool:
-        """A file is here, and this line names it; again changes nothing.
+    async def add_file(self, lines: Sequence[NamedFile]) -> bool:
+        """A file is here, and these lines name it; again changes nothing. In one transaction.
 
-        False, with nothing kept, if the line is erased.
+        Lines that are erased are left out: False, with nothing kept, if all are.
         """
         ...
 

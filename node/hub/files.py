@@ -117,11 +117,13 @@ class HubFiles:
         return {state.owner, state.offer_to}
 
     async def _has(self, agency: str, file: Digest, seq: int) -> bool:
-        """Whether this agency brought it before; then further lines that name it are noted."""
+        """Whether this agency brought it before; then further lines that name it are noted, if they say its size."""
         named = [one for one in await self._hub.store.lines_naming(file) if one.agency == agency]
         if not named or await asyncio.to_thread(self.store.size_of, file) != named[0].size:
             return False
         index, said = await self._look_up(agency, file, seq)
+        if said[0].size != named[0].size:
+            return False
         if {one.leaf for one in said} - {one.leaf for one in named if one.index == index}:
             await self._note(index, said, agency)
         return True
@@ -191,11 +193,9 @@ class HubFiles:
 
     async def _note(self, index: int, said: Sequence[Announcement], agency: str) -> bool:
         """Every complaint whose line names it has the file; False if all of the lines were erased meanwhile."""
-        is_named = False
-        for one in said:
-            line = NamedFile(index, one.leaf, agency, complaint_key(one.complaint), one.file, one.size)
-            is_named |= await self._hub.store.add_file(line)
-        return is_named
+        return await self._hub.store.add_file(
+            [NamedFile(index, one.leaf, agency, complaint_key(one.complaint), one.file, one.size) for one in said]
+        )
 
     async def _remove_unnamed(self, file: Digest) -> None:
         """In turn: nobody is about to name it."""

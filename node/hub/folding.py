@@ -36,7 +36,7 @@ from sync_protocol.inbox import Note
 from sync_protocol.jws import Jws, parse_jws
 from sync_protocol.ledger import FoldedLeaf, Ledger
 from sync_protocol.limits import FORK_JWS_MAX_BYTES
-from sync_protocol.line import Change
+from sync_protocol.line import ERASED_LINE, Change
 from sync_protocol.line_columns import parse_changes
 from sync_protocol.manifest import CHANGE_SET_TYP
 from sync_protocol.merkle import leaf_hashes
@@ -65,7 +65,6 @@ _decoder: Final = msgspec.msgpack.Decoder(PackedState)
 SMALL_LEAVES: Final = 16
 SMALL_BYTES: Final = 32 * 1024  # decompressed
 SMALL_LINES: Final = 64
-_ERASED_LINE: Final = b'"type":"erased"}\n'  # how the line of an `erased` ends, and no other line
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class OpenLeaf:
 
 @dataclass(frozen=True, slots=True)
 class OpenBatch:
-    """Consecutive leaves, and the complaints that they name, with their keys."""
+    """Consecutive leaves, and the complaints that they name, with their keys. `is_small`: see there."""
 
     leaves: list[OpenLeaf]
     keys: dict[str, bytes]
@@ -124,7 +123,7 @@ def is_small(leaves: Sequence[LogLeaf]) -> bool:
     return size > 0
 
 
-def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
+def open_batch(leaves: Sequence[LogLeaf], *, is_small: bool = False) -> OpenBatch:
     """Decompresses, parses and hashes: all that needs no state. Raises Corrupt for what the hub cannot read again.
 
     It ends before a set whose lines are missing (protocol §10.6), and is empty if that is the first.
@@ -145,8 +144,8 @@ def open_batch(leaves: Sequence[LogLeaf]) -> OpenBatch:
         lines = head.split(b"\n")[1:-1]
         changes = parse_changes(lines)
         named.update(dict.fromkeys([change.complaint for change in changes if change is not None]))
-        opened.append(OpenLeaf(leaf.index, jws, changes, leaf_hashes(lines), _ERASED_LINE in head))
-    return OpenBatch(opened, complaint_keys(list(named)), is_small(leaves))
+        opened.append(OpenLeaf(leaf.index, jws, changes, leaf_hashes(lines), ERASED_LINE + b"\n" in head))
+    return OpenBatch(opened, complaint_keys(list(named)), is_small)
 
 
 def fold_batch(

@@ -17,7 +17,7 @@ import structlog
 from keys.signer import PrivateKey
 from node.hub.erasing import without_erased
 from node.hub.log import HubLog, checkpoint_in
-from node.store.hub_records import MissingSet, RecoveredLeaf
+from node.store.hub_records import KeptErasure, MissingSet, RecoveredLeaf
 from sync_protocol.change_set import ChangeSet, format_manifest_line, parse_manifest_line, verify_lines
 from sync_protocol.checkpoint import OpenCheckpoint, claimed_size, open_checkpoint
 from sync_protocol.compression import compress_part, decode_body
@@ -157,8 +157,10 @@ class Gathering:
 
         Raises Refused if it is no copy of our log.
         """
-        for one in await self._log.store.missing_sets(MISSING_MAX):
-            await self._fill(copy, one)
+        missing = await self._log.store.missing_sets(MISSING_MAX)
+        kept = await self._log.lock.erasures() if missing else []
+        for one in missing:
+            await self._fill(copy, one, kept)
         trust, size = await self.trust(), self._log.size
         opened = trust.open(await copy.checkpoint())
         tree = opened.checkpoint
@@ -186,8 +188,8 @@ class Gathering:
                 await self._take_set(copy, leaf)
         return tree.size
 
-    async def _fill(self, copy: Copy, missing: MissingSet) -> None:
-        """Lines for a set that stands in our log without any."""
+    async def _fill(self, copy: Copy, missing: MissingSet, kept: Sequence[KeptErasure]) -> None:
+        """Lines for a set that stands in our log without any; a copy may be of before an erasure that was kept."""
         body, stored = await copy.change_set(missing.agency, missing.seq), await self._log.store.set_at(missing.index)
         entries = await self._log.store.entries_at([missing.index])
         if body is None or stored is None:
@@ -197,9 +199,7 @@ class Gathering:
         except Refused as error:
             _logger.warning("a set of the copy does not fit", agency=missing.agency, seq=missing.seq, reason=str(error))
             return
-        # A copy may be of before an erasure.
-        filling = await without_erased(self._log.lock, replace(stored, hidden=hidden), frames)
-        await self._log.store.fill_missing(*filling)
+        await self._log.store.fill_missing(*await without_erased(kept, replace(stored, hidden=hidden), frames))
 
     async def _take_set(self, copy: Copy, leaf: RecoveredLeaf) -> None:
         """A set's lines, where the copy has them and they are right; what is hidden there a node may complete."""

@@ -186,8 +186,8 @@ class Intake:
         """The lines of a set that a restored hub lacked (§10.6); False: look again."""
         entry = (await self._log.store.entries_at([stored.index]))[stored.index]
         frames, hidden = await self._threads.run(caller, read_lines_of, entry, shown.wire, shown.encoding)
-        filling = await without_erased(self._log.lock, replace(stored, hidden=hidden), frames)
-        if await self._log.store.fill_missing(*filling):
+        kept = await self._log.lock.erasures()
+        if await self._log.store.fill_missing(*await without_erased(kept, replace(stored, hidden=hidden), frames)):
             self._on_filled(self._log.published)
         return False
 

@@ -163,10 +163,8 @@ class Projector:
             step = await asyncio.to_thread(self._fold, batch, states, cursor)
         if step.cursor.size < end:  # while the database writes this one, the next is opened
             self._ahead = (step.cursor.size, asyncio.create_task(self._open(step.cursor.size, end)))
-        for erasure in step.erasures:  # before the commit: a crash in between does it again, never not at all
-            _, row = await self._projection.complaint(erasure.complaint)
-            await carry_out(self._store, self._log.lock, erasure, row.pointers if row else b"")
-        if step.erasures:
+        if step.erasures:  # before the commit: a crash in between does it again, never not at all
+            await carry_out(self._store, self._log.lock, self._projection, step.erasures)
             step = await told_of_erasures(self._projection, step)
         # Outcome unknown until the commit returns: the stored cursor decides, and the roster is replayed (`_fold`).
         try:
@@ -190,7 +188,9 @@ class Projector:
         leaves = self._log.recent.take(start, end, BATCH_BYTES)
         if not leaves:
             leaves = await self._store.leaves(start, end, BATCH_BYTES)
-        return open_batch(leaves) if is_small(leaves) else await asyncio.to_thread(open_batch, leaves)
+        if is_small(leaves):
+            return open_batch(leaves, is_small=True)
+        return await asyncio.to_thread(open_batch, leaves)
 
     def _fold(self, batch: OpenBatch, states: dict[bytes, bytes], cursor: Cursor) -> ProjectionStep:
         self._cursor = None  # until the commit: what fails before it leaves roster and ticks half-way

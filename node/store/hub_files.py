@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import delete, exists, func, select
@@ -20,21 +20,14 @@ _IS_ERASED = exists().where(_ERASED.c.idx == _NAMED.c.idx, _ERASED.c.leaf == _NA
 class SqlHubFiles(SqlHubRegister):
     """See FileRegister, the same for every database."""
 
-    async def add_file(self, named: NamedFile) -> bool:
-        row = {
-            "idx": named.index,
-            "leaf": named.leaf,
-            "agency": named.agency,
-            "complaint": named.complaint,
-            "file": named.file,
-            "size": named.size,
-        }
-        gone = select(_ERASED.c.idx).where(_ERASED.c.idx == named.index, _ERASED.c.leaf == named.leaf)
+    async def add_file(self, lines: Sequence[NamedFile]) -> bool:
+        gone = select(_ERASED.c.idx, _ERASED.c.leaf).where(_ERASED.c.idx.in_({one.index for one in lines}))
         async with self.writer.begin() as connection:
-            if (await connection.execute(gone)).first() is not None:
-                return False
-            await connection.execute(insert_unless_there(connection, _NAMED).values(row))
-        return True
+            erased = {(row.idx, row.leaf) for row in await connection.execute(gone)}
+            rows = [_row_of(one) for one in lines if (one.index, one.leaf) not in erased]
+            if rows:
+                await connection.execute(insert_unless_there(connection, _NAMED), rows)
+        return bool(rows)
 
     async def lines_naming(self, file: bytes) -> list[NamedFile]:
         query = select(*_COLUMNS).where(_NAMED.c.file == file, ~_IS_ERASED).order_by(_NAMED.c.idx, _NAMED.c.leaf)
@@ -61,6 +54,17 @@ class SqlHubFiles(SqlHubRegister):
     async def named_among(self, files: Collection[bytes]) -> set[bytes]:
         rows = await self.read_rows(select(_NAMED.c.file).where(_NAMED.c.file.in_(files)).distinct())
         return {row.file for row in rows}
+
+
+def _row_of(named: NamedFile) -> dict[str, object]:
+    return {
+        "idx": named.index,
+        "leaf": named.leaf,
+        "agency": named.agency,
+        "complaint": named.complaint,
+        "file": named.file,
+        "size": named.size,
+    }
 
 
 def _named(row: Any) -> NamedFile:

@@ -24,15 +24,6 @@ WAL_KEEP_BYTES: Final = 64 * 1024 * 1024  # a write-ahead log that grew in a rus
 Durability = Literal["FULL", "NORMAL"]
 
 
-#: Words of SQLite for a file that is not as it was written.
-DAMAGE_WORDS: Final = ("malformed", "not a database", "disk image")
-
-
-def tells_of_damage(words: str) -> bool:
-    """Whether an error of SQLite says that the file itself is damaged."""
-    return any(damage in words for damage in DAMAGE_WORDS)
-
-
 def sqlite_url(path: Path) -> str:
     """The database URL of a file, with its driver named."""
     return URL.create("sqlite+aiosqlite", database=str(path)).render_as_string(hide_password=False)

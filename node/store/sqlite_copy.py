@@ -20,12 +20,20 @@ from typing import Any, Final
 BUSY_S: Final = 30.0
 PAGES_AT_ONCE: Final = 512  # 4 MiB: progress is told, and an end is heard of, several times a second
 
+#: Words of SQLite for a file that is not as it was written.
+DAMAGE_WORDS: Final = ("malformed", "not a database", "disk image")
+
 # SQLite's file format: the bytes on which whoever has a database open in WAL mode holds a shared lock.
 _SHARED_FIRST: Final = 0x40000002
 _SHARED_BYTES: Final = 510
 
 Progress = Callable[[int, int], None]
 """(pages done, pages in all); what it raises ends the copy."""
+
+
+def tells_of_damage(words: str) -> bool:
+    """Whether an error of SQLite says that the file itself is damaged."""
+    return any(damage in words for damage in DAMAGE_WORDS)
 
 
 def in_file(path: str | Path | None) -> str:

@@ -19,8 +19,7 @@ from node.hub.projection_ports import ProjectionStore
 from node.ports import Clock
 from node.store.hub_store import SqlHubStore
 from node.store.projection_store import SqlProjectionStore
-from node.store.sqlite import tells_of_damage
-from node.store.sqlite_copy import find_damage, is_open_elsewhere
+from node.store.sqlite_copy import find_damage, is_open_elsewhere, tells_of_damage
 from sync_protocol.errors import Corrupt, Refused
 
 SIDE_FILES: Final = ("", "-wal", "-shm")  # what SQLite keeps beside a database belongs to it alone

@@ -10,7 +10,7 @@ import pytest
 from node.wiring.doctor import hub_doctor
 from node.wiring.hub import rebuild
 from sync_protocol.errors import Refused
-from tests.edge.place import complaints
+from tests.edge.place import settled_place
 from tests.edge.program import told
 from tests.edge.whole_way import NodeDirectory, serving_hub
 
@@ -21,13 +21,10 @@ GARBAGE = b"no database at all. " * 2_000
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a hub that holds five complaints, all folded; nobody serves it."""
     folder = tmp_path_factory.mktemp("projection")
-    with serving_hub(folder) as hub:
-        node = NodeDirectory(folder / "node")
-        node.enrol(hub)
-        node.import_(complaints(folder, range(1, 6)))
-        node.push()
-    told("hub", "rebuild", hub.directory)  # folded to the end, and the write-ahead log put away
-    return hub.directory
+    with settled_place(folder) as place:
+        hub = place.hub.directory
+    told("hub", "rebuild", hub)  # folded to the end, and the write-ahead log put away
+    return hub
 
 
 @pytest.fixture

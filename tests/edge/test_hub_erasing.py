@@ -177,20 +177,20 @@ async def _bring_back(lab: Lab, index: int, pushed: ChangeSet) -> None:
     assert await lab.hub.store.replace_contents(stored, stored, frame, ())
 
 
+def an_erasure(complaint: str, pointer: int, *contents: bytes) -> Erasure:
+    """As the fold tells it, of a complaint with one change."""
+    leaves = frozenset(map(leaf_hash, contents))
+    return Erasure(0, "33.75", complaint_key(complaint), leaves, pointer.to_bytes(8, "big"))
+
+
 async def test_a_crash_between_erasing_and_committing_is_made_good(tmp_path: Path) -> None:
     async with running_hub(tmp_path, projector=False) as lab:
         agency = await lab.enrol("33.75")
         complaints, contents, _ = await two_complaints(agency)
         index = lab.hub.log.size - 1
         await agency.push_new([erasure(agency, complaints[0], contents[0])])
-        erased = Erasure(
-            0,
-            "33.75",
-            complaint_key(complaints[0]),
-            frozenset([leaf_hash(contents[0])]),
-            (index << 16).to_bytes(8, "big"),
-        )
-        assert await carry_out(lab.hub.store, lab.hub.lock, erased, b"") == 1  # and here the process died
+        erased = an_erasure(complaints[0], index << 16, contents[0])
+        assert await carry_out(lab.hub.store, lab.hub.lock, lab.hub.projection, [erased]) == 1  # here the process died
         await lab.hub.projector.catch_up()
 
         stored = await lab.hub.store.set_at(index)
@@ -242,3 +242,27 @@ async def test_a_set_is_written_anew_once_whatever_is_to_go_from_it_and_each_era
         stored = await lab.hub.store.set_at(index)
         assert stored is not None
         assert (stored.hidden, stored.erased) == (2, 2)
+
+
+async def test_the_erasures_of_one_step_write_a_set_anew_once_and_none_reaches_the_complaint_of_another(
+    tmp_path: Path,
+) -> None:
+    async with running_hub(tmp_path, projector=False) as lab:
+        agency = await lab.enrol("33.75")
+        complaints = [agency.complaint() for _ in range(3)]
+        contents = [agency.content(f"Surat {number}.") for number in range(3)]
+        pushed = agency.cut([agency.received(complaint) for complaint in complaints], contents)
+        assert (await agency.push(pushed)).status == 201
+        index, store = lab.hub.log.size - 1, CountingStore(lab.hub.store)
+        erasures = [
+            an_erasure(complaints[0], index << 16, contents[2]),
+            an_erasure(complaints[0], index << 16, contents[0]),
+            an_erasure(complaints[1], index << 16 | 1, contents[1]),
+        ]
+        ports = cast("HubStore", store), lab.hub.lock, lab.hub.projection
+        assert await carry_out(*ports, erasures) == 2
+        assert store.rewritten == 1
+        assert split_block((await held(lab, index)).contents)[2] == contents[2]
+        kept = {leaf for one in await lab.hub.lock.erasures() for leaf in one.leaves}
+        assert kept == {leaf_hash(contents[0]), leaf_hash(contents[1])}
+        assert (await carry_out(*ports, erasures), store.rewritten) == (0, 1)

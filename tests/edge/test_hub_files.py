@@ -303,6 +303,16 @@ async def test_a_second_line_that_names_a_file_needs_no_second_upload(lab: Lab) 
     assert (await again.get()).body == again.data
 
 
+async def test_a_second_line_that_names_a_file_with_another_size_does_not_have_it(lab: Lab) -> None:
+    agency = await lab.enrol("33.75")
+    named = await announce(lab, agency, jpeg())
+    again = await announce(lab, agency, jpeg(), size=len(named.data) + 1)
+    await named.bring()
+    assert (await again.ask()).kind == "malformed"
+    (line,) = await lab.hub.store.lines_naming(named.file)
+    assert line.size == len(named.data)
+
+
 async def test_lines_of_one_set_that_name_the_same_file_all_have_it(lab: Lab) -> None:
     agency, other = await lab.enrol("33.75"), await lab.enrol("35.71")
     data = jpeg()

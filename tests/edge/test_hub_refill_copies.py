@@ -192,12 +192,13 @@ async def test_a_copy_whose_entries_were_exchanged_is_not_taken_in(disaster: Dis
 
 
 async def lines_lost(disaster: Disaster) -> tuple[dict[int, bytes], str]:
-    """The log is back, and nobody brought the lines of what was lost."""
+    """The log is back, and nobody brought the lines of what was lost; disaster.place/copy has them."""
     known = await lived(disaster)
-    shutil.rmtree(disaster.place / "copy" / "sets")
+    bare = shutil.copytree(disaster.place / "copy", disaster.place / "bare")
+    shutil.rmtree(bare / "sets")
     disaster.restore("hub.db")
     async with disaster.hub() as lab:
-        await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
+        await lab.hub.gathering.take_copy(DirectorySource(bare))
         assert await lab.hub.restoring.look(now=True)
     return known
 
@@ -230,13 +231,7 @@ async def test_the_fold_stands_still_before_a_set_without_lines_and_goes_on_with
 
 async def test_the_fold_goes_on_with_lines_that_a_command_beside_the_serving_hub_brought(disaster: Disaster) -> None:
     """Nothing is appended meanwhile, and nobody wakes it (simulated by seed 760)."""
-    _, state = await lived(disaster)
-    shutil.copytree(disaster.place / "copy", disaster.place / "bare")
-    shutil.rmtree(disaster.place / "bare" / "sets")
-    disaster.restore("hub.db")
-    async with disaster.hub() as lab:
-        await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "bare"))
-        assert await lab.hub.restoring.look(now=True)
+    _, state = await lines_lost(disaster)
     async with disaster.hub(projector=True) as lab:
         async with asyncio.timeout(20):
             while not lab.hub.projector.is_paused:  # noqa: ASYNC110 - the hub's own task
@@ -249,13 +244,8 @@ async def test_the_fold_goes_on_with_lines_that_a_command_beside_the_serving_hub
 
 
 async def test_lines_that_were_lost_are_taken_from_an_export_that_turns_up_later(disaster: Disaster) -> None:
-    roots, state = await lived(disaster)
-    shutil.copytree(disaster.place / "copy", disaster.place / "bare")
-    shutil.rmtree(disaster.place / "bare" / "sets")
-    disaster.restore("hub.db")
+    roots, state = await lines_lost(disaster)
     async with disaster.hub() as lab:
-        await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "bare"))
-        assert await lab.hub.restoring.look(now=True)
         assert (await lab.hub.status())["missing_sets"] != []
         await lab.hub.gathering.take_copy(DirectorySource(disaster.place / "copy"))
         assert (await lab.hub.status())["missing_sets"] == []

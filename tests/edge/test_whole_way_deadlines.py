@@ -7,36 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from node.local.recording import Command, Minting
-from node.local.service import LocalService
-from node.store.local_store import SqlLocalStore
-from node.system import SystemRandomness
-from sync_protocol.values import AgencyId, format_timestamp
-from tests.edge.node_api import MovableClock
+from node.local.recording import Command
+from sync_protocol.values import AgencyId
+from tests.edge.long_ago import recording_long_ago
 from tests.edge.program import told, wait_for
 from tests.edge.whole_way import NodeDirectory, end, serving_hub
 
 AGENCY = AgencyId("33.75")
-DAY_MS = 24 * 3_600_000
 
 
 async def an_old_answer(directory: Path) -> str:
     """Recorded by a clock of a month ago."""
-    clock = MovableClock()
-    clock.later_ms = -40 * DAY_MS
-    store = await SqlLocalStore.open(directory / "node.db")
-    try:
-        async with LocalService(store, Minting(AGENCY, "PKL", clock, SystemRandomness())) as service:
-            data = {"channel": "web", "received_at": format_timestamp(clock.now_ms()), "visibility": "public"}
-            complaint = (await service.record(Command("received", data=data))).recorded.complaint
-            for change_type, more in (
-                ("verified", {"class": "complaint_ordinary"}),
-                ("assigned", {"unit": "dpu"}),
-                ("answered", {}),
-            ):
-                await service.record(Command(change_type, data=more, complaint=complaint))
-    finally:
-        await store.close()
+    async with recording_long_ago(directory, AGENCY, "PKL", days=40) as (service, moment):
+        data = {"channel": "web", "received_at": moment, "visibility": "public"}
+        complaint = (await service.record(Command("received", data=data))).recorded.complaint
+        for change_type, more in (
+            ("verified", {"class": "complaint_ordinary"}),
+            ("assigned", {"unit": "dpu"}),
+            ("answered", {}),
+        ):
+            await service.record(Command(change_type, data=more, complaint=complaint))
     return complaint
 
 

@@ -11,31 +11,20 @@ from urllib.error import HTTPError
 
 import pytest
 
-from node.local.recording import Command, Minting
-from node.local.service import LocalService
-from node.store.local_store import SqlLocalStore
-from node.system import SystemRandomness
-from sync_protocol.values import AgencyId, format_timestamp
-from tests.edge.node_api import MovableClock
+from node.local.recording import Command
+from sync_protocol.values import AgencyId
+from tests.edge.long_ago import recording_long_ago
 from tests.edge.program import simpul, told, wait_for
 from tests.edge.whole_way import HubDirectory, NodeDirectory, end
 
 CITY, REGENCY, DESK = AgencyId("35.71"), AgencyId("35.06"), AgencyId("kementerian-panrb")
-DAY_MS = 24 * 3_600_000
 
 
 async def an_old_complaint(directory: Path) -> str:
     """Recorded by a clock of a month ago."""
-    clock = MovableClock()
-    clock.later_ms = -30 * DAY_MS
-    store = await SqlLocalStore.open(directory / "node.db")
-    try:
-        async with LocalService(store, Minting(CITY, "KDR", clock, SystemRandomness())) as service:
-            data = {"channel": "web", "received_at": format_timestamp(clock.now_ms()), "visibility": "public"}
-            recorded = (await service.record(Command("received", data, {"text": "Jalan berlubang."}))).recorded
-    finally:
-        await store.close()
-    return recorded.complaint
+    async with recording_long_ago(directory, CITY, "KDR", days=30) as (service, moment):
+        data = {"channel": "web", "received_at": moment, "visibility": "public"}
+        return (await service.record(Command("received", data, {"text": "Jalan berlubang."}))).recorded.complaint
 
 
 def asked(url: str, token: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from node.store.hub_records import NamedFile
 from tests.sim.disk import Mount
@@ -15,12 +15,12 @@ class MemoryFiles:
     def __init__(self, mount: Mount[HubState]) -> None:
         self._mount = mount
 
-    async def add_file(self, named: NamedFile) -> bool:
+    async def add_file(self, lines: Sequence[NamedFile]) -> bool:
         async with self._mount.writing("add file") as draft:
-            if named.leaf in draft.erased.get(named.index, frozenset()):
-                return False
-            draft.files.setdefault((named.index, named.leaf), named)
-        return True
+            left = [one for one in lines if one.leaf not in draft.erased.get(one.index, frozenset())]
+            for one in left:
+                draft.files.setdefault((one.index, one.leaf), one)
+        return bool(left)
 
     async def lines_naming(self, file: bytes) -> list[NamedFile]:
         state = await self._mount.read()

@@ -268,7 +268,7 @@ BUGS: Final[dict[str, Bug]] = {
     "reuses an epoch after a restore": Bug(lambda: Parts(lease=CarelessLease), "signed two sets", 6),
     "keeps receipts unverified": Bug(lambda: Parts(pusher=TrustingPusher), "is acknowledged at|does not hold", 4),
     "moves the cursor apart from the rows": Bug(
-        lambda: Parts(projection=TornProjection), "hub never came|projection", 8
+        lambda: Parts(projection=TornProjection), "hub never came|projection", 11
     ),
     "signs at once after a restore": Bug(
         lambda: Parts(hub=HastyHub), "was published after|rewritten or cut|was put back|without a reason", 2

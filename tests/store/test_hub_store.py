@@ -288,9 +288,9 @@ def a_named_file(
 async def test_files_are_found_by_the_lines_that_name_them_until_these_are_erased(store: HubStore) -> None:
     await store.append(commit_of(0, a_set(0, "33.75", 1, hidden=0), a_set(1, "35.71", 1)))
     first, second = a_named_file(0, b"one"), a_named_file(1, b"two", agency="35.71")
-    assert await store.add_file(second)
-    assert await store.add_file(first)
-    assert await store.add_file(first)
+    assert await store.add_file([second])
+    assert await store.add_file([first])
+    assert await store.add_file([first])
     assert await store.lines_naming(b"f" * 32) == [first, second]
     assert await store.files_to_erase(10) == []
     held = await store.set_at(0)
@@ -302,14 +302,17 @@ async def test_files_are_found_by_the_lines_that_name_them_until_these_are_erase
     assert await store.named_among([b"f" * 32, b"g" * 32]) == {b"f" * 32}
     await store.forget_file(first)
     assert await store.files_to_erase(10) == []
-    assert not await store.add_file(first)
+    assert not await store.add_file([first])
     assert await store.lines_naming(b"f" * 32) == [second]
+    beside = a_named_file(0, b"two")
+    assert await store.add_file([first, beside])
+    assert await store.lines_naming(b"f" * 32) == [beside, second]
 
 
 async def test_a_file_that_two_lines_name_takes_its_room_once(store: HubStore) -> None:
-    await store.add_file(a_named_file(0, b"one", size=7))
-    await store.add_file(a_named_file(1, b"two", size=7))
-    await store.add_file(a_named_file(1, b"three", file=b"g" * 32, size=5))
-    await store.add_file(a_named_file(2, b"four", agency="35.71", file=b"h" * 32, size=90))
+    await store.add_file([a_named_file(0, b"one", size=7)])
+    await store.add_file([a_named_file(1, b"two", size=7)])
+    await store.add_file([a_named_file(1, b"three", file=b"g" * 32, size=5)])
+    await store.add_file([a_named_file(2, b"four", agency="35.71", file=b"h" * 32, size=90)])
     assert await store.file_bytes_of("33.75") == 12
     assert await store.file_bytes_of("13.71") == 0
