@@ -20,6 +20,7 @@ from sync_protocol.values import AgencyId
 from tests.edge.hub_lab import Lab
 from tests.edge.inbox_lab import Peer, settle_down
 from tests.edge.test_connectors import SECRET, Surga
+from tests.edge.test_tracking import make_unreadable
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
 AGENCIES = (CITY, REGENCY)
@@ -174,6 +175,15 @@ async def test_nothing_is_told_again_after_an_adoption_numbered_the_changes_anew
         await fetch(connection, "UPDATE change SET no = no + 1000")
         await fetch(connection, "DELETE FROM connector")
     assert await line.tell(city) == 0
+
+
+async def test_words_that_cannot_be_read_keep_no_change_from_being_told(nodes: list[Peer], line: Line) -> None:
+    city, _ = nodes
+    complaint = await city.receive(source=SOURCE)
+    await answer(city, complaint)
+    await make_unreadable(city)
+    assert await line.tell(city) == 4
+    assert (line.types[-1], line.surga.told[-1].get("text")) == ("answered", None)
 
 
 async def test_what_the_log_refused_of_ours_is_not_told(lab: Lab, nodes: list[Peer], line: Line) -> None:
