@@ -18,7 +18,7 @@ import structlog
 
 from node.channels import sms_reply as reply
 from node.channels.phone import is_short_code, normal_number
-from node.directory import Agency
+from node.directory import Agency, name_of
 from node.local.evidence import check_words
 from node.local.ports import LocalStore
 from node.local.shared import history_of
@@ -148,9 +148,7 @@ class SmsAnswers:
         return self._clock.now_ms() - parse_timestamp(parse_change(held.line).at) <= TELL_WITHIN_MS
 
     def _text(self, complaint: HeldComplaint, held: HeldChange) -> str:
-        code = AgencyId(held.agency or self._agency)
-        agency = self._directory.get(code)
-        name = code if agency is None else agency.name
+        name = name_of(held.agency or self._agency, self._directory)
         change, is_open = parse_change(held.line), complaint.state.visibility not in CONFIDENTIAL
         words = (said_to_reporter(change, held.content) if is_open else None) or ""
         if change.type == "answered":
