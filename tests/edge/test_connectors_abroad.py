@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,14 +14,18 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from node.channels.connector.settings import Connector
+from node.channels.connector.signature import HEADER, sign
 from node.channels.connector.webhooks import Webhooks
+from node.local.http import build_app
 from node.store.local_base import fetch
+from node.store.local_records import ComplaintFilter
+from node.wiring.connectors import connecting
 from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change
 from sync_protocol.values import AgencyId
-from tests.edge.hub_lab import Lab
+from tests.edge.hub_lab import Lab, LabRandomness
 from tests.edge.inbox_lab import Peer, settle_down
-from tests.edge.test_connectors import SECRET, Surga
+from tests.edge.test_connectors import SECRET, Surga, write_table
 from tests.edge.test_tracking import make_unreadable
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
@@ -210,6 +216,28 @@ async def test_an_old_backup_tells_nothing_before_it_knows_what_was_erased_since
     assert await line.tell(city) == 0
     await city.store.set_behind(is_behind=False)
     assert await line.tell(city) == 3
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+async def test_attack_a_number_that_another_agency_claims_takes_no_reply_away_from_its_own_complaint(
+    lab: Lab, nodes: list[Peer], line: Line, tmp_path: Path, is_first: bool
+) -> None:
+    city, regency = nodes
+    clock: Any = lab.clock
+    own = [] if is_first else [await city.receive(source=SOURCE)]
+    await regency.offer(await regency.receive(source=SOURCE), CITY)
+    await settle_down(nodes, lab)
+    (complaint,) = own or [await city.receive(source=SOURCE)]
+    await answer(city, complaint)
+    assert len(await city.store.complaints(ComplaintFilter(source_system="surga", source_id="SRG-77"))) == 2
+    app = build_app(city.service, city.store, clock, LabRandomness(9))
+    async with connecting(app, city.service, city.store, write_table(tmp_path), clock), TestServer(app) as node:
+        body = json.dumps({"id": "SRG-77", "message": "M-1", "text": "Belum."}).encode()
+        headers = {"Content-Type": "application/json", HEADER: sign(SECRET, body, clock.now_ms() // 1000)}
+        url = node.make_url("/v1/connectors/surga/replies")
+        async with line.session.post(url, data=body, headers=headers) as response:
+            told = await response.json()
+    assert (response.status, told.get("complaint"), told["type"]) == (201, complaint, "replied")
 
 
 async def test_a_reply_to_another_agencys_answer_is_refused_with_the_reason(lab: Lab, nodes: list[Peer]) -> None:
