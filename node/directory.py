@@ -80,6 +80,12 @@ def load_directory(path: Path | None = None) -> Mapping[AgencyId, Agency]:
     return MappingProxyType({agency.code: agency for agency in agencies.values()})
 
 
+def name_of(code: str, directory: Mapping[AgencyId, Agency]) -> str:
+    """As the directory has it; the code of an agency that is not in it."""
+    agency = directory.get(AgencyId(code))
+    return code if agency is None else agency.name
+
+
 _UNIQUE: Final[Mapping[str, Callable[[Agency], str]]] = {
     "code": lambda agency: agency.code,
     "name": lambda agency: agency.name,

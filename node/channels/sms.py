@@ -23,7 +23,7 @@ from node.channels.sms_keywords import Keywords
 from node.channels.sms_parts import PartsJoiner, hash_of, id_reused
 from node.channels.sms_status import StatusDesk
 from node.channels.sms_text import AsksHelp, AsksStatus, Report, parse_message
-from node.directory import Agency
+from node.directory import Agency, name_of
 from node.local.ports import LocalStore
 from node.local.recording import KEY_REUSED, Command, Recorded, RequestKey
 from node.local.service import LocalService
@@ -119,8 +119,8 @@ class SmsChannel:
         if agency is None or place is Place.DESK:
             return reply.recorded_at_desk(recorded.tracking)
         if place is Place.DESK_INSTEAD:
-            return reply.recorded_unconnected(recorded.tracking, self._name(agency))
-        return reply.recorded(recorded.tracking, self._name(agency))
+            return reply.recorded_unconnected(recorded.tracking, name_of(agency, self.directory))
+        return reply.recorded(recorded.tracking, name_of(agency, self.directory))
 
     def _birth(self, sms: IncomingSms, sender: str) -> Command:
         """The change that brings a complaint into the world, without its text and key. The number is among the words.
@@ -136,7 +136,3 @@ class SmsChannel:
             return Command("received", data, said, role="reporter")
         data["source"] = {"system": SYSTEM, "id": sms.id}
         return Command("received", data, said, role="reporter", once_for=(SYSTEM, sms.id))
-
-    def _name(self, code: str) -> str:
-        agency = self.directory.get(AgencyId(code))
-        return code if agency is None else agency.name

@@ -18,10 +18,11 @@ import structlog
 
 from node.channels import sms_reply as reply
 from node.channels.phone import is_short_code, normal_number
-from node.directory import Agency
+from node.directory import Agency, name_of
 from node.local.evidence import check_words
 from node.local.ports import LocalStore
 from node.local.shared import history_of
+from node.local.tracking import TO_REPORTER, said_to_reporter
 from node.logs import words_of
 from node.ports import Clock
 from node.store.local_records import HeldChange, HeldComplaint
@@ -30,7 +31,6 @@ from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.line import parse_change, parse_content
 from sync_protocol.values import AgencyId, parse_timestamp
 
-TOLD: Final = ("answered", "information_requested")
 LOOK_EVERY_S: Final = 2.0
 ROUND_ROWS: Final = 200  # changes and foreign sets looked at in one go
 TELL_WITHIN_MS: Final = 7 * 86_400_000  # older news only confuses; and an old backup tells nobody a year again
@@ -122,7 +122,7 @@ class SmsAnswers:
         count = 0
         while True:
             after = await self._told.sms_looked_to()
-            complaints, last = await self._told.answered_since(after, TOLD, ROUND_ROWS)
+            complaints, last = await self._told.answered_since(after, TO_REPORTER, ROUND_ROWS)
             for complaint in complaints:
                 count += await self._tell(complaint)
             if last == after:
@@ -148,13 +148,10 @@ class SmsAnswers:
         return self._clock.now_ms() - parse_timestamp(parse_change(held.line).at) <= TELL_WITHIN_MS
 
     def _text(self, complaint: HeldComplaint, held: HeldChange) -> str:
-        code = AgencyId(held.agency or self._agency)
-        agency = self._directory.get(code)
-        name, words = code if agency is None else agency.name, ""
-        if held.content is not None and complaint.state.visibility not in CONFIDENTIAL:
-            said = parse_content(held.content).get("text")
-            words = said if isinstance(said, str) else ""
-        if parse_change(held.line).type == "answered":
+        name = name_of(held.agency or self._agency, self._directory)
+        change, is_open = parse_change(held.line), complaint.state.visibility not in CONFIDENTIAL
+        words = (said_to_reporter(change, held.content) if is_open else None) or ""
+        if change.type == "answered":
             return reply.answered(complaint.state.tracking, name, words)
         return reply.information_requested(complaint.state.tracking, name, words)
 
@@ -183,7 +180,7 @@ class SmsAnswers:
 
 
 def _is_told(held: HeldChange) -> bool:
-    return parse_change(held.line).type in TOLD
+    return parse_change(held.line).type in TO_REPORTER
 
 
 def _number_of(history: Sequence[HeldChange]) -> str | None:

@@ -16,7 +16,7 @@ import structlog
 from node.channels import sms_reply as reply
 from node.channels.guesses import GuessLimit
 from node.deadlines.slot import HOUR_MS
-from node.directory import Agency
+from node.directory import Agency, name_of
 from node.local.hub_ports import TrackingLink
 from node.local.ports import LocalStore
 from node.local.tracking import find_tracked, tracked_of
@@ -79,10 +79,7 @@ class StatusDesk:
             return None
 
     def _told(self, found: Tracked, due_at: str | None) -> str:
-        offered_to = None if found.offered_to is None else self._name(found.offered_to)
+        offered_to = None if found.offered_to is None else name_of(found.offered_to, self.directory)
         due_hour = None if due_at is None else parse_timestamp(due_at) // HOUR_MS
-        return reply.status(found.tracking, STATES[found.state], self._name(found.owner), due_hour, offered_to)
-
-    def _name(self, code: str) -> str:
-        agency = self.directory.get(AgencyId(code))
-        return code if agency is None else agency.name
+        owner = name_of(found.owner, self.directory)
+        return reply.status(found.tracking, STATES[found.state], owner, due_hour, offered_to)

@@ -15,6 +15,7 @@ from node.hub.folding import unpack_state
 from node.store.complaint_keys import complaint_of
 from node.store.complaint_place import NUMBER_MAX, slot_at
 from node.store.projection_records import ComplaintRow
+from node.tracked import STATES
 from sync_protocol.errors import malformed
 from sync_protocol.transitions import State
 from sync_protocol.values import b64u_decode, b64u_encode
@@ -28,8 +29,8 @@ _AFTER_CHARACTERS: Final = 18
 #: What `state` may say -> the states, in the order of their codes.
 LIST_STATES: Final[dict[str, tuple[State, ...]]] = {
     "open": tuple(state for state in State if State.NONE < state <= State.ON_HOLD),
-    "all": tuple(state for state in State if state is not State.NONE),
-    **{state.label: (state,) for state in State if state is not State.NONE},
+    "all": tuple(STATES.values()),
+    **{label: (state,) for label, state in STATES.items()},
 }
 
 

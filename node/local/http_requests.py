@@ -22,6 +22,7 @@ from node.local.api_types import LIST_MAX
 from node.local.http_problems import BODY_MAX_BYTES, TIMEOUT, UNSUPPORTED_TYPE
 from node.local.recording import RequestKey
 from node.store.local_records import ComplaintFilter, HeldComplaint
+from node.tracked import STATES
 from sync_protocol.change_types import Part
 from sync_protocol.complaint import State
 from sync_protocol.errors import Refused, malformed, too_large
@@ -169,10 +170,9 @@ def read_filter(request: web.Request, agency: str, now_ms: int) -> ComplaintFilt
 
 
 def _state(name: str) -> State:
-    for state in State:
-        if state is not State.NONE and name == state.label:
-            return state
-    raise malformed("not a state of a complaint", "state")
+    if name not in STATES:
+        raise malformed("not a state of a complaint", "state")
+    return STATES[name]
 
 
 def read_page(request: web.Request) -> tuple[str | None, int]:

@@ -8,9 +8,8 @@ import msgspec
 from aiohttp import web
 
 from node.guessing import Guessing
-from node.local.evidence import find_complaint
 from node.local.ports import LocalStore
-from node.local.tracking import tracked_of
+from node.local.tracking import find_tracked, tracked_of
 from node.ports import Clock
 from node.web.callers import address_of
 from sync_protocol.errors import Refused
@@ -39,11 +38,10 @@ class Tracking:
         except Refused:
             raise _unknown() from None
         self._guessing.check(address)
-        try:
-            held = await find_complaint(self._store, number)
-        except Refused:
+        held = await find_tracked(self._store, number)
+        if held is None:
             self._guessing.miss(address)
-            raise _unknown() from None
+            raise _unknown()
         body = msgspec.json.encode(await tracked_of(self._store, held, self._agency, self._clock.now_ms()))
         return web.Response(body=body, content_type="application/json")
 

@@ -322,7 +322,7 @@ class LocalStore(Protocol):
         ...
 
     async def sources(self, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
-        """Key of a complaint for each (system, id) that has one."""
+        """Key of a complaint for each (system, id) that has one; of several our own: anybody may claim any number."""
         ...
 
     async def answer(self, key: bytes) -> Answer | None:

@@ -180,7 +180,8 @@ class Batch:
             return Outcome(msgspec.json.decode(before.answer, type=Recorded), is_repeat=True)
         also = [key for key in command.also if self._before(key) is None]
         known = None if command.once_for is None else self.sources.get(command.once_for)
-        if known is not None and command.type == "received" and self._is_others(known):
+        is_report = command.type == "received" or command.role == "reporter"  # no row of a file that several import
+        if known is not None and is_report and self._is_others(known):
             known = None  # another agency's complaint claims the number, or its client counts as ours does
         if known is None:
             outcome = Outcome(self._record(command, now_ms))

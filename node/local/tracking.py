@@ -10,10 +10,11 @@ from node.local.shared import history_of
 from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint
 from node.tracked import HISTORY_MAX, Tracked, TrackedChange
 from sync_protocol.change_types import CONFIDENTIAL
-from sync_protocol.line import parse_change, parse_content
+from sync_protocol.errors import Refused
+from sync_protocol.line import Change, parse_change, parse_content
 
 #: What is said to the reporter; everything else that is said is not for whoever has a number.
-_TO_REPORTER: Final = frozenset({"answered", "information_requested"})
+TO_REPORTER: Final = frozenset({"answered", "information_requested"})
 
 
 async def find_tracked(store: LocalStore, tracking: str) -> HeldComplaint | None:
@@ -37,10 +38,21 @@ async def tracked_of(store: LocalStore, held: HeldComplaint, agency: str, now_ms
     return Tracked.of(held.state, slot, history, now_ms=now_ms, as_of_ms=now_ms)
 
 
+def said_to_reporter(change: Change, content: bytes | None) -> str | None:
+    """The words of an answer or a question to the reporter; None of anything else, and where they are not held here.
+
+    None of a content line that cannot be read, too: ours may have come back from the log as another program wrote it.
+    """
+    if content is None or change.type not in TO_REPORTER:
+        return None
+    try:
+        said = parse_content(content).get("text")
+    except Refused:
+        return None
+    return said if isinstance(said, str) else None
+
+
 def _entry(held: HeldChange, agency: str, *, with_text: bool) -> TrackedChange:
     change = parse_change(held.line)
-    text = None
-    if with_text and held.content is not None and change.type in _TO_REPORTER:
-        said = parse_content(held.content).get("text")
-        text = said if isinstance(said, str) else None
+    text = said_to_reporter(change, held.content) if with_text else None
     return TrackedChange(type=change.type, at=change.at, agency=held.agency or agency, text=text)

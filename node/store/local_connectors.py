@@ -10,7 +10,8 @@ from node.store.local_records import HeldComplaint
 
 _OTHERS: Final = ":others"  # behind a system's name, which has no colon
 _TOLD: Final = "SELECT told_no FROM connector WHERE system = ?"
-MOVE_TOLD: Final = (
+_MARKS: Final = "SELECT system, told_no FROM connector WHERE system IN (?, ?)"
+_MOVE: Final = (
     "INSERT INTO connector (system, told_no) VALUES (?, ?)"
     " ON CONFLICT (system) DO UPDATE SET told_no = max(told_no, excluded.told_no)"
 )
@@ -28,6 +29,19 @@ _IDS: Final = "SELECT change_id FROM connector_told WHERE system = ? AND change_
 _NOTE: Final = "INSERT INTO connector_told (system, change_id) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
+async def marks_of(store: LocalBase, names: tuple[str, str]) -> tuple[int, int]:
+    """How far was looked under each of the names; 0 in the beginning."""
+    held = dict(await store.fetch(_MARKS, *names))
+    return int(held.get(names[0], 0)), int(held.get(names[1], 0))
+
+
+async def move_marks(store: LocalBase, names: tuple[str, str], after: tuple[int, int]) -> None:
+    """Both at once; neither moves back."""
+    async with store.writing() as connection:
+        for name, number in zip(names, after, strict=True):
+            await fetch(connection, _MOVE, (name, number))
+
+
 class LocalConnectors(LocalBase):
     """See ConnectorStore."""
 
@@ -37,15 +51,13 @@ class LocalConnectors(LocalBase):
 
     async def move_told(self, system: str, no: int) -> None:
         async with self.writing() as connection:
-            await fetch(connection, MOVE_TOLD, (system, no))
+            await fetch(connection, _MOVE, (system, no))
 
     async def looked_to(self, system: str) -> tuple[int, int]:
-        return await self.told_to(system), await self.told_to(system + _OTHERS)
+        return await marks_of(self, (system, system + _OTHERS))
 
     async def move_looked_to(self, system: str, after: tuple[int, int]) -> None:
-        async with self.writing() as connection:
-            await fetch(connection, MOVE_TOLD, (system, after[0]))
-            await fetch(connection, MOVE_TOLD, (system + _OTHERS, after[1]))
+        await move_marks(self, (system, system + _OTHERS), after)
 
     async def changed_since(
         self, system: str, after: tuple[int, int], limit: int

@@ -6,11 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from node.store.local_base import LocalBase, fetch, in_bunches, unpack_state
-from node.store.local_connectors import MOVE_TOLD
+from node.store.local_connectors import marks_of, move_marks
 from node.store.local_records import HeldComplaint
 
 _MARKS: Final = ("sms:changes", "sms:foreign")  # in the table of other systems; no system's name has a colon
-_LOOKED_TO: Final = "SELECT system, told_no FROM connector WHERE system IN (?, ?)"
 _CHANGES: Final = "SELECT no, complaint_no, line FROM change WHERE no > ? ORDER BY no LIMIT ?"
 # Numbered by SQLite in the order of insertion; a row that shows more later keeps its number.
 _FOREIGN: Final = "SELECT rowid, complaint_no, lines FROM foreign_set WHERE rowid > ? ORDER BY rowid LIMIT ?"
@@ -23,14 +22,10 @@ class LocalSms(LocalBase):
     """See ToldStore."""
 
     async def sms_looked_to(self) -> tuple[int, int]:
-        held = dict(await self.fetch(_LOOKED_TO, *_MARKS))
-        changes, foreign = (int(held.get(mark, 0)) for mark in _MARKS)
-        return changes, foreign
+        return await marks_of(self, _MARKS)
 
     async def move_sms_looked_to(self, after: tuple[int, int]) -> None:
-        async with self.writing() as connection:
-            for mark, number in zip(_MARKS, after, strict=True):
-                await fetch(connection, MOVE_TOLD, (mark, number))
+        await move_marks(self, _MARKS, after)
 
     async def answered_since(
         self, after: tuple[int, int], types: Collection[str], limit: int

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import LargeBinary, cast, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from node.store.local_base import SET_COLUMNS, driver_of, fetch, held_set, in_bunches, pack_clocks
@@ -266,14 +266,15 @@ async def find_last_sent_no(connection: AsyncConnection) -> int:
 async def find_sources(
     connection: AsyncConnection, sources: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], bytes]:
-    """Key of a complaint for each (system, id) that has one; of several the first."""
+    """Key of a complaint for each (system, id) that has one; of several our own, or else the first."""
+    own = func.substr(_COMPLAINT.c.key, 17) == cast(select(_NODE.c.agency).scalar_subquery(), LargeBinary)
     found: dict[tuple[str, str], bytes] = {}
     for bunch in in_bunches(sources):
         wanted = [(number, system) for system, number in bunch]
         query = (
             select(_COMPLAINT.c.source_system, _COMPLAINT.c.source_id, _COMPLAINT.c.key)
             .where(tuple_(_COMPLAINT.c.source_id, _COMPLAINT.c.source_system).in_(wanted))
-            .order_by(_COMPLAINT.c.no.desc())
+            .order_by(own, _COMPLAINT.c.no.desc())  # the last one stays
         )
         rows = (await connection.execute(query)).all()
         found.update(((row.source_system, row.source_id), row.key) for row in rows)

@@ -15,7 +15,7 @@ from node.channels.open311.node_desk import NodeDesk
 from node.channels.open311.reports import FORM_MAX_BYTES
 from node.channels.open311.services import TABLE_MAX_BYTES, Services, ServiceTable, read_services
 from node.deadlines.tables import deadlines_of_tables
-from node.directory import load_directory
+from node.directory import load_directory, name_of
 from node.hub.hub import Hub
 from node.local.http import BODY_TIMEOUT_S
 from node.local.http_middleware import OPEN_ROUTES
@@ -24,7 +24,6 @@ from node.local.http_requests import read_body
 from node.local.service import LocalService
 from node.ports import Clock
 from sync_protocol.errors import Refused, malformed
-from sync_protocol.values import AgencyId
 
 
 def add_to_node(app: web.Application, service: LocalService, table: Path, clock: Clock) -> None:
@@ -59,8 +58,7 @@ def service_table(path: Path) -> ServiceTable:
 
 def name_of_agency(code: str) -> str:
     """As the directory has it; the code of an agency that is not in it."""
-    known = load_directory().get(AgencyId(code))
-    return code if known is None else known.name
+    return name_of(code, load_directory())
 
 
 def _is_enrolled(hub: Hub, code: str) -> bool:

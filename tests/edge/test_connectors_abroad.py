@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,14 +14,19 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from node.channels.connector.settings import Connector
+from node.channels.connector.signature import HEADER, sign
 from node.channels.connector.webhooks import Webhooks
+from node.local.http import build_app
 from node.store.local_base import fetch
+from node.store.local_records import ComplaintFilter
+from node.wiring.connectors import connecting
 from sync_protocol.errors import Refused
 from sync_protocol.line import parse_change
 from sync_protocol.values import AgencyId
-from tests.edge.hub_lab import Lab
+from tests.edge.hub_lab import Lab, LabRandomness
 from tests.edge.inbox_lab import Peer, settle_down
-from tests.edge.test_connectors import SECRET, Surga
+from tests.edge.test_connectors import REPORT, SECRET, Surga, write_table
+from tests.edge.test_tracking import make_unreadable
 
 CITY, REGENCY = AgencyId("35.71"), AgencyId("35.06")
 AGENCIES = (CITY, REGENCY)
@@ -176,6 +183,15 @@ async def test_nothing_is_told_again_after_an_adoption_numbered_the_changes_anew
     assert await line.tell(city) == 0
 
 
+async def test_words_that_cannot_be_read_keep_no_change_from_being_told(nodes: list[Peer], line: Line) -> None:
+    city, _ = nodes
+    complaint = await city.receive(source=SOURCE)
+    await answer(city, complaint)
+    await make_unreadable(city)
+    assert await line.tell(city) == 4
+    assert (line.types[-1], line.surga.told[-1].get("text")) == ("answered", None)
+
+
 async def test_what_the_log_refused_of_ours_is_not_told(lab: Lab, nodes: list[Peer], line: Line) -> None:
     """The offer is accepted first; what was withdrawn meanwhile never was."""
     city, regency = nodes
@@ -200,6 +216,52 @@ async def test_an_old_backup_tells_nothing_before_it_knows_what_was_erased_since
     assert await line.tell(city) == 0
     await city.store.set_behind(is_behind=False)
     assert await line.tell(city) == 3
+
+
+@pytest.mark.parametrize("members", [{}, {"state": "closed", "closed_by": "officer", "reason": "solved"}])
+async def test_attack_a_report_is_recorded_though_another_agency_claims_its_number(
+    lab: Lab, nodes: list[Peer], line: Line, tmp_path: Path, members: dict[str, str]
+) -> None:
+    """Also of a complaint that is over there: its words would be lost."""
+    city, regency = nodes
+    claimed = await regency.receive(source=SOURCE)
+    await regency.offer(claimed, CITY)
+    await settle_down(nodes, lab)
+    report = REPORT | {"id": "SRG-77"} | members
+    for is_repeat in (False, True):
+        status, told, headers = await post(city, line, tmp_path, "reports", report)
+        assert (status, "Idempotency-Replayed" in headers) == (201, is_repeat), told
+        assert told["complaint"].startswith(f"{CITY}:")
+
+
+async def post(
+    node: Peer, line: Line, place: Path, what: str, members: dict[str, str]
+) -> tuple[int, Any, Mapping[str, str]]:
+    """A signed message of the other system to the served node."""
+    clock: Any = line.lab.clock
+    app = build_app(node.service, node.store, clock, LabRandomness(9))
+    async with connecting(app, node.service, node.store, write_table(place), clock), TestServer(app) as server:
+        body = json.dumps(members).encode()
+        headers = {"Content-Type": "application/json", HEADER: sign(SECRET, body, clock.now_ms() // 1000)}
+        url = server.make_url(f"/v1/connectors/surga/{what}")
+        async with line.session.post(url, data=body, headers=headers) as response:
+            return response.status, await response.json(content_type=None), response.headers
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+async def test_attack_a_number_that_another_agency_claims_takes_no_reply_away_from_its_own_complaint(
+    lab: Lab, nodes: list[Peer], line: Line, tmp_path: Path, is_first: bool
+) -> None:
+    city, regency = nodes
+    own = [] if is_first else [await city.receive(source=SOURCE)]
+    await regency.offer(await regency.receive(source=SOURCE), CITY)
+    await settle_down(nodes, lab)
+    (complaint,) = own or [await city.receive(source=SOURCE)]
+    await answer(city, complaint)
+    assert len(await city.store.complaints(ComplaintFilter(source_system="surga", source_id="SRG-77"))) == 2
+    reply = {"id": "SRG-77", "message": "M-1", "text": "Belum."}
+    status, told, _ = await post(city, line, tmp_path, "replies", reply)
+    assert (status, told.get("complaint"), told["type"]) == (201, complaint, "replied")
 
 
 async def test_a_reply_to_another_agencys_answer_is_refused_with_the_reason(lab: Lab, nodes: list[Peer]) -> None:

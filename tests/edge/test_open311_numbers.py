@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 
 from node.channels.open311.node_intake import CHANNEL, NodeIntake
-from node.channels.open311.reports import Report
+from node.channels.open311.reports import Reply, Report
 from node.channels.open311.services import Service
 from node.local.recording import Command, RequestKey
 from node.store.local_records import ComplaintFilter
+from sync_protocol.errors import Refused
 from sync_protocol.line import parse_content
 from sync_protocol.values import AgencyId
 from tests.edge.hub_lab import Lab
@@ -52,6 +54,26 @@ async def test_a_complaint_that_another_agency_offers_is_no_repeat_whatever_numb
     assert theirs.state.tracking not in str(taken.document)
     assert (await intake.report(CLIENT, report("Lampu padam", "17"), None)).is_repeat
     assert await texts_of(regency) == ["Lampu padam"]
+
+
+async def test_attack_a_client_named_as_another_agencys_replies_to_nothing_of_that_one(
+    lab: Lab, nodes: list[Peer]
+) -> None:
+    city, regency, _ = nodes
+    await NodeIntake(city.service).report(CLIENT, report("Jalan kota rusak", "17"), None)
+    (theirs,) = await city.store.complaints(ComplaintFilter())
+    await city.offer(str(theirs.id), REGENCY)
+    await settle_down(nodes, lab)
+    await regency.accept(str(theirs.id))
+    await regency.change("verified", str(theirs.id), **{"class": "complaint_ordinary"})
+    await regency.change("assigned", str(theirs.id), unit="dinas-pupr")
+    await regency.change("answered", str(theirs.id), "Sudah.")
+    held, intake = await regency.held(str(theirs.id)), NodeIntake(regency.service)
+    said = Reply(str(held.id), None, "Belum.", None, sha256(b"Belum.").digest())
+    with pytest.raises(Refused) as refused:
+        await intake.reply(CLIENT, said, held, None)
+    assert (refused.value.kind, refused.value.where) == ("unauthorised", "token")
+    assert not (await intake.reply(CLIENT, replace(said, token=held.state.tracking), held, None)).is_repeat
 
 
 async def test_two_keys_are_two_reports_though_the_client_numbers_them_alike(lab: Lab, nodes: list[Peer]) -> None:

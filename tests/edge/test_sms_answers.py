@@ -31,6 +31,7 @@ from tests.edge.hub_lab import Lab
 from tests.edge.inbox_lab import DESK, Peer, settle_down
 from tests.edge.kannel import PASSWORD, kannel, needed
 from tests.edge.program import wait_for
+from tests.edge.test_tracking import make_unreadable
 
 CITY = AgencyId("35.71")
 AGENCIES = (DESK, CITY)
@@ -207,6 +208,16 @@ async def test_words_of_a_confidential_complaint_are_in_no_sms(nodes: list[Peer]
     async with telling(desk, smsbox) as answers:
         assert await answers.look() == 1
     assert "ditahan" not in smsbox.texts[0]
+
+
+async def test_words_that_cannot_be_read_keep_no_sms_waiting(nodes: list[Peer], smsbox: SmsBox) -> None:
+    desk, _ = nodes
+    await answer(desk, await reported(desk), "Satu.")
+    await make_unreadable(desk)
+    await answer(desk, await reported(desk), "Dua.")
+    async with telling(desk, smsbox) as answers:
+        assert await answers.look() == 2
+    assert [text.partition(": ")[2] for text in smsbox.texts] == ["STATUS (spasi) nomor laporan.", "Dua."]
 
 
 async def test_old_news_is_not_told_nor_is_anybody_rung_up_without_end(

@@ -9,6 +9,7 @@ from node.guessing import MISSES_MAX, WINDOW_S, Guessing
 from node.hub.tracking import hash_of
 from node.local.http import build_app
 from node.local.tracking import find_tracked
+from node.store.local_base import fetch
 from sync_protocol.errors import Unavailable
 from sync_protocol.values import AgencyId, format_tracking
 from tests.edge.hub_lab import Lab, LabRandomness
@@ -26,6 +27,13 @@ async def answered(node: Peer, visibility: str) -> tuple[str, str]:
     await node.change("answered", complaint, said="Sudah diperbaiki.")
     await node.change("noted", complaint, said="Rahasia dapur.")
     return complaint, (await node.state(complaint)).tracking
+
+
+async def make_unreadable(node: Peer) -> None:
+    """As what was said came back from the log, where another program of the agency had written it."""
+    async with node.store.writing() as connection:
+        query = "UPDATE change SET content = ? WHERE instr(line, ?) RETURNING no"
+        assert await fetch(connection, query, (b'{"text":"x"}', b'"type":"answered"'))
 
 
 async def track_everything(lab: Lab) -> None:
@@ -103,6 +111,17 @@ async def test_an_old_backup_shows_no_words_that_may_be_erased_by_now(nodes: lis
         shown = await (await node.get(f"/v1/track/{number}")).json()
     assert shown["state"] == "answered"
     assert {one["text"] for one in shown["history"]} == {None}
+
+
+async def test_words_that_cannot_be_read_hide_nothing_else(nodes: list[Peer]) -> None:
+    city, _ = nodes
+    _, number = await answered(city, "public")
+    await make_unreadable(city)
+    async with TestClient(TestServer(build_app(city.service, city.store, city.pusher.clock, LabRandomness(9)))) as node:
+        answer = await node.get(f"/v1/track/{number}")
+        shown = await answer.json()
+    assert (answer.status, shown["state"]) == (200, "answered")
+    assert [one["text"] for one in shown["history"] if one["type"] == "answered"] == [None]
 
 
 async def test_who_guesses_is_sent_away_and_nobody_else_is(lab: Lab, nodes: list[Peer]) -> None:

@@ -407,7 +407,7 @@ class MemoryLocalStore:
 
 
 def _find(state: LocalState, named: Named) -> Found:
-    sources = _sources(state, named.sources, own_first=True)
+    sources = _sources(state, named.sources)
     keys = dict.fromkeys([*named.complaints, *sources.values()])
     said = {
         key: [one.content for one in state.changes.values() if one.key == key] + said_by_others(state, key)
@@ -421,10 +421,8 @@ def _find(state: LocalState, named: Named) -> Found:
     )
 
 
-def _sources(
-    state: LocalState, sources: Collection[tuple[str, str]], *, own_first: bool = False
-) -> dict[tuple[str, str], bytes]:
-    own = str(state.node.identity.agency) if own_first and state.node is not None else None
+def _sources(state: LocalState, sources: Collection[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    own = None if state.node is None else str(state.node.identity.agency)
     found: dict[tuple[str, str], bytes] = {}
     for held in sorted(state.complaints.values(), key=lambda one: (own not in (None, one.state.minted_by), one.no)):
         source = held.state.source

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from node.local.ports import LocalStore
-from node.store.complaint_keys import complaint_of
+from node.store.complaint_keys import complaint_key, complaint_of
 from node.store.local_records import (
     AdoptedSet,
     Answer,
@@ -337,6 +337,24 @@ async def test_recording_finds_what_is_named_and_writes_what_is_made_of_it(store
     assert (found[0].answers, found[0].sources) == ({answer.key: answer}, {("sp4n", "77"): key_of(1)})
     assert found[0].shown == {key_of(1): {leaf_hash(b"content 1")}}
     assert found[1].complaints.keys() == {key_of(1)}
+
+
+async def test_attack_a_number_that_another_agency_claimed_first_is_still_that_of_our_own(store: LocalStore) -> None:
+    source, found = Source("77", "sp4n"), list[Found]()
+    theirs = complaint_key("35.71:01890000-0000-7000-8000-000000000001")
+    async with store.transaction() as transaction:
+        claimed = [
+            WrittenComplaint(theirs, state_of(1, minted_by="35.71", source=source), 7),
+            *(WrittenComplaint(key_of(number), state_of(number, source=source), 7) for number in (2, 3)),
+        ]
+        await transaction.record(claimed, [])
+
+    def look(held: Found) -> WrittenRows:
+        found.append(held)
+        return WrittenRows()
+
+    await store.record(Named(sources=[("sp4n", "77")]), look)
+    assert await store.sources([("sp4n", "77")]) == found[0].sources == {("sp4n", "77"): key_of(2)}
 
 
 async def test_a_judge_that_fails_leaves_nothing_and_the_next_is_heard(store: LocalStore) -> None:

@@ -21,7 +21,6 @@ from node.local.http_requests import convert
 from node.local.recording import Command, Outcome, RequestKey
 from node.local.service import LocalService
 from node.store.complaint_keys import complaint_of
-from node.store.local_records import ComplaintFilter
 from sync_protocol import change_types as ct
 from sync_protocol.errors import Refused
 from sync_protocol.strict_json import parse_object
@@ -112,10 +111,11 @@ class Reports:
         return connector.system, parse_object(body, where="body")
 
     async def _complaint(self, system: str, number: str) -> str:
-        wanted = ComplaintFilter(source_system=system, source_id=number, limit=1)
-        for held in await self._service.store.complaints(wanted):
-            return str(complaint_of(held.key))
-        raise Refused("not-found", "no complaint has that number of that system", where="id")
+        """Our own first: what others minted may claim any number."""
+        found = await self._service.store.sources([(system, number)])
+        if not found:
+            raise Refused("not-found", "no complaint has that number of that system", where="id")
+        return str(complaint_of(found[system, number]))
 
 
 def _request_key(system: str, what: str, fields: Mapping[str, Any]) -> RequestKey:

@@ -8,9 +8,9 @@ What a system refuses for good (400, 404, 410, 422) is passed over and logged; f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import aiohttp
 import msgspec
@@ -20,11 +20,11 @@ from node.channels.connector.settings import Connector
 from node.channels.connector.signature import HEADER, sign
 from node.local.ports import LocalStore
 from node.local.shared import history_of
+from node.local.tracking import said_to_reporter
 from node.logs import words_of
 from node.ports import Clock
 from node.store.local_records import HeldChange, HeldComplaint
-from sync_protocol.errors import Refused
-from sync_protocol.line import parse_change, parse_content
+from sync_protocol.line import parse_change
 from sync_protocol.values import AgencyId
 
 ROUND_ROWS: Final = 200  # changes and foreign sets looked at in one go
@@ -33,7 +33,6 @@ PAUSE_FIRST_S: Final = 5.0
 PAUSE_MAX_S: Final = 900.0  # a system that is repaired hears of it within a quarter of an hour
 ANSWER_S: Final = 30.0
 PASSED_OVER: Final = frozenset({400, 404, 410, 422})
-_TOLD_TEXT: Final = frozenset({"answered", "information_requested"})
 
 _logger = structlog.get_logger("simpul.connector")
 
@@ -153,21 +152,12 @@ class Webhooks:
             return []
         history = await history_of(self._store, complaint)
         fresh = [one for one in history if one.verdict is None and (one.agency is not None or one.no > told_no)]
-        statuses = [status for one in fresh if (status := self._status(system, complaint, one)) is not None]
+        statuses = [self._status(system, complaint, one) for one in fresh]
         told = await self._told.told_of(system, [status.change for status in statuses])
         return [status for status in statuses if status.change not in told]
 
-    def _status(self, system: str, complaint: HeldComplaint, held: HeldChange) -> Status | None:
-        """None for a line of ours that came back from the log and that this program cannot read."""
-        state = complaint.state
-        try:
-            change = parse_change(held.line)
-            is_told = held.content is not None and change.type in _TOLD_TEXT
-            said: Mapping[str, Any] = parse_content(held.content) if is_told and held.content is not None else {}
-        except Refused as refused:
-            _logger.warning("connector.unreadable", system=system, complaint=str(complaint.id), kind=refused.kind)
-            return None
-        text = said.get("text")
+    def _status(self, system: str, complaint: HeldComplaint, held: HeldChange) -> Status:
+        state, change = complaint.state, parse_change(held.line)
         return Status(
             system=system,
             id="" if state.source is None else state.source.id,
@@ -180,7 +170,7 @@ class Webhooks:
             state=state.state.label,
             owner=str(state.owner),
             at=change.at,
-            text=text if isinstance(text, str) else None,
+            text=said_to_reporter(change, held.content),
         )
 
     async def _tell_one(self, connector: Connector, told: Status) -> bool:

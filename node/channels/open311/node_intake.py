@@ -73,8 +73,9 @@ class NodeIntake:
 
     async def reply(self, client: str, reply: Reply, held: HeldComplaint, key: str | None) -> Taken:
         """Raises Refused: unauthorised for somebody else's request, malformed where nothing can be replied to."""
-        source = held.state.source
-        is_own = source is not None and source.system == system_of(client)
+        source, is_ours = held.state.source, held.state.minted_by == self._service.minting.agency
+        # Another agency's client of that name is another client: its requests come here with the complaint.
+        is_own = is_ours and source is not None and source.system == system_of(client)
         if not is_own and not any(_is_tracking(text, held) for text in (reply.token, reply.request_id)):
             raise Refused("unauthorised", _NOT_YOURS, where="token")
         request = _request_key(client, (f"reply {held.id}", key, reply.external_id), reply.digest)
