@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from node.beside import beside
 from node.channels import mentions, sms
 from node.channels.connector.settings import Connector, read_connectors
 from node.channels.connector.signature import HEADER, sign, verify
@@ -311,3 +312,31 @@ async def test_a_report_may_be_an_hour_ahead_and_closed_in_the_moment_it_came_in
     same = REPORT["received_at"]
     closed = {"state": "closed", "closed_by": "officer", "reason": "solved", "closed_at": same}
     assert (await lab.report(id="SRG-2", **closed))[0] == 201
+
+
+async def test_attack_a_system_that_never_answers_keeps_no_other_system_waiting(lab: Lab) -> None:
+    asked, heard = asyncio.Event(), asyncio.Event()
+
+    async def never(_request: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async def hear(_request: web.Request) -> web.Response:
+        await asked.wait()
+        heard.set()
+        return web.Response()
+
+    hooks = web.Application()
+    hooks.router.add_post("/surga", never)
+    hooks.router.add_post("/laporgub", hear)
+    for system in ("surga", "laporgub"):
+        data = {"channel": "web", "visibility": "public", "received_at": REPORT["received_at"]}
+        await lab.service.record(Command("received", data | {"source": {"system": system, "id": "1"}}, {"text": "x"}))
+    async with TestServer(hooks) as server:
+        table = [Connector(name, SECRET, str(server.make_url(f"/{name}"))) for name in ("surga", "laporgub")]
+        async with (
+            beside(Webhooks(lab.store, lab.store, table, AgencyId("33.75"), lab.clock, lab.session).run()),
+            asyncio.timeout(10),
+        ):
+            await heard.wait()

@@ -8,6 +8,7 @@ What a system refuses for good (400, 404, 410, 422) is passed over and logged; f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -112,13 +113,17 @@ class Webhooks:
         self._rests = {one.system: _Rest() for one in self._connectors}
 
     async def run(self) -> None:
-        """Until it is cancelled."""
-        while True:
+        """Until it is cancelled. Each system for itself: one that answers slowly keeps no other waiting."""
+        async with asyncio.TaskGroup() as together:
             for connector in self._connectors:
-                try:
-                    await self.tell(connector)
-                except Exception as error:  # noqa: BLE001 - a full disk, a locked database: what is to be told waits
-                    _logger.warning("connector.failed", system=connector.system, error=words_of(error))
+                together.create_task(self._keep_telling(connector))
+
+    async def _keep_telling(self, connector: Connector) -> None:
+        while True:
+            try:
+                await self.tell(connector)
+            except Exception as error:  # noqa: BLE001 - a full disk, a locked database: what is to be told waits
+                _logger.warning("connector.failed", system=connector.system, error=words_of(error))
             await self._clock.sleep(LOOK_EVERY_S)
 
     async def tell(self, connector: Connector) -> int:
