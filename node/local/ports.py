@@ -353,6 +353,10 @@ class LocalStore(Protocol):
         """What others' sets show of a complaint, in the order of the log."""
         ...
 
+    async def shared_among(self, complaint_nos: Collection[int]) -> set[int]:
+        """Those of which others' sets show something, or of ours a refused change: lines_of is not all of these."""
+        ...
+
     async def refusals(self, limit: int) -> list[Refusal]:
         """The newest changes of ours that the log refused."""
         ...

@@ -6,7 +6,7 @@ place yet comes last. So a change of ours that lost a race shows as what it is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from node.deadlines.clocks import STARTS, Clocks, follow
@@ -105,6 +105,23 @@ async def history_of(store: LocalStore, complaint: HeldComplaint) -> list[HeldCh
     others = [one for held in await store.foreign_sets(complaint.no) for one in _changes_in(held, complaint.id)]
     placed = [one for one in [*own, *others] if one.index is not None]
     return sorted(placed, key=lambda one: one.index or 0) + [one for one in own if one.index is None]
+
+
+async def lines_among(
+    store: LocalStore, complaints: Sequence[HeldComplaint]
+) -> dict[int, list[tuple[bytes, bytes | None]]]:
+    """Change line and content line (None: none, or not here) of all that was done to these complaints, by number.
+
+    In the order of the log, by whichever agency, without what the log refused.
+    """
+    lines = await store.lines_of([one.no for one in complaints])
+    shared = await store.shared_among([one.no for one in complaints])
+    for one in complaints:
+        if one.no in shared:
+            lines[one.no] = [
+                (change.line, change.content) for change in await history_of(store, one) if not change.verdict
+            ]
+    return lines
 
 
 def _changes_in(foreign: ForeignSet, complaint: ComplaintId) -> list[HeldChange]:

@@ -40,6 +40,11 @@ _WITH_OTHERS: Final = """
 SELECT DISTINCT complaint.key FROM complaint JOIN foreign_set ON foreign_set.complaint_no = complaint.no
 WHERE complaint.key IN ({})
 """
+_SHARED: Final = """
+SELECT complaint_no FROM foreign_set WHERE complaint_no IN ({0})
+UNION SELECT complaint_no FROM refusal WHERE complaint_no IN ({0})
+"""
+SHARED_MAX: Final = 500  # complaints in one query, each named twice: SQLite takes some thousand parameters
 _OWN_LINE: Final = """
 SELECT change.line FROM change_set JOIN change ON change.no = change_set.first_no + ?2
 WHERE change_set.idx = ?1 AND change_set.status <> 2 AND change.no <= change_set.last_no
@@ -119,6 +124,14 @@ class LocalInbox(LocalBase):
 
     async def foreign_sets(self, complaint_no: int) -> list[ForeignSet]:
         return [ForeignSet(*row) for row in await self.fetch(_FOREIGN, complaint_no)]
+
+    async def shared_among(self, complaint_nos: Collection[int]) -> set[int]:
+        numbers, found = sorted(complaint_nos), set[int]()
+        for start in range(0, len(numbers), SHARED_MAX):
+            some = numbers[start : start + SHARED_MAX]
+            query = _SHARED.format(",".join("?" * len(some)))
+            found.update(int(row[0]) for row in await self.fetch(query, *some, *some))
+        return found
 
     async def refusals(self, limit: int) -> list[Refusal]:
         return [Refusal(*row) for row in await self.fetch(_REFUSALS, limit)]

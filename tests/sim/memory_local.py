@@ -375,6 +375,11 @@ class MemoryLocalStore:
         keys = {held.key for held in state.complaints.values() if held.no == complaint_no}
         return [state.foreign[place] for place in sorted(state.foreign) if place[0] in keys]
 
+    async def shared_among(self, complaint_nos: Collection[int]) -> set[int]:
+        state = await self._mount.read()
+        keys = {key for key, _ in state.foreign} | {held.key for held in state.refusals.values()}
+        return {held.no for held in state.complaints.values() if held.key in keys and held.no in complaint_nos}
+
     async def refusals(self, limit: int) -> list[Refusal]:
         held = (await self._mount.read()).refusals
         return [held[place] for place in sorted(held, reverse=True)][:limit]

@@ -56,6 +56,17 @@ async def test_what_others_did_is_kept_once_for_each_set_and_replaced(store: Loc
     held = await store.complaint(key_of(1))
     assert held is not None
     assert await store.foreign_sets(held.no) == [ForeignSet(7, "35.71", 3, b"more", b"newer")]
+    assert await store.shared_among(range(1, 2_000)) == {held.no}
+    assert await store.shared_among([held.no + 1]) == set()
+
+
+async def test_a_complaint_of_which_the_log_refused_a_change_counts_as_shared(store: LocalStore) -> None:
+    await record(store, 1, 2)
+    async with store.transaction() as transaction:
+        await transaction.refuse([Refusal(11 << 16, key_of(2), "id", "not_owner", 1), Refusal(5, None, "id", "x", 1)])
+    held = await store.complaint(key_of(2))
+    assert held is not None
+    assert await store.shared_among(range(1, 10)) == {held.no}
 
 
 async def test_a_refusal_is_kept_once_also_of_what_is_not_here(store: LocalStore) -> None:

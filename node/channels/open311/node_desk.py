@@ -23,6 +23,7 @@ from node.deadlines.tables import Deadlines
 from node.local.evidence import check_words, find_complaint
 from node.local.ports import LocalStore
 from node.local.service import LocalService
+from node.local.shared import lines_among
 from node.local.tokens import check_channel_key
 from node.store.local_records import ComplaintFilter, HeldComplaint
 from sync_protocol.complaint import State
@@ -79,9 +80,9 @@ class NodeDesk:
         complaints = self._named(wanted) if wanted.ids else self._pages(changed, CHANGED_MAX)
         async for piece in _pieces(complaints):
             shown = [one for one in piece if self._is_listed(one, wanted)]
-            lines = await self._store.lines_of([one.no for one in shown])
+            lines = await lines_among(self._store, shown)
             found += await asyncio.to_thread(_updates, shown, lines, from_at, to_at if not wanted.ids else None)
-        found.sort(key=lambda update: (update.at, update.id))
+        found.sort(key=lambda update: (update.at, update.request_id))  # of one request and moment: as it was done
         return found[wanted.skip : wanted.skip + wanted.take]
 
     def check_takes_in(self) -> None:
@@ -151,7 +152,7 @@ class NodeDesk:
         is_behind = await self._store.is_behind()
         for start in range(0, len(complaints), PIECE):
             piece = complaints[start : start + PIECE]
-            lines = await self._store.lines_of([one.no for one in piece])
+            lines = await lines_among(self._store, piece)
             async with self._telling:
                 told += await asyncio.to_thread(self._written, piece, lines, is_behind)
         return told

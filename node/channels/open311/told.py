@@ -1,4 +1,4 @@
-"""What a complaint's own lines tell: what was said, what happened, what is due. Pure (protocol §2).
+"""What a complaint's lines tell, whoever wrote them: what was said, what happened, what is due. Pure (protocol §2).
 
 A content line that is not held any more was erased, or never handed over: it tells nothing. Neither does one that an
 `erased` change names and that waits to be taken out.
@@ -6,7 +6,7 @@ A content line that is not held any more was erased, or never handed over: it te
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from node.channels.open311.mapping import PUBLIC_WORDS, UPDATE_WORDS, Said, Update, said_of
@@ -15,6 +15,7 @@ from node.deadlines.slot import HOUR_MS
 from node.deadlines.tables import Deadlines
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState
+from sync_protocol.errors import Refused
 from sync_protocol.line import Change, parse_change, parse_content
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.transitions import State
@@ -56,7 +57,7 @@ def said_in(history: History) -> Said:
     said = Said()
     for change, content in history:
         if content is not None and change.type in _WORDED:
-            said = said_of(parse_content(content), said)
+            said = said_of(_read(content), said)
     return said
 
 
@@ -88,5 +89,13 @@ def _is_closed(change: Change, *, before: bool) -> bool:
 
 
 def _text(content: bytes) -> str | None:
-    text = parse_content(content).get("text")
+    text = _read(content).get("text")
     return text if isinstance(text, str) else None
+
+
+def _read(content: bytes) -> Mapping[str, Any]:
+    """Nothing where it cannot be read: another program may have signed for it, and one line must not break a list."""
+    try:
+        return parse_content(content)
+    except Refused:
+        return {}
