@@ -24,11 +24,15 @@ _BEARER: Final = re.compile(r"[Bb]earer +([A-Za-z0-9_-]{43})")
 async def create_token(store: LocalStore, clock: Clock, randomness: Randomness, name: str) -> str:
     """A new token for `name`, 43 characters, never to be seen again; several of one name may live side by side.
 
-    Raises Refused(configuration) for a name that is not printable.
+    Raises Refused(configuration) for a name that is not printable, and for one that looks like a channel's and is none:
+    `open311/` of an empty variable would open the whole intake to a program of others.
     """
     if not name.strip() or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
         detail = f"a token's name has 1 to {NAME_MAX_CHARACTERS} printable characters"
         raise Refused("configuration", detail, where="name")
+    channel = name.partition("/")[0].strip().casefold()
+    if "/" in name and channel in CHANNELS and channel_of(name) is None:
+        raise Refused("configuration", f"a token of the channel {channel} is called {channel}/<client>", where="name")
     token = b64u_encode(randomness.bytes(_TOKEN_BYTES))
     await store.add_token(ApiToken(_hash(token), name, clock.now_ms()))
     return token
@@ -72,7 +76,7 @@ def channel_of(name: str) -> str | None:
     Programs of others hold keys of a channel, and shall not read with them what officers read.
     """
     channel, slash, client = name.partition("/")
-    return channel if slash and client and channel in CHANNELS else None
+    return channel if slash and client.strip() and channel in CHANNELS else None
 
 
 async def _living(store: LocalStore, wanted: bytes) -> ApiToken | None:

@@ -81,7 +81,7 @@ async def test_a_token_of_a_channel_opens_that_channel_and_nothing_else(api: Api
         answer = await api.call(method, path, headers={"Authorization": f"Bearer {channel}"})
         assert (answer.status, answer.kind) == (401, "unauthorised")
     assert await check_channel_key(api.store, "open311", channel) == "suara-warga"
-    for name in ("open311", "open311/", "other/open311", "desk/1"):
+    for name in ("open311", "other/open311", "desk/1"):
         ordinary = await create_token(api.store, api.clock, randomness, name)
         assert (await api.get("/v1/complaints", Authorization=f"Bearer {ordinary}")).status == 200
         with pytest.raises(Refused, match="not known for open311"):
@@ -89,6 +89,12 @@ async def test_a_token_of_a_channel_opens_that_channel_and_nothing_else(api: Api
     await revoke_token(api.store, api.clock, "open311/suara-warga")
     with pytest.raises(Refused, match="revoked"):
         await check_channel_key(api.store, "open311", channel)
+
+
+@pytest.mark.parametrize("name", ["open311/", "open311/ ", "Open311/warga", " open311/warga"])
+async def test_attack_a_channels_token_without_a_client_is_no_token_of_the_whole_intake(api: Api, name: str) -> None:
+    with pytest.raises(Refused, match="open311/<client>"):
+        await create_token(api.store, api.clock, SystemRandomness(), name)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "a\x00"])
