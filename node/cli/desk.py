@@ -17,6 +17,8 @@ Complaint = Annotated[
     str, typer.Argument(metavar="COMPLAINT", help="Complaint id, or the tracking number that `escalations` shows.")
 ]
 Note = Annotated[str | None, typer.Option("--note", help="Words for the agencies concerned.")]
+#: What an agency, a reason or a note of the command line is refused for.
+WRITTEN_WRONG: Final = frozenset({"malformed", "too-large"})
 TABLE_COLUMNS: Final = 200  # a number that is cut or broken cannot be copied; a narrow terminal breaks the whole line
 _STATUS: Final = {
     "verified": ("terbukti / verified", "green"),
@@ -110,7 +112,8 @@ def recall(
     """Take a complaint from its owner: possible once it was declined too often, or its owner is silent. Desk only."""
     from node.wiring import desk as wiring
 
-    document = run(wiring.recall(directory, complaint, reason=reason, note=note), as_json=as_json)
+    work = wiring.recall(directory, complaint, reason=reason, note=note)
+    document = run(work, as_json=as_json, usage=WRITTEN_WRONG)
     emit(
         document,
         as_json=as_json,
@@ -129,7 +132,8 @@ def direct(
     """Give a complaint of the desk's own to the agency that is responsible. Desk only."""
     from node.wiring import desk as wiring
 
-    document = run(wiring.direct(directory, complaint, to=to, reason=reason, note=note), as_json=as_json)
+    work = wiring.direct(directory, complaint, to=to, reason=reason, note=note)
+    document = run(work, as_json=as_json, usage=WRITTEN_WRONG)
     emit(document, as_json=as_json, human=lambda d: _say(d, f"simpul node push {directory} --until-drained"))
 
 

@@ -14,7 +14,7 @@ import msgspec
 from node.files.disk import write_whole
 from node.link.hub_client import HubClient
 from node.local.abroad import Abroad
-from node.local.api_commands import change_command, explained
+from node.local.api_commands import change_command
 from node.local.api_types import ANY_CHANGE_REQUEST
 from node.local.escalation_book import EscalationBook
 from node.local.escalation_types import Escalation
@@ -22,6 +22,7 @@ from node.local.escalation_watch import EscalationWatch
 from node.local.evidence import find_complaint
 from node.local.http_requests import convert
 from node.local.hub_evidence import roster_of
+from node.local.recording import CHANGE_REFUSED
 from node.wiring.escalations import book_of, watch_of
 from node.wiring.local import NodeParts, opened
 from sync_protocol.errors import Refused, Unavailable
@@ -32,6 +33,10 @@ from sync_protocol.transitions import Verdict
 
 TURN_PAUSE_S: Final = 0.2
 TURNS_MAX: Final = 50  # ten seconds for a look of the serving process; then its list is shown as far as it is
+NEXT: Final = (
+    "See `simpul node escalations DIR`: the complaints, by number, and under `recall` whether they may be taken back"
+    " (declined too often, or its owner silent). Only what is the desk's own can be directed."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +159,16 @@ async def _change(directory: Path, complaint: str, fields: dict[str, Any]) -> di
             if change_type == "recalled" and waits and not parts.federation.knows_silence:
                 detail = "the hub, which knows who is silent and shows what is to be recalled, does not answer"
                 raise Unavailable(f"{detail}; nothing was recorded") from None
-            raise explained(refused, change_type) from None
+            raise _explained(refused) from None
         recorded: dict[str, Any] = msgspec.to_builtins(outcome.recorded)
         return recorded
+
+
+def _explained(refused: Refused) -> Refused:
+    """With the next step of whoever sits at a command line."""
+    if refused.kind not in (CHANGE_REFUSED, "not-found"):
+        return refused
+    return Refused(refused.kind, refused.detail, where=refused.where, members={**refused.members, "next": NEXT})
 
 
 async def _id_of(book: EscalationBook, wanted: str) -> str:

@@ -80,6 +80,10 @@ def test_the_desk_notices_proves_recalls_and_directs_what_is_overdue(tmp_path: P
         assert spoilt["written"][0]["verified"] is False
 
         assert told("node", "direct", desk.directory, complaint, "--to", REGENCY, code=1)["error"]["next"]
+        lost = told("node", "recall", desk.directory, "3571-0000-0000-0000-0", code=1)["error"]
+        assert "simpul node escalations" in lost["next"]
+        for wrong in (("--to", "Kediri"), ("--to", REGENCY, "--reason", "as I said"), ("--to", REGENCY, "--note", "")):
+            assert told("node", "direct", desk.directory, complaint, *wrong, code=2)["error"]["next"]
         assert told("node", "recall", city.directory, complaint, code=2)["error"]["kind"] == "not-desk"
         assert told("node", "recall", desk.directory, item["tracking"])["state"] == "received"
         assert told("node", "direct", desk.directory, complaint, "--to", REGENCY)["type"] == "directed"
