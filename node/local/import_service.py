@@ -14,9 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
+from node.local.arrival import is_ahead
 from node.local.importers.detect import ImportFile, open_import
-from node.local.importers.rows import LISTED_REFUSALS_MAX, ImportedRow, RefusedRow, Row, SourceKey
+from node.local.importers.rows import LISTED_REFUSALS_MAX, ImportedRow, RefusedRow, Row, SourceKey, refused_row
 from node.local.importers.sp4n import AreaOf
+from node.ports import Clock
 
 BUNCH_ROWS: Final = 500  # a commit's cost is spread, and other callers of the node wait a moment only
 
@@ -88,11 +90,12 @@ def _no_progress(_: ImportTotals) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImportRun:
-    """One import of one file. `zone` is the agency's own; `area_of` finds an area code by names."""
+    """One import of one file. `zone` and `clock` are the agency's own; `area_of` finds an area code by names."""
 
     target: ImportTarget
     zone: tzinfo
     area_of: AreaOf
+    clock: Clock
     progress: Progress = _no_progress
 
     async def run(
@@ -116,8 +119,10 @@ class ImportRun:
     async def _bunch(
         self, bunch: Sequence[Row], recorder: ImportTarget, totals: ImportTotals, file: ImportFile
     ) -> None:
-        rows = [row for row in bunch if isinstance(row, ImportedRow)]
-        totals.refuse(row for row in bunch if isinstance(row, RefusedRow))
+        now_ms = self.clock.now_ms()
+        judged = [_not_ahead(row, now_ms) for row in bunch]
+        rows = [row for row in judged if isinstance(row, ImportedRow)]
+        totals.refuse(row for row in judged if isinstance(row, RefusedRow))
         if rows:
             outcome = await recorder.import_rows(rows)
             totals.imported += outcome.imported
@@ -164,6 +169,16 @@ class _DryRun:
 
     async def known_sources(self, sources: Collection[SourceKey]) -> set[SourceKey]:
         return await self._target.known_sources(sources) | self._seen & set(sources)
+
+
+def _not_ahead(row: Row, now_ms: int) -> Row:
+    """The row, or why not: a date still to come is a slip, and in no figure of deadlines until that day."""
+    if isinstance(row, ImportedRow):
+        for name in ("received_at", "closed_at"):
+            moment = row.data.get(name)
+            if isinstance(moment, str) and is_ahead(moment, now_ms):
+                return refused_row(row.line, f"{name} {moment} lies more than a day ahead of this node's clock")
+    return row
 
 
 def _take(rows: Iterator[Row]) -> list[Row]:

@@ -36,7 +36,7 @@ async def import_file(
 ) -> dict[str, Any]:
     """`simpul node import`."""
     async with opened(directory) as parts, parts.service() as service:
-        run = ImportRun(service, parts.zone, area_finder(), progress)
+        run = ImportRun(service, parts.zone, area_finder(), parts.clock, progress)
         totals = await run.run(file, format_name=format_name, map_file=map_file, dry_run=dry_run)
         return totals.document()
 
@@ -52,7 +52,7 @@ async def compare_file(
     """`simpul node compare`."""
     async with opened(directory) as parts, parts.service() as service:
         comparison = Comparison(service)
-        run = ImportRun(comparison, parts.zone, area_finder(), progress)
+        run = ImportRun(comparison, parts.zone, area_finder(), parts.clock, progress)
         totals = await run.run(file, format_name=format_name, map_file=map_file)
         return {
             "read": totals.read,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
+from openpyxl import Workbook
 
 from node.local.importers.mapping import load_map, parse_map
-from node.local.importers.rows import slug
+from node.local.importers.rows import ImportedRow, slug
 from sync_protocol.errors import Refused
 from sync_protocol.values import parse_code
 from tests.edge.import_support import only, read_all, refused, sound
@@ -179,3 +181,19 @@ def test_a_sheet_of_an_event_goes_in_with_who_wrote_it_down(tmp_path: Path) -> N
     said = row.content
     assert (said["event"], said["written_by"]) == ("Ngaji bareng, Masjid Agung", "Petugas Kelurahan")
     assert "reporter" not in said
+
+
+def test_date_cells_of_a_workbook_go_in_beside_texts_in_the_maps_formats(tmp_path: Path) -> None:
+    """As a spreadsheet program keeps the same sheet: what was typed as a date is a date, however it is shown."""
+    header, row = (line.split(";") for line in (CONFIG / "outreach.example.csv").read_text("utf-8").splitlines())
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(header)
+    place = header.index("Tanggal")
+    for number, moment in enumerate(("03/02/2026 20:15", datetime.fromisoformat("2026-02-03 20:15"), date(2026, 2, 3))):
+        sheet.append([f"NB-{number}", *row[1:place], moment, *row[place + 1 :]])
+    book.save(tmp_path / "a.xlsx")
+    rows = read_all(tmp_path / "a.xlsx", format_name="csv", map_file=CONFIG / "csv-map-outreach.toml")
+    moments = [one.data["received_at"] for one in rows if isinstance(one, ImportedRow)]
+    assert moments == ["2026-02-03T12:15:00.000Z", "2026-02-03T12:15:00.000Z", "2026-02-02T16:00:00.000Z"]

@@ -40,7 +40,7 @@ async def service(store: LocalStore) -> AsyncIterator[LocalService]:
 
 
 def run_into(service: LocalService) -> ImportRun:
-    return ImportRun(service, WITA, area_finder())
+    return ImportRun(service, WITA, area_finder(), SystemClock())
 
 
 async def test_totals_by_state_are_the_files_own_and_a_second_import_adds_nothing(
@@ -63,7 +63,9 @@ async def test_a_comparison_names_what_is_only_in_the_old_system_and_records_not
     await run_into(service).run(write_csv(tmp_path / "a.csv", here))
     for rows, missing in (([*here, sp4n_row(8), sp4n_row(9), sp4n_row(8)], 2), (here, 0)):
         comparison = Comparison(service)
-        totals = await ImportRun(comparison, WITA, area_finder()).run(write_csv(tmp_path / "b.csv", rows))
+        totals = await ImportRun(comparison, WITA, area_finder(), SystemClock()).run(
+            write_csv(tmp_path / "b.csv", rows)
+        )
         assert (totals.read, comparison.count, len(comparison.missing)) == (len(rows), missing, missing)
     assert len(await store.complaints(ComplaintFilter())) == 3
 

@@ -9,6 +9,7 @@ import pytest
 from node.local import import_service
 from node.local.import_service import ImportRun, ImportTotals
 from node.local.importers import rows as rows_module
+from node.system import SystemClock
 from tests.edge.import_support import WITA, RememberingTarget, sp4n_row, write_csv, write_xlsx
 
 
@@ -17,7 +18,7 @@ def run_into(target: RememberingTarget, seen: list[float] | None = None) -> Impo
         if seen is not None:
             seen.append(totals.fraction)
 
-    return ImportRun(target, WITA, lambda _province, _town: None, progress)
+    return ImportRun(target, WITA, lambda _province, _town: None, SystemClock(), progress)
 
 
 async def test_a_second_import_adds_nothing_not_even_from_the_other_format(tmp_path: Path) -> None:
@@ -74,6 +75,19 @@ async def test_a_dry_run_judges_every_row_and_records_nothing(tmp_path: Path) ->
     assert (totals.read, totals.imported, totals.refused_count) == (3, 2, 1)
     assert not target.rows
     assert target.calls == 0
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_attack_a_row_is_dated_out_of_the_figures_of_deadlines(tmp_path: Path, *, dry_run: bool) -> None:
+    """A slip of the year on a sheet: in no figure until that year comes."""
+    target = RememberingTarget()
+    path = write_csv(tmp_path / "a.csv", [sp4n_row(1), sp4n_row(2, day="3 Jan 2999")])
+    totals = await run_into(target).run(path, dry_run=dry_run)
+    ((line, reason),) = [(row.line, row.reason) for row in totals.refused]
+    assert (totals.imported, totals.refused_count) == (1, 1)
+    assert "received_at 2999-01-0" in reason
+    assert line > 1
+    assert len(target.rows) == (0 if dry_run else 1)
 
 
 async def test_progress_goes_forward_and_ends_at_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

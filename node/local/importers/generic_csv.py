@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 from typing import Final
@@ -26,6 +27,8 @@ from node.local.importers.rows import (
 )
 from node.local.importers.times import local_moment, moment_by_formats
 
+#: A date cell of a workbook, as xlsx_table.py spells it, however the sheet shows it: the map's formats are for texts.
+DATE_CELL: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", re.ASCII)
 CODE_FIELDS: Final[Sequence[str]] = (
     "area",
     "category",
@@ -125,7 +128,9 @@ class _Reader:
         if not text:
             return ""
         formats = self._map.times.formats
-        return moment_by_formats(text, formats, self._zone) if formats else local_moment(text, "", self._zone)
+        if formats and not DATE_CELL.fullmatch(text):
+            return moment_by_formats(text, formats, self._zone)
+        return local_moment(text, "", self._zone)
 
     def _text(self, row: TableRow, rule: ContentRule) -> str:
         parts = [(name, self._cell(row, name)) for name in rule.columns]
