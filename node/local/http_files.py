@@ -30,14 +30,13 @@ from node.files.limits import SENDING_MAX
 from node.files.uploads import Upload
 from node.local.evidence import find_complaint
 from node.local.files import NodeFiles
-from node.local.http_problems import FILES_FULL, TIMEOUT, TUS_VERSION, UNSUPPORTED_TYPE
+from node.local.http_problems import FILES_FULL, TIMEOUT, TUS, TUS_VERSION, UNSUPPORTED_TYPE
 from node.local.http_requests import TOKEN_NAME
 from node.local.ports import LocalStore
 from sync_protocol.errors import Refused, Unavailable, malformed, too_large
 from sync_protocol.limits import LINE_SLOWEST_BYTES_S
 from sync_protocol.values import Digest
 
-TUS: Final = "1.0.0"
 EXTENSIONS: Final = "creation,expiration,termination"
 BYTES: Final = "application/offset+octet-stream"
 FILE_HEADER: Final = "Simpul-File"  # SHA-256 of what is kept, base64url: what an `attached` change names

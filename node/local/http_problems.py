@@ -37,6 +37,7 @@ FORBIDDEN: Final = "forbidden"
 NOT_DESK: Final = "not-desk"
 UNSUPPORTED_TYPE: Final = "unsupported-media-type"
 TUS_VERSION: Final = "tus-version"
+TUS: Final = "1.0.0"  # the version of tus that is spoken here
 FILES_FULL: Final = "files-full"
 KIND: Final = web.ResponseKey("kind", str)  # of the problem that was answered, for the log
 
@@ -153,6 +154,8 @@ def problem(
         response.headers["Retry-After"] = str(max(1, round(retry_after_s)))
     if row.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="simpul"'
+    if kind == TUS_VERSION:
+        response.headers["Tus-Version"] = TUS  # tus 1.0.0 wants it there
     if row.status in (408, 413, 415):
         response.force_close()  # what is still on its way is not waited for
     return response
