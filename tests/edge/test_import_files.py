@@ -155,10 +155,14 @@ def test_a_sheet_that_lies_about_its_size_loses_no_column(tmp_path: Path) -> Non
     assert ids(path) == ["9100001"]
 
 
-def test_a_sheet_with_an_absurd_row_number_ends_at_excels_own_limit(tmp_path: Path) -> None:
-    path = write_xlsx(tmp_path / "a.xlsx", [sp4n_row(1), sp4n_row(2)])
-    repack(path, "xl/worksheets/sheet1.xml", b'<row r="6"', b'<row r="99999999999"')
-    assert ids(path) == ["9100001"]
+@pytest.mark.parametrize("number", ["99999999999", "1048577", "5", "1", "0", "-6", "", "six"])
+def test_attack_a_row_whose_number_is_a_lie_is_not_lost_in_silence(tmp_path: Path, number: str) -> None:
+    """What reads workbooks leaves such a row out without a word, or all that follow it."""
+    path = write_xlsx(tmp_path / "a.xlsx", [sp4n_row(1), sp4n_row(2), sp4n_row(3)])
+    repack(path, "xl/worksheets/sheet1.xml", b'<row r="6"', f'<row spans="1:21" r="{number}"'.encode())
+    with pytest.raises(Refused, match="stands behind row 5") as unusable:
+        read_all(path)
+    assert "save it again" in unusable.value.members["next"]
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

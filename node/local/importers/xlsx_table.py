@@ -6,6 +6,7 @@ entity bomb costs nothing. Whatever openpyxl raises over damaged XML becomes one
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 import zlib
@@ -27,6 +28,10 @@ RATIO_MAX: Final = 200  # repetitive sheets reach 50, a bomb 1,000
 PROLOGUE_BYTES: Final = 65_536
 COLUMNS_MAX: Final = 256  # ten times the widest export; bounds the memory of one row
 ROWS_MAX: Final = 1_048_576  # Excel's own limit; a row number beyond it is a lie
+
+TAG_MAX_BYTES: Final = 65_536  # a row's tag has some hundred; longer ones are not looked through
+_SHEET: Final = re.compile(r"/?xl/worksheets/[^/]+\.xml", re.IGNORECASE)
+_ROW: Final = re.compile(rb"<(?:\w+:)?row\s(?:[^<>]*\s)?r=[\"']([^\"'<>]*)[\"']")
 
 _DAMAGE: Final = (
     zipfile.BadZipFile,
@@ -79,6 +84,8 @@ def _check_package(path: Path) -> None:
                 if part.file_size > max(RATIO_FREE_BYTES, RATIO_MAX * part.compress_size):
                     raise unusable(f"{path.name} is packed like a zip bomb ({part.filename})", _SAVE_AGAIN)
                 _check_prologue(package, part, path)
+                if _SHEET.fullmatch(part.filename):
+                    _check_row_numbers(package, part, path)
     except (*_DAMAGE, OSError) as problem:
         if isinstance(problem, OSError) and problem.errno != EINVAL:  # that: a part before the beginning of the file
             raise
@@ -91,6 +98,23 @@ def _check_prologue(package: zipfile.ZipFile, part: zipfile.ZipInfo, path: Path)
         start = file.read(PROLOGUE_BYTES).replace(b"\x00", b"") if is_xml else b""
     if b"<!DOCTYPE" in start or b"<!ENTITY" in start:
         raise unusable(f"{path.name} declares XML entities, which no spreadsheet program writes", _SAVE_AGAIN)
+
+
+def _check_row_numbers(package: zipfile.ZipFile, part: zipfile.ZipInfo, path: Path) -> None:
+    """openpyxl leaves out a row whose number is not above the one before, and all behind one above Excel's limit."""
+    last, rest = 0, b""
+    with package.open(part) as file:
+        while chunk := file.read(PROLOGUE_BYTES):
+            text = rest + chunk
+            end = text.rfind(b">") + 1
+            for found in _ROW.finditer(text[:end]):
+                number = int(found[1]) if found[1].isdigit() and len(found[1]) < 8 else 0
+                if not last < number <= ROWS_MAX:
+                    shown = found[1][:20].decode("ascii", "replace")
+                    detail = f"{path.name}, {part.filename}: row “{shown}” stands behind row {last}"
+                    raise unusable(detail, _SAVE_AGAIN)
+                last = number
+            rest = text[end:][-TAG_MAX_BYTES:]
 
 
 def _find_table(book: Any, path: Path, is_header: HeaderRule) -> Table:
