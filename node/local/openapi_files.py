@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from node.files.media import TYPES
-from node.local.http_files import BYTES, FILE_HEADER, TUS
+from node.local.http_files import BYTES, FILE_HEADER
+from node.local.http_problems import TUS
 
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
