@@ -76,6 +76,23 @@ async def test_attack_a_client_named_as_another_agencys_replies_to_nothing_of_th
     assert not (await intake.reply(CLIENT, replace(said, token=held.state.tracking), held, None)).is_repeat
 
 
+async def test_a_reply_to_what_is_another_agencys_by_now_is_told_where_to_go(lab: Lab, nodes: list[Peer]) -> None:
+    """It has an answer that waits for a reply: elsewhere."""
+    city, regency, _ = nodes
+    intake = NodeIntake(city.service)
+    await intake.report(CLIENT, report("Jalan kota rusak", "17"), None)
+    (ours,) = await city.store.complaints(ComplaintFilter())
+    await city.offer(str(ours.id), REGENCY)
+    await settle_down(nodes, lab)
+    await regency.accept(str(ours.id))
+    await settle_down(nodes, lab)
+    held = await city.held(str(ours.id))
+    said = Reply(str(held.id), None, "Belum.", None, sha256(b"Belum.").digest())
+    with pytest.raises(Refused, match=r"is with agency 35\.06 by now") as refused:
+        await intake.reply(CLIENT, said, held, None)
+    assert refused.value.kind == "malformed"
+
+
 async def test_two_keys_are_two_reports_though_the_client_numbers_them_alike(lab: Lab, nodes: list[Peer]) -> None:
     city, *_ = nodes
     intake = NodeIntake(city.service)

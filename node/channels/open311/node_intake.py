@@ -21,12 +21,16 @@ from node.local.recording import CHANGE_REFUSED, Command, Recorded, RequestKey
 from node.local.service import LocalService
 from node.store.local_records import HeldComplaint
 from sync_protocol.errors import Refused, malformed
+from sync_protocol.transitions import Verdict
 from sync_protocol.values import format_timestamp, parse_code, parse_source_id, parse_tracking
 
 CHANNEL: Final = "open311"
 NAMED_BY_REPORTER: Final = "named_by_reporter"
 _NOTICE: Final = "Nomor pelacakan / tracking number: "
 _NOT_ANSWERED: Final = "only an answer can be replied to, and this request has none that waits for a reply"
+_ELSEWHERE: Final = (
+    "this request is with agency {} by now: reply at that agency's endpoint, with its tracking number as token"
+)
 _NOT_YOURS: Final = "token is required: the tracking number of a request that another client reported"
 
 _logger = structlog.get_logger("simpul.open311")
@@ -84,7 +88,9 @@ class NodeIntake:
             outcome = await self._service.record(command)
         except Refused as refused:
             if refused.kind == CHANGE_REFUSED:
-                raise malformed(_NOT_ANSWERED, "service_request_id") from None
+                is_away = refused.members.get("verdict") == Verdict.NOT_OWNER.label
+                why = _ELSEWHERE.format(held.state.owner) if is_away else _NOT_ANSWERED
+                raise malformed(why, "service_request_id") from None
             raise
         told: Mapping[str, Value] = {"update_id": outcome.recorded.change}
         return Taken(Document(UPDATES_ROOT, Many("request_update", [told])), outcome.is_repeat)
