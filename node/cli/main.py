@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -91,6 +92,8 @@ def main() -> None:
     """Entry point of the console script. Until a serving command says otherwise, logs are warnings, on stderr."""
     os.umask(0o077)  # databases, exports and evidence hold what citizens said: nobody else on the machine reads them
     configure_logs("warning")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows \u2026, and no traceback
     words = sys.argv[1:]
     if AS_JSON in words:
         sys.exit(_speaking_json(words))

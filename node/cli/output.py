@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import sqlite3
 import sys
 from collections.abc import Callable, Collection, Coroutine, Iterator
@@ -64,16 +65,30 @@ class Failure:
 
 def print_json(document: object) -> None:
     """The one JSON document of a command, on stdout."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document), indent=2).decode("utf-8") + "\n")
+    try:
+        text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode("utf-8")
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a terminal that is not UTF-8, a file's name that is no text: escaped
+        text = json.dumps(msgspec.to_builtins(document), indent=2)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def emit(document: T, *, as_json: bool, human: Callable[[T], None]) -> None:
-    """Either the JSON document or its form for people."""
-    if as_json:
-        print_json(document)
-    else:
-        human(document)
+    """Either the JSON document or its form for people; where it cannot be written, that is said on stderr."""
+    try:
+        if as_json:
+            print_json(document)
+        else:
+            human(document)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # whoever read it has enough
+    except OSError as error:
+        failure = _explain_os_error(error)
+        if failure is None:
+            raise
+        fail(failure, as_json=False)
 
 
 def explain(error: BaseException, usage: Collection[str] = ()) -> Failure | None:

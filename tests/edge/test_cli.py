@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,7 +18,7 @@ import pytest
 from tests.edge.import_support import sp4n_row, write_csv
 from tests.edge.meddler import delay, meddling
 from tests.edge.place import Place, settled_place
-from tests.edge.program import script, simpul, told, wait_for
+from tests.edge.program import PROGRAM, environment, script, simpul, told, wait_for
 from tests.edge.whole_way import SAMARINDA, HubDirectory, NodeDirectory, end, post_json, serving_hub
 
 NOBODY = "http://127.0.0.1:1"
@@ -268,3 +270,32 @@ def test_commands_work_while_serve_runs_on_the_same_directory(place: Place, tmp_
         simpul("node", "token", "revoke", place.node.directory, "loket", code=1)
     finally:
         end(server)
+
+
+def test_a_terminal_that_is_not_utf_8_gets_an_answer_and_no_traceback(place: Place, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "laporan “baru” 🙂.csv", [sp4n_row(60, status="…🙂")])
+    for encoding in ("ascii", "latin-1"):
+        env = {"PYTHONIOENCODING": encoding}
+        shown = script("node", "import", place.node.directory, file, code=1, env=env)
+        assert "Traceback" not in shown.err
+        assert "is not known" in shown.out
+        document = json.loads(script("node", "import", place.node.directory, file, "--json", code=1, env=env).out)
+        assert "…🙂" in document["refused"][0]["reason"]
+
+
+def test_a_file_whose_name_is_no_text_is_named_in_json_all_the_same(place: Place, tmp_path: Path) -> None:
+    name = tmp_path / os.fsdecode(b"caf\xe9.csv")
+    name.write_text("a,b\n1,2\n")
+    told_of = script("node", "import", place.node.directory, name, "--json", code=2)
+    assert json.loads(told_of.out)["error"]["kind"] == "configuration"
+    assert "Traceback" not in told_of.err
+
+
+@pytest.mark.parametrize("words", [["--json"], []])
+def test_an_answer_that_cannot_be_written_is_told_in_words(place: Place, words: list[str]) -> None:
+    line = [str(PROGRAM), "node", "status", str(place.node.directory), *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(None), check=False)
+    assert done.returncode == 1
+    assert "The disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
