@@ -156,7 +156,7 @@ def test_a_sheet_that_lies_about_its_size_loses_no_column(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("number", ["99999999999", "1048577", "5", "1", "0", "-6", "", "six"])
-def test_attack_a_row_whose_number_is_a_lie_is_not_lost_in_silence(tmp_path: Path, number: str) -> None:
+def test_a_row_whose_number_is_a_lie_is_not_lost_in_silence(tmp_path: Path, number: str) -> None:
     """What reads workbooks leaves such a row out without a word, or all that follow it."""
     path = write_xlsx(tmp_path / "a.xlsx", [sp4n_row(1), sp4n_row(2), sp4n_row(3)])
     repack(path, "xl/worksheets/sheet1.xml", b'<row r="6"', f'<row spans="1:21" r="{number}"'.encode())

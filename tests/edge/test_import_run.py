@@ -78,7 +78,7 @@ async def test_a_dry_run_judges_every_row_and_records_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-async def test_attack_a_row_is_dated_out_of_the_figures_of_deadlines(tmp_path: Path, *, dry_run: bool) -> None:
+async def test_a_row_is_not_dated_out_of_the_figures_of_deadlines(tmp_path: Path, *, dry_run: bool) -> None:
     """A slip of the year on a sheet: in no figure until that year comes."""
     target = RememberingTarget()
     path = write_csv(tmp_path / "a.csv", [sp4n_row(1), sp4n_row(2, day="3 Jan 2999")])

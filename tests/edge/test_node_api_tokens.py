@@ -92,7 +92,7 @@ async def test_a_token_of_a_channel_opens_that_channel_and_nothing_else(api: Api
 
 
 @pytest.mark.parametrize("name", ["open311/", "open311/ ", "Open311/warga", " open311/warga"])
-async def test_attack_a_channels_token_without_a_client_is_no_token_of_the_whole_intake(api: Api, name: str) -> None:
+async def test_a_channels_token_without_a_client_is_no_token_of_the_whole_intake(api: Api, name: str) -> None:
     with pytest.raises(Refused, match="open311/<client>"):
         await create_token(api.store, api.clock, SystemRandomness(), name)
 
