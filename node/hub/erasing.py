@@ -141,7 +141,7 @@ async def _erase_in(store: HubStore, ledger: Ledger | None, index: int, wanted: 
             return 0
         if ledger is not None:  # again where it was, if another attempt follows: that does no harm
             pairs = zip(wanted, left.for_good, strict=True)
-            await ledger.keep_erasures([replace(one, leaves=leaves) for one, leaves in pairs])
+            await ledger.keep_erasures([replace(one, leaves=leaves) for one, leaves in pairs if leaves])
         frame = await asyncio.to_thread(compress_part, left.contents) if left.contents else b""
         if await store.replace_contents(stored, _counted(stored, left.gone), frame, sorted(left.all_for_good)):
             _logger.info("erased", agency=stored.agency, seq=stored.seq, index=index, lines=left.gone)
