@@ -21,6 +21,7 @@ from node.local.escalation_book import EscalationBook, bundle_name
 from node.local.escalation_evidence import EscalationCheck, Moved, remains
 from node.local.escalation_types import Escalation, EscalationEvidence, EscalationFinding, EscalationList, Recallable
 from node.local.federation import Federation
+from node.local.hub_evidence import Contradiction
 from node.local.ports import DeskLink, LocalStore
 from node.logs import words_of
 from node.ports import Clock
@@ -225,12 +226,12 @@ class EscalationWatch:
         return bundle.status == "verified" and (bundle.file is None or self._book.has(bundle.file))
 
     async def _evidenced(self, one: Escalation) -> Escalation:
-        """With what came of its evidence. Raises Unavailable, and Refused where the hub gives none."""
+        """With what came of its evidence. Raises Unavailable, and Refused where the hub gives none, or no proof."""
         evidence = await self._link.evidence(one.complaint)
         try:
             proven = await self._check.prove(evidence, one, self._clock.now_ms())
-        except Refused as refused:
-            return await self._with_finding(one, refused, evidence)
+        except Contradiction as found:
+            return await self._with_finding(one, found.refused, evidence)
         if isinstance(proven, Moved):
             return self._waiting(one, proven.detail)
         file = await asyncio.to_thread(self._book.keep, bundle_name(one.complaint), proven.data)

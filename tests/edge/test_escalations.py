@@ -333,6 +333,33 @@ async def test_a_hub_that_folds_its_log_anew_between_list_and_evidence_is_accuse
     assert (later.evidence.status, later.finding) == ("verified", None)
 
 
+class Refusing:
+    """A hub that refuses what it is asked for beside the evidence, as one does that was put back meanwhile."""
+
+    def __init__(self, true: Any) -> None:
+        self.true = true
+
+    async def consistency(self, from_size: int, to_size: int) -> list[bytes]:
+        raise Refused("not-found", f"the log has {from_size} leaves", where="to")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.true, name)
+
+
+async def test_a_hub_that_refuses_a_proof_of_growth_beside_the_evidence_is_accused_of_nothing(
+    lab: Lab, desk: Desk
+) -> None:
+    hub = desk.watch._check.hub
+    true, hub.link = hub.link, Refusing(hub.link)
+    hub.forget()
+    (one,) = await desk.looked()
+    assert (one.evidence.status, one.finding) == ("waiting", None)
+    hub.link = true
+    hub.forget()
+    (later,) = await desk.looked()
+    assert (later.evidence.status, later.finding) == ("verified", None)
+
+
 async def test_evidence_that_did_not_hold_stays_in_doubt_until_other_evidence_came(
     desk: Desk,
 ) -> None:
