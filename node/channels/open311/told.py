@@ -1,7 +1,7 @@
 """What a complaint's own lines tell: what was said, what happened, what is due. Pure (protocol §2).
 
 A content line that is not held any more was erased, or never handed over: it tells nothing. Neither does one that an
-`erased` change names and that waits to be taken out.
+`erased` change names and that waits to be taken out, or one that cannot be read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from node.deadlines.slot import HOUR_MS
 from node.deadlines.tables import Deadlines
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState
-from sync_protocol.line import Change, parse_change, parse_content
+from sync_protocol.line import Change, parse_change, readable_content
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.transitions import State
 from sync_protocol.values import b64u_encode
@@ -55,8 +55,8 @@ def said_in(history: History) -> Said:
     """What was reported, as amended."""
     said = Said()
     for change, content in history:
-        if content is not None and change.type in _WORDED:
-            said = said_of(parse_content(content), said)
+        if change.type in _WORDED:
+            said = said_of(readable_content(content) or {}, said)
     return said
 
 
@@ -76,7 +76,7 @@ def updates_in(request_id: str, history: History, from_at: str, to_at: str) -> I
     for change, content in history:
         is_closed = _is_closed(change, before=is_closed)
         if change.type in UPDATE_WORDS and from_at <= change.at <= to_at:
-            text = _text(content) if content is not None and change.type in PUBLIC_WORDS else None
+            text = _text(content) if change.type in PUBLIC_WORDS else None
             yield Update(change.id, request_id, change.type, change.at, is_closed, text)
 
 
@@ -87,6 +87,6 @@ def _is_closed(change: Change, *, before: bool) -> bool:
     return change.type in _ENDS or (before and change.type != "reopened")
 
 
-def _text(content: bytes) -> str | None:
-    text = parse_content(content).get("text")
+def _text(content: bytes | None) -> str | None:
+    text = (readable_content(content) or {}).get("text")
     return text if isinstance(text, str) else None
