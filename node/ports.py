@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called now and then with (done, in all); says what it counts where it is taken."""
+
+
+def no_progress(_done: int, _total: int) -> None:
+    """For callers that show none."""
 
 
 class Clock(Protocol):

@@ -23,11 +23,9 @@ from sync_protocol.hidden_lines import (
     write_pieces,
 )
 from sync_protocol.limits import JWS_MAX_BYTES, SET_MAX_BYTES, SET_MAX_LEAVES
-from sync_protocol.line import content_mark
 from sync_protocol.line_blocks import check_change_block, check_content_block, split_block
 from sync_protocol.manifest import Manifest, SignedManifest, parse_manifest, sign_manifest
 from sync_protocol.merkle import leaf_hashes, tree_root
-from sync_protocol.strict_json import parse_object
 from sync_protocol.values import AgencyId, Digest
 
 MANIFEST_PREFIX: Final = b'{"manifest":"'
@@ -194,55 +192,6 @@ def hide_contents(change_set: ChangeSet, leaves: Collection[bytes] | None = None
     manifest = change_set.manifest.manifest
     pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
     return write_pieces(hide_where(pieces, lambda piece: leaves is None or piece.root in leaves))
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """What erasing left of a set's contents. `gone`: hashes of the lines that it took.
-
-    `for_good`: hashes of all that must not come back: these, and what is hidden in this copy already. Of a line that is
-    hidden with others nobody can tell its hash; then it may be any that was asked for and is not shown elsewhere.
-    """
-
-    contents: bytes = field(repr=False)
-    gone: list[bytes] = field(repr=False)
-    for_good: frozenset[bytes] = field(repr=False)
-
-
-def erase_contents(change_set: ChangeSet, changes: Collection[int], leaves: Collection[bytes]) -> Erased:
-    """Takes content lines out of a verified set: those of the changes at these positions whose leaf hash is given.
-
-    Where a set has more or fewer content lines than it announces, which nothing refuses, order pairs nothing: then a
-    line belongs to the change that it names (protocol §2.3, §3.4).
-    """
-    manifest = change_set.manifest.manifest
-    change_lines = split_block(change_set.change_block)
-    pieces = read_pieces(split_block(change_set.contents), manifest.changes, manifest.size)
-    hidden = [piece for piece in pieces if piece.line is None]
-    try:
-        indices = content_leaf_indices(change_lines, manifest.size)
-    except Refused:
-        names = {content_mark(_name_in(change_lines[position], "id")) for position in changes} - {""}
-        said_at = {p.start for p in pieces if p.line is not None and _name_in(p.line, "of") in names}
-    else:
-        said_at = {index for position in changes if (index := indices[position]) is not None}
-        hidden = [p for p in hidden if not said_at.isdisjoint(range(p.start, p.start + p.leaves))]
-    gone = [p.root for p in pieces if p.line is not None and p.start in said_at and p.root in leaves]
-    left = hide_where(pieces, lambda piece: piece.start in said_at and piece.root in leaves)
-    if all(piece.leaves == 1 for piece in hidden):
-        stays = {piece.root for piece in hidden}.intersection(leaves)
-    else:
-        stays = set(leaves).difference(piece.root for piece in pieces if piece.line is not None)
-    return Erased(write_pieces(left), gone, frozenset(stays.union(gone)))
-
-
-def _name_in(line: bytes, member: str) -> str:
-    """A text member of a line, empty where there is none."""
-    try:
-        value = parse_object(line, where=member).get(member)
-    except Refused:
-        return ""
-    return value if isinstance(value, str) else ""
 
 
 def merge_contents(held: ChangeSet, shown: ChangeSet, erased: Collection[bytes] = ()) -> bytes:

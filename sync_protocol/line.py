@@ -31,6 +31,7 @@ __all__ = [
     "format_content",
     "parse_change",
     "parse_content",
+    "readable_content",
 ]
 
 
@@ -197,6 +198,19 @@ def parse_content(line: bytes) -> dict[str, Any]:
         raise malformed("a content line needs its salt", "content.salt")
     b64u_decode(salt, 16, "content.salt")
     return said
+
+
+def readable_content(line: bytes | None) -> dict[str, Any] | None:
+    """As `parse_content`; None where no line is held, and of one that cannot be read.
+
+    A line of one's own may have come back from the log as another program wrote it: it hides nothing else.
+    """
+    if line is None:
+        return None
+    try:
+        return parse_content(line)
+    except Refused:
+        return None
 
 
 Check: TypeAlias = Callable[[Any], None]

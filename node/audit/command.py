@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from node.audit.source import MALFORMED_FIGURES, AuditSource
+from node.ports import Progress
 from sync_protocol.audit import LogAudit
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decode_body
@@ -16,8 +17,6 @@ from sync_protocol.tiles import TILE_WIDTH, entry_tiles_of, tiles_of, unpack_ent
 from sync_protocol.values import b64_encode
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""(entries done, entries in all)"""
 
 
 async def run_audit(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from node.audit.command import Progress, claims_of, read_log, report
+from node.audit.command import claims_of, read_log, report
 from node.audit.source import AuditSource
 from node.deadlines.clocks import Clocks, Duty, due_words, follow
 from node.deadlines.duties import ended, last_hour, running
@@ -21,6 +21,7 @@ from node.deadlines.outages import Outages
 from node.deadlines.report import AgencyFigures, Tables, agency_figures, hub_absences, unreachable
 from node.deadlines.slot import due_of, slots_due
 from node.deadlines.tables import Deadlines
+from node.ports import Progress
 from sync_protocol.audit import LogAudit
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused

@@ -27,8 +27,8 @@ from node.logs import words_of
 from node.ports import Clock
 from node.store.local_records import HeldChange, HeldComplaint
 from sync_protocol.change_types import CONFIDENTIAL, Received
-from sync_protocol.errors import Refused, Unavailable
-from sync_protocol.line import parse_change, parse_content
+from sync_protocol.errors import Unavailable
+from sync_protocol.line import parse_change, readable_content
 from sync_protocol.values import AgencyId, parse_timestamp
 
 LOOK_EVERY_S: Final = 2.0
@@ -190,10 +190,7 @@ def _number_of(history: Sequence[HeldChange]) -> str | None:
     data = parse_change(history[0].line).data
     if not isinstance(data, Received) or data.channel != "sms":
         return None
-    try:
-        reporter = parse_content(history[0].content).get("reporter")
-    except Refused:
-        return None
+    reporter = (readable_content(history[0].content) or {}).get("reporter")
     written = reporter.get("phone") if isinstance(reporter, dict) else None
     number = normal_number(written) if isinstance(written, str) else ""
     return number if number.startswith("+") and not is_short_code(number) else None

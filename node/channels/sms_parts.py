@@ -27,7 +27,7 @@ from node.local.recording import CHANGE_REFUSED, KEY_REUSED, Command, Recorded, 
 from node.local.service import LocalService
 from node.store.complaint_keys import complaint_key
 from sync_protocol.errors import Corrupt, Refused
-from sync_protocol.line import parse_content
+from sync_protocol.line import readable_content
 from sync_protocol.values import ComplaintId
 
 DAY_MS: Final = 86_400_000
@@ -136,7 +136,7 @@ class PartsJoiner:
             raise Corrupt("a complaint that was just recorded is not here")
         parts: dict[int, str] = {}
         for change in await self.store.complaint_changes(held.no):
-            said = {} if change.content is None else parse_content(change.content)
+            said = readable_content(change.content) or {}
             if "part" in said:
                 parts.setdefault(said["part"], str(said.get("text", said.get("note"))))
         return parts

@@ -54,7 +54,7 @@ def escalations(
 def is_doubted(document: dict[str, Any]) -> bool:
     """Whether evidence did not hold and none that does has come since; or a bundle that was written does not hold."""
     findings = [one for one in document["items"] if one["finding"] is not None]
-    return any(one["evidence"]["status"] != "verified" for one in findings) or not all(
+    return any(one["finding"]["cleared_at"] is None for one in findings) or not all(
         one["verified"] for one in document.get("written", [])
     )
 
@@ -95,10 +95,10 @@ def _row(one: dict[str, Any]) -> tuple[Text, ...]:
 
 def findings_of(one: dict[str, Any]) -> list[str]:
     """What does not hold, or did not hold at some time while it was listed."""
-    finding, status = one["finding"], one["evidence"]["status"]
+    finding = one["finding"]
     if finding is None:
         return []
-    when = " (verified evidence came later)" if status == "verified" else ""
+    when = "" if finding["cleared_at"] is None else " (verified evidence came later)"
     return [f"! {one['complaint']}: evidence of {finding['at']} does not hold: {finding['detail']}{when}"]
 
 

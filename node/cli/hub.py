@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.cli.output import JsonFlag, console, emit, exit_code_of, explained, run, stderr
+from node.cli.progress import entries_progress
 
 #: What a code or a name of the command line is refused for.
 WRITTEN_WRONG: Final = frozenset({"malformed", "unknown-agency"})
@@ -171,7 +172,8 @@ def rebuild(directory: Directory, as_json: JsonFlag = False) -> None:
     """
     from node.wiring import hub as wiring
 
-    document = run(wiring.rebuild(directory), as_json=as_json)
+    with entries_progress("folding again") as show:
+        document = run(wiring.rebuild(directory, progress=show), as_json=as_json)
     same = document["aside"] is not None or document["before"] == document["after"]
 
     def human(done: dict[str, Any]) -> None:
@@ -218,7 +220,8 @@ def export(
     """Everything an auditor needs, as files."""
     from node.wiring import hub as wiring
 
-    document = run(wiring.export(directory, out, with_content=with_content), as_json=as_json)
+    with entries_progress(f"exporting to {out.name}") as show:
+        document = run(wiring.export(directory, out, with_content=with_content, progress=show), as_json=as_json)
     emit(
         document,
         as_json=as_json,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol
 
 import structlog
@@ -23,8 +23,9 @@ from node.hub.ports import HubStore
 from node.hub.projection_ports import ProjectionStore
 from node.store.hub_records import KeptErasure, StoredSet
 from node.store.projection_records import Erasure, InboxRow, ProjectionStep, read_pointers
-from sync_protocol.change_set import erase_contents, parse_change_set
+from sync_protocol.change_set import parse_change_set
 from sync_protocol.compression import compress_part, decompress_part
+from sync_protocol.erasing import Erased, erase_contents
 from sync_protocol.errors import Corrupt, Unavailable
 from sync_protocol.inbox import Note
 from sync_protocol.limits import SET_MAX_BYTES
@@ -119,7 +120,7 @@ async def without_erased(
     left = await asyncio.to_thread(_without, frames, wanted)
     if left.gone:
         frames = (frames[0], await asyncio.to_thread(compress_part, left.contents))
-    return _counted(stored, left.gone), frames, sorted(left.all_for_good)
+    return _counted(stored, len(left.gone)), frames, sorted(left.all_for_good)
 
 
 async def _complete(ledger: Ledger, lacking: set[tuple[int, bytes]]) -> None:
@@ -141,11 +142,11 @@ async def _erase_in(store: HubStore, ledger: Ledger | None, index: int, wanted: 
             return 0
         if ledger is not None:  # again where it was, if another attempt follows: that does no harm
             pairs = zip(wanted, left.for_good, strict=True)
-            await ledger.keep_erasures([replace(one, leaves=leaves) for one, leaves in pairs])
+            await ledger.keep_erasures([replace(one, leaves=leaves) for one, leaves in pairs if leaves])
         frame = await asyncio.to_thread(compress_part, left.contents) if left.contents else b""
-        if await store.replace_contents(stored, _counted(stored, left.gone), frame, sorted(left.all_for_good)):
-            _logger.info("erased", agency=stored.agency, seq=stored.seq, index=index, lines=left.gone)
-            return left.gone
+        if await store.replace_contents(stored, _counted(stored, len(left.gone)), frame, sorted(left.all_for_good)):
+            _logger.info("erased", agency=stored.agency, seq=stored.seq, index=index, lines=len(left.gone))
+            return len(left.gone)
     raise Unavailable(f"the set at log index {index} is being completed by others", retry_after_s=1)
 
 
@@ -153,27 +154,9 @@ def _counted(stored: StoredSet, gone: int) -> StoredSet:
     return replace(stored, hidden=stored.hidden + gone, erased=stored.erased + gone)
 
 
-@dataclass(slots=True)
-class _Left:
-    """Of a set's contents, after everything that is to go. `for_good`: what stays away, for each of what was wanted."""
-
-    contents: bytes
-    gone: int
-    for_good: list[frozenset[bytes]]
-
-    @property
-    def all_for_good(self) -> frozenset[bytes]:
-        return frozenset[bytes]().union(*self.for_good)
-
-
-def _without(parts: tuple[bytes, bytes], wanted: Sequence[KeptErasure]) -> _Left:
+def _without(parts: tuple[bytes, bytes], wanted: Sequence[KeptErasure]) -> Erased:
     """Runs in a thread. What was kept without positions goes whichever change it was said with."""
     head = decompress_part(parts[0])
     change_set = parse_change_set(head, decompress_part(parts[1], SET_MAX_BYTES - len(head)))
-    left = _Left(change_set.contents, 0, [])
     everywhere = range(change_set.manifest.manifest.changes)
-    for one in wanted:
-        erased = erase_contents(replace(change_set, contents=left.contents), one.positions or everywhere, one.leaves)
-        left.contents, left.gone = erased.contents, left.gone + len(erased.gone)
-        left.for_good.append(erased.for_good)
-    return left
+    return erase_contents(change_set, [(one.positions or everywhere, one.leaves) for one in wanted])

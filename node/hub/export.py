@@ -7,7 +7,7 @@ unless they were asked for; that is recorded first. `hub.json` is written last, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from node.hub.ports import HubStore
+from node.ports import Progress, no_progress
 from node.store.hub_records import StoredSet
 from sync_protocol.change_set import ChangeSet, hide_contents, parse_change_set
 from sync_protocol.compression import compress_part, decompress_part
@@ -23,14 +24,10 @@ from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.limits import SET_MAX_BYTES
 from sync_protocol.tiles import TILE_WIDTH, TileRef, entry_tiles_of, pack_entries, tiles_of
 
-Progress = Callable[[int, int], None]
-"""(leaves done, leaves in all)"""
-
 _TILES_AT_ONCE: Final = 256  # 2 MiB of hashes
-
-
-def _no_progress(_done: int, _total: int) -> None:
-    """For callers that show none."""
+SETS_AT_ONCE: Final = 256
+BYTES_AT_ONCE: Final = 8 * 1024 * 1024  # compressed, and one set more
+_SetWithParts = tuple[StoredSet, tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
@@ -50,16 +47,23 @@ async def export_log(
     out: Path,
     with_content: bool,
     deadlines: object = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> ExportResult:
     """Write the log up to the published checkpoint (`size`, `note`) into `out`, a new or empty folder.
 
-    `description` becomes hub.json, with `size` and `content` added, `deadlines`, if given, deadlines.json.
-    Raises Refused(configuration) for a folder in use.
+    `description` becomes hub.json, with `size` and `content` added, `deadlines`, if given, deadlines.json; `progress`
+    counts leaves. Raises Refused(configuration) for a folder in use, Corrupt where something is not in the database.
     """
     await asyncio.to_thread(_claim_folder, out)
     await _write_hash_tiles(store, size, out)
-    sets = await _write_entries_and_sets(store, size, out, with_content=with_content, progress=progress)
+    await _write_entries(store, size, out)
+    sets = 0
+    for head in await store.heads():
+        async for page in sets_up_to(store, head.agency, size):
+            await asyncio.to_thread(_write_sets, page, out, with_content)
+            sets += len(page)
+            progress(sets, size)
+    progress(size, size)  # statements have no files of their own
     document = {**description, "size": size, "content": with_content}
     await asyncio.to_thread(_write, out / "checkpoint", note)
     if deadlines is not None:
@@ -86,38 +90,39 @@ async def _write_hash_tiles(store: HubStore, size: int, out: Path) -> None:
             await asyncio.to_thread(_write, out / reference.path, tile)
 
 
-async def _write_entries_and_sets(
-    store: HubStore, size: int, out: Path, *, with_content: bool, progress: Progress
-) -> int:
-    count = 0
+async def _write_entries(store: HubStore, size: int, out: Path) -> None:
     for reference in entry_tiles_of(size):
         start = reference.index * TILE_WIDTH
         entries = await store.entries(start, start + reference.width)
         if len(entries) != reference.width:
             raise Corrupt(f"log entries from {start} on are missing in the database")
         await asyncio.to_thread(_write, out / reference.path, pack_entries(entries))
-        for index in range(start, start + reference.width):
-            stored = await store.set_at(index)
-            if stored is not None:
-                await _write_set(store, stored, out, with_content=with_content)
-                count += 1
-        progress(start + reference.width, size)
-    return count
 
 
-async def _write_set(store: HubStore, stored: StoredSet, out: Path, *, with_content: bool) -> None:
-    parts = await store.set_parts(stored.index)
-    if parts is None:
-        raise Corrupt(f"the lines of {stored.agency} seq {stored.seq} are missing in the database")
-    head_frame, contents_frame = parts
-    path = out / "sets" / stored.agency / f"{stored.seq:09d}.jsonl.zst"
-    await asyncio.to_thread(_write_parts, path, head_frame, contents_frame, with_content)
+async def sets_up_to(store: HubStore, agency: str, size: int) -> AsyncIterator[list[_SetWithParts]]:
+    """An agency's sets in the log up to `size`, page by page. Raises Corrupt where the lines of one are missing."""
+    seq = 0
+    while True:
+        found = await store.sets_from(agency, seq, SETS_AT_ONCE, BYTES_AT_ONCE)
+        page: list[_SetWithParts] = []
+        for stored, parts in found:
+            if stored.index >= size:
+                break
+            if parts is None:
+                raise Corrupt(f"the lines of {stored.agency} seq {stored.seq} are missing in the database")
+            page.append((stored, parts))
+        if page:
+            yield page
+        if not page or len(page) < len(found):
+            return
+        seq = page[-1][0].seq + 1
 
 
-def _write_parts(path: Path, head_frame: bytes, contents_frame: bytes, with_content: bool) -> None:
-    if not with_content and contents_frame:
-        contents_frame = hide_frame(head_frame, contents_frame)
-    _write(path, head_frame + contents_frame)
+def _write_sets(page: Sequence[_SetWithParts], out: Path, with_content: bool) -> None:
+    for stored, (head_frame, contents_frame) in page:
+        if not with_content and contents_frame:
+            contents_frame = hide_frame(head_frame, contents_frame)  # noqa: PLW2901
+        _write(out / "sets" / stored.agency / f"{stored.seq:09d}.jsonl.zst", head_frame + contents_frame)
 
 
 def hide_frame(head_frame: bytes, contents_frame: bytes) -> bytes:

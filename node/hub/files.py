@@ -125,7 +125,10 @@ class HubFiles:
         if said[0].size != named[0].size:
             return False
         if {one.leaf for one in said} - {one.leaf for one in named if one.index == index}:
-            await self._note(index, said, agency)
+            async with self._turn.hold():  # what named it before may be erased by now: it goes with its last name
+                if await asyncio.to_thread(self.store.size_of, file) != named[0].size:
+                    return False
+                await self._note(index, said, agency)
         return True
 
     async def _announced(self, agency: str, file: Digest, seq: int) -> Announcement:

@@ -32,7 +32,7 @@ from node.hub.statements import RulesDraft, Statements
 from node.hub.status import hub_description, status_of
 from node.hub.tracking import Tracker
 from node.logs import words_of
-from node.ports import Clock
+from node.ports import Clock, Progress, no_progress
 from node.store.hub_records import Grant, StoredCheckpoint
 from sync_protocol.errors import Refused, Unavailable
 from sync_protocol.possession import token_hash
@@ -246,9 +246,9 @@ class Hub:
         """What `GET /v1/hub` says."""
         return hub_description(self.log, self.clock)
 
-    async def rebuild(self) -> tuple[str, str]:
+    async def rebuild(self, progress: Progress = no_progress) -> tuple[str, str]:
         """Drops and rebuilds the projection: the state hash before and after, at the same log size."""
-        return await self.projector.rebuild()
+        return await self.projector.rebuild(progress)
 
     async def rotate(self, role: Role) -> Place:
         """A new registrar or log key: on disk first, then in the log, then in use. May be repeated after a crash."""

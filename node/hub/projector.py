@@ -19,7 +19,7 @@ from node.hub.folding import OpenBatch, fold_batch, is_small, open_batch
 from node.hub.log import HubLog
 from node.hub.ports import HubStore, Turn
 from node.hub.projection_ports import ProjectionStore
-from node.ports import Clock
+from node.ports import Clock, Progress, no_progress
 from node.store.projection_records import Cursor, ProjectionStep
 from sync_protocol.errors import Unavailable
 from sync_protocol.jws import parse_jws
@@ -106,10 +106,10 @@ class Projector:
         async with self._turn.hold():
             return await self._fold_up_to()
 
-    async def _fold_up_to(self, size: int | None = None) -> Cursor:
+    async def _fold_up_to(self, size: int | None = None, progress: Progress = no_progress) -> Cursor:
         """Folds until `size` leaves are folded (None: all that are published); only while holding the turn."""
         while await self.step(size):
-            pass
+            progress(self.cursor.size, self._log.size if size is None else size)
         return self.cursor
 
     @asynccontextmanager
@@ -126,15 +126,15 @@ class Projector:
                 raise Unavailable("the lines of a set are missing (`simpul hub status` names it): ask again later")
             yield cursor
 
-    async def rebuild(self) -> tuple[str, str]:
+    async def rebuild(self, progress: Progress = no_progress) -> tuple[str, str]:
         """Drops everything and folds the whole log again; the state hash before, and after, at the same size."""
         async with self._turn.hold():
             await self._log.follow()
             self._cursor = None
-            before = await self._fold_up_to()
+            before = await self._fold_up_to(progress=progress)
             await self._projection.clear(self._deadlines.digests.mark())
             self._cursor = None
-            after = await self._fold_up_to(before.size)
+            after = await self._fold_up_to(before.size, progress)
             return format_state_hash(before.state_hash), format_state_hash(after.state_hash)
 
     async def drop(self) -> None:

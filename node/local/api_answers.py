@@ -12,7 +12,7 @@ from node.deadlines.slot import NOTHING_DUE
 from node.local.api_types import ComplaintDetail, ComplaintSummary, DutyLabel, HistoryEntry
 from node.store.local_records import HeldChange, HeldComplaint
 from sync_protocol import change_types as ct
-from sync_protocol.line import parse_change, parse_content
+from sync_protocol.line import parse_change, readable_content
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import b64u_encode, format_timestamp
 
@@ -64,7 +64,7 @@ def _entry(held: HeldChange) -> HistoryEntry:
         at=change.at,
         actor=change.actor,
         data=data,
-        content=None if held.content is None else _said(held.content),
+        content=_said(held.content),
         leaf=None if held.content is None else b64u_encode(leaf_hash(held.content)),
         seq=held.seq,
         index=held.index,
@@ -73,8 +73,10 @@ def _entry(held: HeldChange) -> HistoryEntry:
     )
 
 
-def _said(line: bytes) -> dict[str, Any]:
-    said = parse_content(line)
+def _said(line: bytes | None) -> dict[str, Any] | None:
+    said = readable_content(line)
+    if said is None:
+        return None
     del said["salt"]  # it protects a line that is erased later; nobody needs to see it
     said.pop("of", None)  # which change it belongs to is seen from where it stands
     return said

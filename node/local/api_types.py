@@ -163,7 +163,7 @@ class ComplaintPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One change: what was done and what was said (null: nothing, or not held here any more).
+    """One change: what was done and what was said (null: nothing, or not held or not readable here).
 
     `leaf` is the leaf hash of what was said: an `erased` change names it. `seq` is the change set that took it to the
     hub, `index` that set's place in the national log; null until then. `agency` signed it, this node's own is null.

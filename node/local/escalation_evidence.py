@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ from node.deadlines.slot import HOUR_MS
 from node.deadlines.tables import Deadlines
 from node.local.escalation_types import Escalation
 from node.local.evidence_check import foreign_set, verify_against_log
-from node.local.hub_evidence import Contradiction
+from node.local.hub_evidence import Contradiction, contradiction
 from node.local.hub_session import HubSession
 from node.local.ports import LocalStore
 from node.local.shared import settle
@@ -62,23 +62,19 @@ class EscalationCheck:
     deadlines: Deadlines
 
     async def prove(self, evidence: EvidenceFile, one: Escalation, now_ms: int) -> Proven | Moved:
-        """Raises Refused where the bundle, or what the list says, does not hold; and what the link raises."""
-        try:
-            return await self._proven(evidence, one, now_ms)
-        except Contradiction as found:
-            raise found.refused from None
-
-    async def _proven(self, evidence: EvidenceFile, one: Escalation, now_ms: int) -> Proven | Moved:
+        """Raises Contradiction where the bundle, or what the list says, does not hold; and what the link raises."""
         complaint = ComplaintId.parse(one.complaint)
-        bare = await asyncio.to_thread(_without_words, evidence)
+        with _accusing():
+            bare = await asyncio.to_thread(_without_words, evidence)
         verified = await verify_against_log(self.store, self.hub, bare, complaint)
-        state, clocks = await asyncio.to_thread(_settled, bare, complaint)
+        with _accusing():
+            state, clocks = await asyncio.to_thread(_settled, bare, complaint)
         if state.rev > one.rev:
             return Moved(f"it is at rev {state.rev} already, the list of the hub knew rev {one.rev}")
         told = (one.owner, one.state, one.rev)
         if (state.owner, state.state.label, state.rev) != told:
             detail = f"by the evidence it is {state.state.label} at {state.owner}, rev {state.rev}"
-            raise Refused("bad-proof", detail, where="state")
+            raise Contradiction(Refused("bad-proof", detail, where="state"))
         await self._check_limit(one, state, clocks, now_ms)
         return Proven(format_evidence(bare), state, verified.size)
 
@@ -88,10 +84,21 @@ class EscalationCheck:
             rules, mine = (await self.hub.refresh()).rules_at(INTEGER_MAX), self.deadlines.digests
             detail = f"by the evidence and the tables here, {duty or 'nothing'} is due at {due_at or 'no time'}"
             if rules is None or (rules.deadlines, rules.calendar) != (mine.deadlines, mine.calendar):
-                raise Refused("other-tables", f"{detail}; the log's rules name other tables: update this program")
-            raise Refused("deadlines-mismatch", detail, where="due_at")
+                detail = f"{detail}; the log's rules name other tables: update this program"
+                raise contradiction("other-tables", detail)
+            raise Contradiction(Refused("deadlines-mismatch", detail, where="due_at"))
         if parse_timestamp(one.due_at) > now_ms + HOUR_MS:  # an hour: two machines' clocks
-            raise Refused("deadlines-mismatch", "by this node's clock that limit has not passed", where="due_at")
+            detail = "by this node's clock that limit has not passed"
+            raise Contradiction(Refused("deadlines-mismatch", detail, where="due_at"))
+
+
+@contextmanager
+def _accusing() -> Iterator[None]:
+    """What is refused within was shown by the hub; a refusal of the hub's own says nothing against it."""
+    try:
+        yield
+    except Refused as refused:
+        raise Contradiction(refused) from None
 
 
 def _without_words(evidence: EvidenceFile) -> EvidenceFile:

@@ -15,13 +15,15 @@ Recallable = Literal["bounced", "silent"]
 class EscalationFinding(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence that the hub handed out at `at` and that does not hold; `kind` is what the verifier found.
 
-    `file` is what is kept of it, beside the list; null where there was no room.
+    `file` is what is kept of it, beside the list; null where there was no room. `cleared_at`: when the hub first handed
+    out evidence that holds since; null: not yet.
     """
 
     kind: str
     detail: str
     at: str
     file: str | None
+    cleared_at: str | None = None
 
 
 class EscalationEvidence(msgspec.Struct, frozen=True, kw_only=True):

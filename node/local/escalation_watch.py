@@ -21,6 +21,7 @@ from node.local.escalation_book import EscalationBook, bundle_name
 from node.local.escalation_evidence import EscalationCheck, Moved, remains
 from node.local.escalation_types import Escalation, EscalationEvidence, EscalationFinding, EscalationList, Recallable
 from node.local.federation import Federation
+from node.local.hub_evidence import Contradiction
 from node.local.ports import DeskLink, LocalStore
 from node.logs import words_of
 from node.ports import Clock
@@ -225,24 +226,29 @@ class EscalationWatch:
         return bundle.status == "verified" and (bundle.file is None or self._book.has(bundle.file))
 
     async def _evidenced(self, one: Escalation) -> Escalation:
-        """With what came of its evidence. Raises Unavailable, and Refused where the hub gives none."""
+        """With what came of its evidence. Raises Unavailable, and Refused where the hub gives none, or no proof."""
         evidence = await self._link.evidence(one.complaint)
         try:
             proven = await self._check.prove(evidence, one, self._clock.now_ms())
-        except Refused as refused:
-            return await self._with_finding(one, refused, evidence)
+        except Contradiction as found:
+            return await self._with_finding(one, found.refused, evidence)
         if isinstance(proven, Moved):
             return self._waiting(one, proven.detail)
         file = await asyncio.to_thread(self._book.keep, bundle_name(one.complaint), proven.data)
-        state, size = proven.state, proven.log_size
-        bundle = EscalationEvidence(status="verified", asked_at=self._now(), rev=state.rev, log_size=size, file=file)
-        return msgspec.structs.replace(one, evidence=bundle, tracking=state.tracking, bounces=state.bounces)
+        state, size, now = proven.state, proven.log_size, self._now()
+        bundle = EscalationEvidence(status="verified", asked_at=now, rev=state.rev, log_size=size, file=file)
+        finding = one.finding
+        if finding is not None:
+            finding = msgspec.structs.replace(finding, cleared_at=finding.cleared_at or now)
+        known = {"evidence": bundle, "tracking": state.tracking, "bounces": state.bounces, "finding": finding}
+        return msgspec.structs.replace(one, **known)
 
     async def _with_finding(self, one: Escalation, refused: Refused, evidence: EvidenceFile) -> Escalation:
         detail = str(refused)[:FAILURE_CHARACTERS_MAX]
         bundle = EscalationEvidence(status="not_verified", asked_at=self._now(), detail=detail)
         if one.finding is not None and (one.finding.kind, one.finding.detail) == (refused.kind, detail):
-            return msgspec.structs.replace(one, evidence=bundle)
+            again = msgspec.structs.replace(one.finding, cleared_at=None)
+            return msgspec.structs.replace(one, evidence=bundle, finding=again)
         left = await asyncio.to_thread(remains, evidence)
         file = await asyncio.to_thread(self._book.keep, bundle_name(one.complaint, holds=False), left)
         log.error("escalations.not_verified", agency=self._agency, complaint=one.complaint, kind=refused.kind)

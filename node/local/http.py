@@ -44,7 +44,7 @@ from node.local.status import find_freshness, node_status
 from node.local.suggestions import RoutingRules, Suggestions
 from node.ports import Clock, Randomness
 from sync_protocol.errors import Refused
-from sync_protocol.line import parse_content
+from sync_protocol.line import readable_content
 
 BODY_TIMEOUT_S: Final = 20.0  # 128 KiB over the slowest mobile line; who needs longer holds a connection for nothing
 STALE_AFTER_S: Final = 25 * 3_600  # an idle node's heartbeat is due every 24 hours; an hour to get through
@@ -138,7 +138,7 @@ class Intake:
         """`GET /v1/complaints/{complaint}/suggestions`: where it may belong, by config/routing.toml."""
         held = await find_complaint(self.store, request.match_info["complaint"])
         history = await history_of(self.store, held)
-        said = parse_content(history[0].content) if history and history[0].content else {}
+        said = (readable_content(history[0].content) if history else None) or {}
         texts = [value for name in ("title", "text") if isinstance(value := said.get(name), str)]
         found = self.routing.suggest(held.state, texts, self.service.minting.is_agency)
         return _json(Suggestions(suggestions=found))

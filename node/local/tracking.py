@@ -10,8 +10,7 @@ from node.local.shared import history_of
 from node.store.local_records import ComplaintFilter, HeldChange, HeldComplaint
 from node.tracked import HISTORY_MAX, Tracked, TrackedChange
 from sync_protocol.change_types import CONFIDENTIAL
-from sync_protocol.errors import Refused
-from sync_protocol.line import Change, parse_change, parse_content
+from sync_protocol.line import Change, parse_change, readable_content
 
 #: What is said to the reporter; everything else that is said is not for whoever has a number.
 TO_REPORTER: Final = frozenset({"answered", "information_requested"})
@@ -41,15 +40,11 @@ async def tracked_of(store: LocalStore, held: HeldComplaint, agency: str, now_ms
 def said_to_reporter(change: Change, content: bytes | None) -> str | None:
     """The words of an answer or a question to the reporter; None of anything else, and where they are not held here.
 
-    None of a content line that cannot be read, too: ours may have come back from the log as another program wrote it.
+    None of a content line that cannot be read, too.
     """
-    if content is None or change.type not in TO_REPORTER:
-        return None
-    try:
-        said = parse_content(content).get("text")
-    except Refused:
-        return None
-    return said if isinstance(said, str) else None
+    said = readable_content(content) if change.type in TO_REPORTER else None
+    text = None if said is None else said.get("text")
+    return text if isinstance(text, str) else None
 
 
 def _entry(held: HeldChange, agency: str, *, with_text: bool) -> TrackedChange:

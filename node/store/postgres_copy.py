@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from sqlalchemy import Boolean, Table
 
+from node.ports import Progress
 from node.store.hub_store import SqlHubStore
 from node.store.hub_tables import HUB_REVISION, HubTable
 from node.store.postgres import HUB_SCHEMA, connect_postgres, has_tables, make_schema, reading_settings
 from node.store.postgres_url import shown_url
-from node.store.sqlite_copy import Progress, open_file
+from node.store.sqlite_copy import open_file
 from sync_protocol.errors import Refused
 
 ROWS_AT_ONCE: Final = 1_000

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
+
+from node.ports import Progress
 
 BUSY_S: Final = 30.0
 PAGES_AT_ONCE: Final = 512  # 4 MiB: progress is told, and an end is heard of, several times a second
@@ -26,9 +27,6 @@ DAMAGE_WORDS: Final = ("malformed", "not a database", "disk image")
 # SQLite's file format: the bytes on which whoever has a database open in WAL mode holds a shared lock.
 _SHARED_FIRST: Final = 0x40000002
 _SHARED_BYTES: Final = 510
-
-Progress = Callable[[int, int], None]
-"""(pages done, pages in all); what it raises ends the copy."""
 
 
 def tells_of_damage(words: str) -> bool:

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from node.audit.command import Progress, run_audit
+from node.audit.command import run_audit
 from node.audit.deadlines import audit_deadlines as run_deadline_audit
 from node.audit.source import AuditSource, open_directory
 from node.deadlines.tables import deadlines_of_tables
+from node.ports import Progress
 from sync_protocol.errors import Refused, too_large
 from sync_protocol.evidence import EVIDENCE_MAX_BYTES, OpenEvidence, open_evidence
 from sync_protocol.note import VerifierKey

@@ -38,6 +38,7 @@ from node.backup.archive import (
 from node.backup.key_copies import archive_keys, restore_keys
 from node.backup.log_copy import log_facts, verify_log
 from node.hub.lock_file import LockFile
+from node.ports import Progress
 from node.settings import HubSettings, NodeSettings
 from node.settings_file import load_settings, write_settings
 from node.store.hub_tables import HUB_REVISION
@@ -52,7 +53,6 @@ from sync_protocol.errors import Corrupt, Refused
 from sync_protocol.values import format_timestamp
 
 LAST_BACKUP: Final = "last-backup.json"  # in the directory: when, and how large; `doctor` reads it
-Progress = Callable[[int, int], None]
 Settings = HubSettings | NodeSettings
 
 _REVISIONS: Final[Mapping[Kind, str]] = {"hub": HUB_REVISION, "node": LOCAL_REVISION}

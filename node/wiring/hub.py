@@ -17,6 +17,7 @@ from node.hub.options import HubOptions
 from node.hub.statements import RulesDraft
 from node.logs import configure_logs
 from node.memory import settle_memory
+from node.ports import Progress, no_progress
 from node.settings import HubSettings, networks_in
 from node.settings_file import amend_settings, load_settings, write_settings
 from node.system import SystemClock, SystemRandomness
@@ -173,11 +174,14 @@ async def hub_status(directory: Path) -> dict[str, Any]:
         return document
 
 
-async def rebuild(directory: Path) -> dict[str, Any]:
-    """`simpul hub rebuild`. A damaged file is put `aside` first; then nobody knows what it held `before`."""
+async def rebuild(directory: Path, *, progress: Progress = no_progress) -> dict[str, Any]:
+    """`simpul hub rebuild`; `progress` counts leaves.
+
+    A damaged file is put `aside` first; then nobody knows what it held `before`.
+    """
     aside = await put_damaged_projection_aside(hub_options(load_settings(directory, HubSettings)))
     async with opened(directory) as hub:
-        before, after = await hub.rebuild()
+        before, after = await hub.rebuild(progress)
         if aside is not None:
             return {"before": None, "after": after, "aside": str(aside)}
         return {"before": before, "after": after, "aside": None}
@@ -195,8 +199,8 @@ async def grant(directory: Path, *, role: str, name: str, with_content: bool, re
         return {"name": name, "token": token, "with_content": with_content}
 
 
-async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str, Any]:
-    """`simpul hub export`."""
+async def export(directory: Path, out: Path, *, with_content: bool, progress: Progress = no_progress) -> dict[str, Any]:
+    """`simpul hub export`; `progress` counts leaves."""
     from node.hub.http_deadlines import figures_of
 
     async with opened(directory) as hub:
@@ -227,6 +231,7 @@ async def export(directory: Path, out: Path, *, with_content: bool) -> dict[str,
             out=out,
             with_content=with_content,
             deadlines=deadlines,
+            progress=progress,
         )
         return {"out": str(out), "size": result.size, "change_sets": result.change_sets, "content": with_content}
 

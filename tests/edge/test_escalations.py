@@ -186,7 +186,9 @@ async def test_evidence_that_does_not_hold_is_shown_and_stays_shown_when_other_e
 
     desk.link.bundle = lambda evidence: evidence
     (later,) = await desk.looked()
-    assert (later.evidence.status, later.finding) == ("verified", one.finding)
+    assert one.finding is not None
+    cleared = msgspec.structs.replace(one.finding, cleared_at=later.evidence.asked_at)
+    assert (later.evidence.status, later.finding) == ("verified", cleared)
     assert len(desk.files()) == 2
 
 
@@ -333,6 +335,33 @@ async def test_a_hub_that_folds_its_log_anew_between_list_and_evidence_is_accuse
     assert (later.evidence.status, later.finding) == ("verified", None)
 
 
+class Refusing:
+    """A hub that refuses what it is asked for beside the evidence, as one does that was put back meanwhile."""
+
+    def __init__(self, true: Any) -> None:
+        self.true = true
+
+    async def consistency(self, from_size: int, to_size: int) -> list[bytes]:
+        raise Refused("not-found", f"the log has {from_size} leaves", where="to")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.true, name)
+
+
+async def test_a_hub_that_refuses_a_proof_of_growth_beside_the_evidence_is_accused_of_nothing(
+    lab: Lab, desk: Desk
+) -> None:
+    hub = desk.watch._check.hub
+    true, hub.link = hub.link, Refusing(hub.link)
+    hub.forget()
+    (one,) = await desk.looked()
+    assert (one.evidence.status, one.finding) == ("waiting", None)
+    hub.link = true
+    hub.forget()
+    (later,) = await desk.looked()
+    assert (later.evidence.status, later.finding) == ("verified", None)
+
+
 async def test_evidence_that_did_not_hold_stays_in_doubt_until_other_evidence_came(
     desk: Desk,
 ) -> None:
@@ -348,6 +377,32 @@ async def test_evidence_that_did_not_hold_stays_in_doubt_until_other_evidence_ca
         item: dict[str, Any] = msgspec.to_builtins(one)
         (words,) = findings_of(item)
         assert (is_doubted({"items": [item]}), "verified evidence came later" in words) == (doubted, not doubted)
+
+
+async def test_what_was_cleared_up_is_in_doubt_no_more_also_when_the_complaint_moves_and_the_hub_is_busy(
+    nodes: list[Peer], lab: Lab, desk: Desk
+) -> None:
+    def doubted(one: Any) -> tuple[bool, bool]:
+        item: dict[str, Any] = msgspec.to_builtins(one)
+        return is_doubted({"items": [item]}), "verified evidence came later" in findings_of(item)[0]
+
+    honest, lie = desk.link.bundle, ALTERED["no lines"][1]
+    desk.link.bundle = lie
+    await desk.looked()
+    desk.link.bundle = honest
+    await desk.looked()
+    await nodes[0].change("amended", (await desk.items())[0].complaint, category="jalan")
+    await nodes[0].push()
+    await projected(lab)
+    desk.link.evidence_error = Busy("later")
+    (waiting,) = await desk.looked()
+    assert (waiting.evidence.status, doubted(waiting)) == ("waiting", (False, True))
+    desk.link.evidence_error, desk.link.bundle = None, lie
+    (again,) = await desk.looked()
+    assert (again.evidence.status, doubted(again)) == ("not_verified", (True, False))
+    desk.link.evidence_error = Busy("later")
+    (waiting,) = await desk.looked()
+    assert (waiting.evidence.status, doubted(waiting)) == ("waiting", (True, False))
 
 
 async def test_where_the_hub_goes_away_among_the_evidence_the_list_stays_and_the_rest_waits(

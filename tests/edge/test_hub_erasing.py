@@ -266,3 +266,17 @@ async def test_the_erasures_of_one_step_write_a_set_anew_once_and_none_reaches_t
         kept = {leaf for one in await lab.hub.lock.erasures() for leaf in one.leaves}
         assert kept == {leaf_hash(contents[0]), leaf_hash(contents[1])}
         assert (await carry_out(*ports, erasures), store.rewritten) == (0, 1)
+
+
+async def test_what_an_erasure_does_not_find_in_a_set_is_not_noted_for_ever(tmp_path: Path) -> None:
+    """An office erases hundreds of letters in one step, and each complaint has changes in other sets than its own."""
+    async with running_hub(tmp_path, projector=False) as lab:
+        agency = await lab.enrol("33.75")
+        complaints, contents, _ = await two_complaints(agency)
+        index = lab.hub.log.size - 1
+        erasures = [
+            an_erasure(complaints[0], index << 16, contents[0]),
+            an_erasure(complaints[1], index << 16 | 1, agency.content("In another set.")),
+        ]
+        assert await carry_out(lab.hub.store, lab.hub.lock, lab.hub.projection, erasures) == 1
+        assert [one.leaves for one in await lab.hub.lock.erasures()] == [frozenset([leaf_hash(contents[0])])]

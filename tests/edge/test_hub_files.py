@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from yarl import URL
 
 from keys.signer import Ed25519Signer
 from node.files.limits import UNNAMED_LIFETIME_MS, FileLimits
+from node.hub.files import HubFiles
+from sync_protocol.attachment import Announcement, ContentRange
 from sync_protocol.line import format_content
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.values import Digest, b64u_encode
+from sync_protocol.wire import FileArrival
 from tests.edge.file_samples import archive, big_jpeg, jpeg, pdf
 from tests.edge.hub_lab import Agency, Answer, Lab, projected, running_hub
 from tests.edge.hub_requests import auditor, signed
@@ -300,6 +304,39 @@ async def test_a_second_line_that_names_a_file_needs_no_second_upload(lab: Lab) 
     await agency.push_new([erasure(agency, named.complaint, named.line, rev=3)])
     await projected(lab)
     await lab.files.tidy()
+    assert (await again.get()).body == again.data
+
+
+class Overtaken(HubFiles):
+    """Something happens once while it looks for what a set names."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def _look_up(self, agency: str, file: Digest, seq: int) -> tuple[int, list[Announcement]]:
+        found = await super()._look_up(agency, file, seq)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return found
+
+
+async def test_a_file_that_goes_while_a_second_line_that_names_it_is_noted_is_asked_for_again(lab: Lab) -> None:
+    """Its agency would be told that it is here, and would never send it again."""
+    agency = await lab.enrol("33.75")
+    named, again = await announce(lab, agency, jpeg()), await announce(lab, agency, jpeg())
+    await named.bring()
+
+    async def erase() -> None:
+        await agency.push_new([erasure(agency, named.complaint, named.line, rev=3)])
+        await projected(lab)
+        assert await lab.files.tidy() == 1
+
+    lab.files.__class__ = Overtaken
+    cast("Overtaken", lab.files).meanwhile = erase
+    asked = ContentRange(None, 0, len(again.data))
+    told = await lab.files.take("33.75", again.file, again.seq, asked, b"")  # not by HTTP: one at a time there
+    assert told == FileArrival(offset=0, length=len(again.data))
+    await again.bring()
     assert (await again.get()).body == again.data
 
 

@@ -12,6 +12,7 @@ import pytest
 from node.channels.open311.moments import format_moment
 from node.channels.open311.node_intake import NodeIntake
 from node.local.tokens import create_token
+from node.store.local_base import fetch
 from node.system import SystemClock, SystemRandomness
 from node.wiring.open311 import service_table
 from sync_protocol.errors import Refused, Unavailable
@@ -444,3 +445,22 @@ def test_a_table_that_cannot_be_used_is_said_before_anything_is_served(
 async def test_without_its_setting_there_is_no_endpoint(tmp_path: Path) -> None:
     async with serving(tmp_path) as api:
         assert (await api.get(f"{V2}/services.xml")).kind == "not-found"
+
+
+async def test_words_that_cannot_be_read_hide_nothing_else(lab: Open311) -> None:
+    """As what was said came back from the log, where another program of the agency had written it."""
+    first, second = [(await lab.complaint()).complaint for _ in range(2)]
+    await lab.answered(first)
+    await lab.answered(second)
+    async with lab.api.store.writing() as connection:
+        await fetch(connection, "UPDATE change SET content = ? WHERE instr(line, ?)", (b'{"text":"x"}', first.encode()))
+    requests, updates = await lab.get("requests.json"), await lab.get("servicerequestupdates.json")
+    assert (requests.status, updates.status) == (200, 200)
+    said = {one["service_request_id"]: one["description"] for one in requests.body}
+    assert said == {first: None, second: "Jalan berlubang."}
+    words = {(one["service_request_id"], one["description"]) for one in updates.body}
+    assert ((first, "Sudah diperbaiki.") in words, (second, "Sudah diperbaiki.") in words) == (False, True)
+    assert {one for one, _ in words} == {first, second}
+    detail = await lab.api.call("GET", f"/v1/complaints/{first}")
+    assert (detail.status, {one["content"] for one in detail.body["history"]}) == (200, {None})
+    assert (await lab.api.call("GET", f"/v1/complaints/{first}/suggestions")).status == 200

@@ -17,7 +17,6 @@ from sync_protocol.change_set import (
     ChangeSet,
     VerifiedLines,
     content_leaf_indices,
-    erase_contents,
     hidden_leaves,
     hide_contents,
     merge_contents,
@@ -27,6 +26,7 @@ from sync_protocol.change_set import (
 )
 from sync_protocol.change_types import UnknownData
 from sync_protocol.compression import compress_frames, compress_part, decode_body, peek_head
+from sync_protocol.erasing import erase_contents
 from sync_protocol.errors import Refused
 from sync_protocol.hidden_lines import is_hidden_line
 from sync_protocol.jws import Jws
@@ -163,7 +163,7 @@ def _erase(change_set: ChangeSet, lines: VerifiedLines) -> None:
         content_leaf_indices(lines.change_lines, change_set.manifest.manifest.size)
     except Refused:
         return
-    erased = erase_contents(change_set, range(len(lines.change_lines)), lines.content_leaves)
+    erased = erase_contents(change_set, [(range(len(lines.change_lines)), lines.content_leaves)])
     verify_lines(ChangeSet(change_set.manifest, change_set.head, erased.contents))
 
 

@@ -1,12 +1,12 @@
 """What a complaint's lines tell, whoever wrote them: what was said, what happened, what is due. Pure (protocol §2).
 
 A content line that is not held any more was erased, or never handed over: it tells nothing. Neither does one that an
-`erased` change names and that waits to be taken out.
+`erased` change names and that waits to be taken out, or one that cannot be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
 from node.channels.open311.mapping import PUBLIC_WORDS, UPDATE_WORDS, Said, Update, said_of
@@ -15,8 +15,7 @@ from node.deadlines.slot import HOUR_MS
 from node.deadlines.tables import Deadlines
 from sync_protocol.change_types import Erased
 from sync_protocol.complaint import ComplaintState
-from sync_protocol.errors import Refused
-from sync_protocol.line import Change, parse_change, parse_content
+from sync_protocol.line import Change, parse_change, readable_content
 from sync_protocol.merkle import leaf_hash
 from sync_protocol.transitions import State
 from sync_protocol.values import b64u_encode
@@ -56,8 +55,8 @@ def said_in(history: History) -> Said:
     """What was reported, as amended."""
     said = Said()
     for change, content in history:
-        if content is not None and change.type in _WORDED:
-            said = said_of(_read(content), said)
+        if change.type in _WORDED:
+            said = said_of(readable_content(content) or {}, said)
     return said
 
 
@@ -77,7 +76,7 @@ def updates_in(request_id: str, history: History, from_at: str, to_at: str) -> I
     for change, content in history:
         is_closed = _is_closed(change, before=is_closed)
         if change.type in UPDATE_WORDS and from_at <= change.at <= to_at:
-            text = _text(content) if content is not None and change.type in PUBLIC_WORDS else None
+            text = _text(content) if change.type in PUBLIC_WORDS else None
             yield Update(change.id, request_id, change.type, change.at, is_closed, text)
 
 
@@ -88,14 +87,6 @@ def _is_closed(change: Change, *, before: bool) -> bool:
     return change.type in _ENDS or (before and change.type != "reopened")
 
 
-def _text(content: bytes) -> str | None:
-    text = _read(content).get("text")
+def _text(content: bytes | None) -> str | None:
+    text = (readable_content(content) or {}).get("text")
     return text if isinstance(text, str) else None
-
-
-def _read(content: bytes) -> Mapping[str, Any]:
-    """Nothing where it cannot be read: another program may have signed for it, and one line must not break a list."""
-    try:
-        return parse_content(content)
-    except Refused:
-        return {}
