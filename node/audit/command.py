@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from node.audit.source import MALFORMED_FIGURES, AuditSource
-from node.ports import Progress
+from node.ports import Progress, no_progress
 from sync_protocol.audit import LogAudit
 from sync_protocol.checkpoint import claimed_size
 from sync_protocol.compression import decode_body
@@ -24,7 +24,7 @@ async def run_audit(
     *,
     trusted: VerifierKey | None = None,
     since: bytes | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Audit `source`; `trusted` is the auditor's key of the log, `since` a checkpoint note that somebody kept.
 
@@ -69,7 +69,7 @@ async def read_log(
     *,
     trusted: VerifierKey | None = None,
     since: bytes | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> int:
     """The whole log into `audit`, from its entries to its tiles. The size that its checkpoint claims.
 
@@ -112,7 +112,7 @@ def report(audit: LogAudit) -> dict[str, Any]:
     }
 
 
-async def _read_entries(source: AuditSource, audit: LogAudit, size: int, progress: Progress | None) -> bool:
+async def _read_entries(source: AuditSource, audit: LogAudit, size: int, progress: Progress) -> bool:
     """Whether there were as many as the checkpoint claims; the first that is missing ends it, whatever it claims."""
     for reference in entry_tiles_of(size):
         bundle = await source.entry_bundle(reference)
@@ -127,8 +127,7 @@ async def _read_entries(source: AuditSource, audit: LogAudit, size: int, progres
             return False
         for entry in entries:
             await _read_entry(source, audit, entry)
-        if progress is not None:
-            progress(reference.index * TILE_WIDTH + reference.width, size)
+        progress(reference.index * TILE_WIDTH + reference.width, size)
     return True
 
 

@@ -21,7 +21,7 @@ from node.deadlines.outages import Outages
 from node.deadlines.report import AgencyFigures, Tables, agency_figures, hub_absences, unreachable
 from node.deadlines.slot import due_of, slots_due
 from node.deadlines.tables import Deadlines
-from node.ports import Progress
+from node.ports import Progress, no_progress
 from sync_protocol.audit import LogAudit
 from sync_protocol.complaint import ComplaintState
 from sync_protocol.errors import Refused
@@ -104,7 +104,7 @@ class DutyBook:
 
 
 async def audit_deadlines(
-    source: AuditSource, deadlines: Deadlines, *, trusted: VerifierKey | None = None, progress: Progress | None = None
+    source: AuditSource, deadlines: Deadlines, *, trusted: VerifierKey | None = None, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """The document of `simpul audit deadlines`.
 

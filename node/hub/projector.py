@@ -101,10 +101,10 @@ class Projector:
         async with self._turn.hold():
             return await self.step()
 
-    async def catch_up(self) -> Cursor:
+    async def catch_up(self, progress: Progress = no_progress) -> Cursor:
         """Folds all that is published, in its turn; how far that came (short of it where lines are missing)."""
         async with self._turn.hold():
-            return await self._fold_up_to()
+            return await self._fold_up_to(progress=progress)
 
     async def _fold_up_to(self, size: int | None = None, progress: Progress = no_progress) -> Cursor:
         """Folds until `size` leaves are folded (None: all that are published); only while holding the turn."""

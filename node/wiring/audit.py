@@ -12,7 +12,7 @@ from node.audit.command import run_audit
 from node.audit.deadlines import audit_deadlines as run_deadline_audit
 from node.audit.source import AuditSource, open_directory
 from node.deadlines.tables import deadlines_of_tables
-from node.ports import Progress
+from node.ports import Progress, no_progress
 from sync_protocol.errors import Refused, too_large
 from sync_protocol.evidence import EVIDENCE_MAX_BYTES, OpenEvidence, open_evidence
 from sync_protocol.note import VerifierKey
@@ -71,7 +71,7 @@ async def audit(
     token: str | None,
     since: Path | None,
     ca_file: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """`simpul audit DIR_OR_URL`."""
     trusted = trusted_key(vkey)
@@ -91,7 +91,7 @@ async def audit_deadlines(
     token: str | None,
     tables: Path | None,
     ca_file: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """`simpul audit deadlines DIR_OR_URL`. Raises Refused(configuration) for an address without a token: its public
     part has no change lines, and nothing could be measured.

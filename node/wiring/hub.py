@@ -181,9 +181,10 @@ async def rebuild(directory: Path, *, progress: Progress = no_progress) -> dict[
     """
     aside = await put_damaged_projection_aside(hub_options(load_settings(directory, HubSettings)))
     async with opened(directory) as hub:
-        before, after = await hub.rebuild(progress)
         if aside is not None:
-            return {"before": None, "after": after, "aside": str(aside)}
+            anew = await hub.projector.catch_up(progress)
+            return {"before": None, "after": format_state_hash(anew.state_hash), "aside": str(aside)}
+        before, after = await hub.rebuild(progress)
         return {"before": before, "after": after, "aside": None}
 
 

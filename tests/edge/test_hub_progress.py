@@ -1,4 +1,4 @@
-"""Long work of a hub's commands says how far it came: counted in leaves, never back, and in the end all of them."""
+"""Long work of a hub's commands says how far it came: counted in leaves, and in the end all of them."""
 
 from __future__ import annotations
 

@@ -34,12 +34,19 @@ async def updates(node: Peer, complaint: str) -> list[tuple[str, str | None]]:
     return [(one.type, one.text) for one in await desk_of(node).updates(wanted)]
 
 
-async def answered_by_regency(lab: Lab, nodes: list[Peer]) -> str:
+async def accepted_by_regency(lab: Lab, nodes: list[Peer]) -> str:
+    """Not pushed yet."""
     city, regency = nodes
     complaint = await city.receive()
     await city.offer(complaint, REGENCY)
     await settle_down(nodes, lab)
     await regency.accept(complaint)
+    return complaint
+
+
+async def answered_by_regency(lab: Lab, nodes: list[Peer]) -> str:
+    regency = nodes[1]
+    complaint = await accepted_by_regency(lab, nodes)
     await regency.change("verified", complaint, **{"class": "complaint_ordinary"})
     await regency.change("assigned", complaint, unit="dinas-pupr")
     await regency.change("answered", complaint, "Sudah kami perbaiki.")
@@ -73,10 +80,7 @@ async def test_the_new_owner_shows_the_words_that_came_with_the_complaint_and_it
 
 async def test_what_the_log_refused_is_no_update_and_shows_no_words(lab: Lab, nodes: list[Peer]) -> None:
     city, regency = nodes
-    complaint = await city.receive()
-    await city.offer(complaint, REGENCY)
-    await settle_down(nodes, lab)
-    await regency.accept(complaint)
+    complaint = await accepted_by_regency(lab, nodes)
     await regency.push()
     await city.withdraw(complaint)
     await city.change("verified", complaint, **{"class": "complaint_ordinary"})

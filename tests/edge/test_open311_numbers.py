@@ -11,7 +11,7 @@ from node.channels.open311.node_intake import CHANNEL, NodeIntake
 from node.channels.open311.reports import Reply, Report
 from node.channels.open311.services import Service
 from node.local.recording import Command, RequestKey
-from node.store.local_records import ComplaintFilter
+from node.store.local_records import ComplaintFilter, HeldComplaint
 from sync_protocol.errors import Refused
 from sync_protocol.line import parse_content
 from sync_protocol.values import AgencyId
@@ -39,15 +39,22 @@ async def texts_of(node: Peer) -> list[str]:
     return texts
 
 
-async def test_a_complaint_that_another_agency_offers_is_no_repeat_whatever_number_it_claims(
-    lab: Lab, nodes: list[Peer]
-) -> None:
-    """Its reporter's words would be lost, and the other reporter's tracking number told to a stranger."""
-    city, regency, _ = nodes
+async def offered_by_city(lab: Lab, nodes: list[Peer]) -> HeldComplaint:
+    """A report that the city's client of that name numbered 17, and the city offers to the regency."""
+    city = nodes[0]
     await NodeIntake(city.service).report(CLIENT, report("Jalan kota rusak", "17"), None)
     (theirs,) = await city.store.complaints(ComplaintFilter())
     await city.offer(str(theirs.id), REGENCY)
     await settle_down(nodes, lab)
+    return theirs
+
+
+async def test_a_complaint_that_another_agency_offers_is_no_repeat_whatever_number_it_claims(
+    lab: Lab, nodes: list[Peer]
+) -> None:
+    """Its reporter's words would be lost, and the other reporter's tracking number told to a stranger."""
+    regency = nodes[1]
+    theirs = await offered_by_city(lab, nodes)
     intake = NodeIntake(regency.service)
     taken = await intake.report(CLIENT, report("Lampu padam", "17"), None)
     assert not taken.is_repeat
@@ -59,11 +66,8 @@ async def test_a_complaint_that_another_agency_offers_is_no_repeat_whatever_numb
 async def test_attack_a_client_named_as_another_agencys_replies_to_nothing_of_that_one(
     lab: Lab, nodes: list[Peer]
 ) -> None:
-    city, regency, _ = nodes
-    await NodeIntake(city.service).report(CLIENT, report("Jalan kota rusak", "17"), None)
-    (theirs,) = await city.store.complaints(ComplaintFilter())
-    await city.offer(str(theirs.id), REGENCY)
-    await settle_down(nodes, lab)
+    regency = nodes[1]
+    theirs = await offered_by_city(lab, nodes)
     await regency.accept(str(theirs.id))
     await regency.change("verified", str(theirs.id), **{"class": "complaint_ordinary"})
     await regency.change("assigned", str(theirs.id), unit="dinas-pupr")
